@@ -1,0 +1,229 @@
+//! What the configuration *means*.
+//!
+//! `file.rs` is what was typed: every key as it stands in the TOML file, unknown keys refused. This module is what
+//! it comes to: routes resolved to targets, secrets read, durations parsed, zero turned into "off". Nothing here
+//! opens a socket. Secrets never appear in `Debug` output.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+/// A checked configuration: everything the proxy needs to know before it binds anything.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Listeners, workers and limits of the whole proxy.
+    pub proxy: Proxy,
+    /// The admin HTTP listener; `None` switches it off.
+    pub admin: Option<SocketAddr>,
+    /// How to log.
+    pub log: Log,
+    /// Every PostgreSQL server that routes may name.
+    pub targets: Vec<Arc<Target>>,
+    /// Who may log in, with what secret.
+    pub users: Vec<Arc<User>>,
+    /// Limits by database.
+    pub databases: Vec<Arc<Database>>,
+    /// What is pooled, in the order of precedence: exact database and user, exact database, exact user, any.
+    pub routes: Vec<Arc<Route>>,
+}
+
+/// Listeners, workers and limits of the whole proxy.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    /// TCP addresses to listen on.
+    pub listen: Vec<SocketAddr>,
+    /// Folder of a Unix socket `.s.PGSQL.<port>`, with the port of the first TCP address (6432 if there is none).
+    pub unix_socket_dir: Option<PathBuf>,
+    /// Permission bits of the Unix socket.
+    pub unix_socket_mode: u32,
+    /// Worker threads; `None` means the cores the process may use.
+    pub workers: Option<usize>,
+    /// Clients that may be connected at once, over all routes (SQLSTATE 53300 above it).
+    pub max_clients: usize,
+    /// How long a client may take from accept to the end of authentication.
+    pub login_timeout: Duration,
+    /// How long running transactions may take to end after SIGTERM.
+    pub shutdown_timeout: Duration,
+}
+
+/// How to log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// A `tracing` filter, such as `info` or `firepool=debug`.
+    pub filter: String,
+    /// One JSON object a line instead of text for people.
+    pub json: bool,
+}
+
+/// One PostgreSQL server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The name routes use.
+    pub name: String,
+    /// Host name, IP address, or the folder of a Unix socket (starts with `/`).
+    pub host: String,
+    /// TCP port; with a socket folder, the number in the socket's name.
+    pub port: u16,
+    /// `/ready` waits until a required target has answered.
+    pub required: bool,
+}
+
+/// A login role, as clients and servers know it.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// The role's name.
+    pub name: String,
+    /// The password that clients prove and that servers are shown.
+    pub password: Secret,
+    /// Clients of this user that may be connected at once; `None` is no limit of its own.
+    pub max_clients: Option<usize>,
+    /// Server connections of this user, over all its pools; `None` is no limit of its own.
+    pub max_server_connections: Option<usize>,
+}
+
+/// Limits of one database, over all its users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    /// The database as clients name it.
+    pub name: String,
+    /// Clients that may be connected to it at once; `None` is no limit of its own.
+    pub max_clients: Option<usize>,
+    /// Server connections to it, over all its pools; `None` is no limit of its own.
+    pub max_server_connections: Option<usize>,
+}
+
+/// When a server connection goes back to its pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PoolMode {
+    /// When the client disconnects.
+    Session,
+    /// When the transaction ends.
+    Transaction,
+    /// After every statement; explicit transactions are refused.
+    Statement,
+}
+
+/// A name in a route, or `*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pattern {
+    /// `*`
+    Any,
+    /// Exactly this name.
+    Exact(String),
+}
+
+/// What happens to the clients of one (database, user) pair, or of a whole class of them.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// The databases it serves, as clients name them.
+    pub database: Pattern,
+    /// The users it serves.
+    pub user: Pattern,
+    /// Where its server connections go.
+    pub target: Arc<Target>,
+    /// The database's name on the server, where it differs.
+    pub target_database: Option<String>,
+    /// When a server connection goes back.
+    pub mode: PoolMode,
+    /// Server connections of one (database, user) pool.
+    pub pool_size: u32,
+    /// Server connections that are opened ahead and kept.
+    pub min_size: u32,
+    /// Server connections above `pool_size`, for clients that have waited longer than `reserve_after`.
+    pub reserve_size: u32,
+    /// How long a client waits before the reserve is used.
+    pub reserve_after: Duration,
+    /// Clients of one (database, user) pool; `None` is no limit of its own.
+    pub max_clients: Option<usize>,
+    /// Its users read `postgres_fdw` tables, so that each server connection may cost a second backend.
+    pub reads_foreign_tables: bool,
+    /// Its timeouts.
+    pub timeouts: Timeouts,
+}
+
+/// The timeouts of a route. `None` is off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Opening a server connection, from connect to ReadyForQuery.
+    pub connect: Duration,
+    /// A client's wait for a server connection (SQLSTATE 53300 after it).
+    pub query_wait: Duration,
+    /// A query that runs, from the client's message to ReadyForQuery (57014, server connection cancelled).
+    pub query: Option<Duration>,
+    /// A client that is silent inside a transaction (25P03).
+    pub idle_in_transaction: Option<Duration>,
+    /// A client that is silent outside a transaction (57P05).
+    pub client_idle: Option<Duration>,
+    /// The age at which a server connection is replaced, less up to a tenth of jitter.
+    pub server_lifetime: Option<Duration>,
+    /// How long a server connection above `min_size` may lie unused.
+    pub server_idle: Option<Duration>,
+}
+
+/// A password: wiped on drop, and never printed.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes over `text`; the caller's copy, if any, is the caller's to wipe.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The password itself, for the exchange that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl Pattern {
+    /// Whether `name` is meant.
+    pub fn matches(&self, name: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(exact) => exact == name,
+        }
+    }
+}
+
+impl PoolMode {
+    /// The word of the configuration and of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Transaction => "transaction",
+            Self::Statement => "statement",
+        }
+    }
+}
+
+impl Config {
+    /// The route of a client, or `None` if no route serves its database and user.
+    pub fn route(&self, database: &str, user: &str) -> Option<&Arc<Route>> {
+        self.routes.iter().find(|route| route.database.matches(database) && route.user.matches(user))
+    }
+
+    /// Whether any route serves `database`, whoever asks.
+    pub fn knows_database(&self, database: &str) -> bool {
+        self.routes.iter().any(|route| route.database.matches(database))
+    }
+
+    /// The user of that name.
+    pub fn user(&self, name: &str) -> Option<&Arc<User>> {
+        self.users.iter().find(|user| user.name == name)
+    }
+
+    /// The limits of a database, if any are configured.
+    pub fn database(&self, name: &str) -> Option<&Arc<Database>> {
+        self.databases.iter().find(|database| database.name == name)
+    }
+}

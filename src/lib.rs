@@ -1,0 +1,2 @@
+//! firepool is a PostgreSQL connection pooling proxy.
+pub mod config;

@@ -1,0 +1,3 @@
+//! `firepool`: flags to configuration to a running proxy to an exit code.
+
+fn main() {}
