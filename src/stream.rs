@@ -1,0 +1,103 @@
+//! A connected socket, TCP or Unix, as the relay uses it: readiness first, then one system call.
+//!
+//! Nothing here buffers. Reads and writes are attempts that say `WouldBlock`; whoever calls owns the bytes.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A connected socket, registered with the runtime of the worker that uses it.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP, with Nagle's algorithm off.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+/// A connected socket that no runtime knows: what travels between threads.
+#[derive(Debug)]
+pub enum Detached {
+    /// TCP.
+    Tcp(std::net::TcpStream),
+    /// A Unix socket.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Detached {
+    /// Registers the socket with the current runtime.
+    pub fn attach(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(socket) => Stream::Tcp(TcpStream::from_std(socket)?),
+            Self::Unix(socket) => Stream::Unix(UnixStream::from_std(socket)?),
+        })
+    }
+}
+
+impl Stream {
+    /// Takes the socket out of the runtime that it is registered with. Two system calls with [`Detached::attach`].
+    pub fn detach(self) -> io::Result<Detached> {
+        Ok(match self {
+            Self::Tcp(socket) => Detached::Tcp(socket.into_std()?),
+            Self::Unix(socket) => Detached::Unix(socket.into_std()?),
+        })
+    }
+
+    /// Ready when a read is worth trying: data, end of stream or an error. No system call.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(socket) => socket.poll_read_ready(cx),
+            Self::Unix(socket) => socket.poll_read_ready(cx),
+        }
+    }
+
+    /// Ready when a write is worth trying. No system call.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(socket) => socket.poll_write_ready(cx),
+            Self::Unix(socket) => socket.poll_write_ready(cx),
+        }
+    }
+
+    /// One attempt to read; `Ok(0)` is the end of the stream.
+    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.try_read(buffer),
+            Self::Unix(socket) => socket.try_read(buffer),
+        }
+    }
+
+    /// One attempt to write; may take a part.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.try_write(bytes),
+            Self::Unix(socket) => socket.try_write(bytes),
+        }
+    }
+
+    /// Reads exactly as much as `buffer` holds. Not cancel safe: what was read is lost.
+    pub async fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.read_exact(buffer).await.map(drop),
+            Self::Unix(socket) => socket.read_exact(buffer).await.map(drop),
+        }
+    }
+
+    /// Reads what is there, at least one byte unless the stream ended. Cancel safe.
+    pub async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket) => socket.read(buffer).await,
+            Self::Unix(socket) => socket.read(buffer).await,
+        }
+    }
+
+    /// Writes all of `bytes`. Not cancel safe: a part may have been written.
+    pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => socket.write_all(bytes).await,
+            Self::Unix(socket) => socket.write_all(bytes).await,
+        }
+    }
+}

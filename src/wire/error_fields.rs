@@ -1,0 +1,49 @@
+//! The fields of an ErrorResponse or NoticeResponse body. Every field is optional: servers have been seen that send no
+//! SQLSTATE, and a hostile one sends what it likes.
+
+/// The value of field `code` (`b'S'` severity, `b'C'` SQLSTATE, `b'M'` message, ...) in a message body.
+pub fn field(mut body: &[u8], code: u8) -> Option<&[u8]> {
+    loop {
+        let (&this, rest) = body.split_first()?;
+        if this == 0 {
+            return None;
+        }
+        let end = rest.iter().position(|&byte| byte == 0)?;
+        if this == code {
+            return Some(&rest[..end]);
+        }
+        body = &rest[end + 1..];
+    }
+}
+
+/// The field as text, anything that is not UTF-8 replaced.
+pub fn text(body: &[u8], code: u8) -> Option<String> {
+    field(body, code).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// Whether the severity says that the server ends the connection. Reads the field `V`, which is never translated;
+/// servers before 9.6 have only `S`.
+pub fn is_fatal(body: &[u8]) -> bool {
+    matches!(field(body, b'V').or_else(|| field(body, b'S')), Some(b"FATAL" | b"PANIC"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_whatever_is_missing_or_torn() {
+        let body = b"SFEHLER\0VERROR\0C42P01\0Mno such table\0\0";
+        assert_eq!(field(body, b'C'), Some(&b"42P01"[..]));
+        assert_eq!(text(body, b'M').as_deref(), Some("no such table"));
+        assert!(!is_fatal(body));
+        assert!(is_fatal(b"VFATAL\0\0"));
+        assert!(is_fatal(b"SFATAL\0\0"));
+        for end in 0..body.len() {
+            let _ = field(&body[..end], b'X');
+        }
+        assert_eq!(field(b"", b'C'), None);
+        assert_eq!(field(b"C", b'C'), None);
+        assert_eq!(field(b"C42", b'C'), None);
+    }
+}
