@@ -167,7 +167,7 @@ mod tests {
         for size in 1..=all.len() {
             let (mut turn, ..) = conversation();
             let (mut scan, mut seen) = (ReplyScan::default(), Seen::default());
-            let (mut got, mut carry, mut parameters) = (Vec::new(), Vec::new(), 0);
+            let (mut got, mut carry, mut parameters) = (Vec::<u8>::new(), Vec::<u8>::new(), 0);
             for piece in all.chunks(size) {
                 let mut chunk = std::mem::take(&mut carry);
                 chunk.extend(piece);
