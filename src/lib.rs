@@ -1,6 +1,8 @@
 //! firepool is a PostgreSQL connection pooling proxy.
+pub mod backend;
 pub mod config;
 pub mod error;
+pub mod metrics;
 pub mod relay;
 pub mod scram;
 pub mod stream;

@@ -188,7 +188,13 @@ impl ClientChallenged {
     /// `client-final-message` with the proof.
     pub fn prove(self, keys: &Keys) -> (String, ClientProved) {
         let without_proof = format!("c=biws,r={}", self.combined_nonce);
-        let auth = [self.client_first_bare.as_bytes(), b",", self.server_first.as_bytes(), b",", without_proof.as_bytes()];
+        let auth = [
+            self.client_first_bare.as_bytes(),
+            b",",
+            self.server_first.as_bytes(),
+            b",",
+            without_proof.as_bytes(),
+        ];
         let stored_key = sha256(keys.client.as_ref());
         let signature = hmac_sha256(&stored_key, &auth);
         let proof = xor(&keys.client, &signature);
@@ -202,7 +208,8 @@ impl ClientProved {
     pub fn verify(self, message: &[u8]) -> Result<(), ScramError> {
         let signature = attribute(text(message)?.split(',').next(), 'v')?;
         let signature = BASE64.decode(signature).map_err(|_| ScramError::Malformed)?;
-        constant_time::verify_slices_are_equal(&signature, &self.server_signature).map_err(|_| ScramError::Proof)
+        constant_time::verify_slices_are_equal(&signature, &self.server_signature)
+            .map_err(|_| ScramError::Proof)
     }
 }
 
@@ -279,16 +286,19 @@ impl ServerChallenged {
         if nonce != self.combined_nonce {
             return Err(ScramError::Nonce);
         }
-        let proof: Key = BASE64
-            .decode(proof)
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or(ScramError::Malformed)?;
-        let auth =
-            [self.client_first_bare.as_bytes(), b",", self.server_first.as_bytes(), b",", without_proof.as_bytes()];
+        let proof: Key =
+            BASE64.decode(proof).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(ScramError::Malformed)?;
+        let auth = [
+            self.client_first_bare.as_bytes(),
+            b",",
+            self.server_first.as_bytes(),
+            b",",
+            without_proof.as_bytes(),
+        ];
         let signature = hmac_sha256(&self.verifier.stored_key, &auth);
         let client_key = Zeroizing::new(xor(&proof, &signature));
-        let matches = constant_time::verify_slices_are_equal(&sha256(client_key.as_ref()), &self.verifier.stored_key);
+        let matches =
+            constant_time::verify_slices_are_equal(&sha256(client_key.as_ref()), &self.verifier.stored_key);
         let server_signature = hmac_sha256(&self.verifier.server_key, &auth);
         if matches.is_err() || self.verifier.mock {
             return Err(ScramError::Proof);
@@ -386,7 +396,8 @@ mod tests {
             iterations: NonZeroU32::new(4096).unwrap(),
             combined_nonce: "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0".into(),
             server_first:
-                "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096".into(),
+                "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
+                    .into(),
             client_first_bare: "n=user,r=rOprNGfwEbeRWgbNEkqO".into(),
         };
         let keys = Keys::derive("pencil", &client.salt, client.iterations);
@@ -407,8 +418,9 @@ mod tests {
         assert_ne!(salt(first("nobody")), salt(first("somebody")));
 
         // All keys of the mock are zero: whoever knows that must not get in either.
-        let (server_first, server) =
-            ServerExchange::new(Verifier::mock("nobody", &secret).unwrap()).challenge(b"n,,n=,r=abc").unwrap();
+        let (server_first, server) = ServerExchange::new(Verifier::mock("nobody", &secret).unwrap())
+            .challenge(b"n,,n=,r=abc")
+            .unwrap();
         let nonce = attribute(server_first.split(',').next(), 'r').unwrap().to_owned();
         let without_proof = format!("c=biws,r={nonce}");
         let auth = ["n=,r=abc".as_bytes(), b",", server_first.as_bytes(), b",", without_proof.as_bytes()];

@@ -77,7 +77,8 @@ impl ReplyScan {
             } else {
                 let Some(header) = frame::reply(&chunk[read..])? else { break };
                 // These are looked into, and short; only an ErrorResponse may be longer than a chunk.
-                let whole = matches!(header.tag, b'Z' | b'C' | b'E' | b'S') && header.len <= frame::SMALL_REPLY + 1;
+                let whole =
+                    matches!(header.tag, b'Z' | b'C' | b'E' | b'S') && header.len <= frame::SMALL_REPLY + 1;
                 if available < header.len && whole {
                     break;
                 }

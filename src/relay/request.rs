@@ -211,7 +211,9 @@ mod tests {
             let (sent, stop, mut turn) = feed(&bytes, size, &mut footprint);
             assert_eq!((sent, stop), (bytes.clone(), Stop::Drained), "chunks of {size}");
             assert_eq!(footprint.queries, 2);
-            for (tag, status) in [(b'1', 0), (b'2', 0), (b'T', 0), (b'C', 0), (b'Z', b'I'), (b'C', 0), (b'Z', b'I')] {
+            for (tag, status) in
+                [(b'1', 0), (b'2', 0), (b'T', 0), (b'C', 0), (b'Z', b'I'), (b'C', 0), (b'Z', b'I')]
+            {
                 turn.reply(tag, status).unwrap();
             }
             assert!(turn.at_rest());
@@ -227,14 +229,18 @@ mod tests {
 
     #[test]
     fn another_clients_unnamed_statement_is_out_of_reach() {
-        for bytes in [message(b'B', b"\0\0\0\0\0\0\0\0"), message(b'B', b"portal\0\0\0\0"), message(b'D', b"S\0")] {
+        for bytes in
+            [message(b'B', b"\0\0\0\0\0\0\0\0"), message(b'B', b"portal\0\0\0\0"), message(b'D', b"S\0")]
+        {
             for size in 1..=bytes.len() {
                 let (sent, stop, _) = feed(&bytes, size, &mut Footprint::default());
                 assert_eq!((sent.len(), stop), (0, Stop::UnknownStatement), "{bytes:?} in chunks of {size}");
             }
         }
         // Its own, parsed on this lease, is not; and a named one is the server's to judge.
-        let own = [message(b'P', b"\0SELECT 1\0\0\0"), message(b'S', b""), message(b'B', b"\0\0\0\0\0\0\0\0")].concat();
+        let own =
+            [message(b'P', b"\0SELECT 1\0\0\0"), message(b'S', b""), message(b'B', b"\0\0\0\0\0\0\0\0")]
+                .concat();
         assert_eq!(feed(&own, own.len(), &mut Footprint::default()).1, Stop::Drained);
         let named = message(b'B', b"\0name\0\0\0\0\0\0\0");
         assert_eq!(feed(&named, named.len(), &mut Footprint::default()).1, Stop::Drained);

@@ -57,8 +57,8 @@ pub fn reply(bytes: &[u8]) -> Result<Option<Header>, FrameError> {
     let limit = match tag {
         // libpq's VALID_LONG_MESSAGE_TYPE, and ParameterDescription, which has 4 bytes for each of 65,535 parameters.
         b'T' | b'D' | b'd' | b'V' | b'E' | b'N' | b'A' | b't' => i32::MAX as usize,
-        b'1' | b'2' | b'3' | b'C' | b'G' | b'H' | b'I' | b'K' | b'R' | b'S' | b'W' | b'Z' | b'c' | b'n' | b's'
-        | b'v' => SMALL_REPLY,
+        b'1' | b'2' | b'3' | b'C' | b'G' | b'H' | b'I' | b'K' | b'R' | b'S' | b'W' | b'Z' | b'c' | b'n'
+        | b's' | b'v' => SMALL_REPLY,
         _ => return Err(FrameError::UnknownType(tag)),
     };
     header(bytes, limit)

@@ -298,7 +298,8 @@ impl Turn {
         match front.map(|owed| owed.kind) {
             Some(Kind::Query) => self.copy = Copy::No,
             Some(Kind::Execute) => {
-                let was_copy_in = matches!(std::mem::replace(&mut self.copy, Copy::No), Copy::In | Copy::Both);
+                let was_copy_in =
+                    matches!(std::mem::replace(&mut self.copy, Copy::No), Copy::In | Copy::Both);
                 match self.owed.iter().position(|owed| owed.kind == Kind::CopyEnd) {
                     // COPY mode ignores the Syncs up to the end of its data.
                     Some(end) if was_copy_in => drop(self.owed.drain(..end)),

@@ -212,8 +212,17 @@ fn random_pipelines_are_answered_without_a_violation() {
             let (tag, target) = if step == length {
                 (b'S', 0)
             } else {
-                [(b'Q', 0), (b'P', 0), (b'B', 0), (b'D', b'S'), (b'D', b'P'), (b'E', 0), (b'C', 0), (b'S', 0), (b'F', 0)]
-                    [random(9) as usize]
+                [
+                    (b'Q', 0),
+                    (b'P', 0),
+                    (b'B', 0),
+                    (b'D', b'S'),
+                    (b'D', b'P'),
+                    (b'E', 0),
+                    (b'C', 0),
+                    (b'S', 0),
+                    (b'F', 0),
+                ][random(9) as usize]
             };
             turn.request(tag, target, Asker::Client);
             if tag == b'S' {

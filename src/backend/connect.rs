@@ -1,0 +1,160 @@
+//! Opening a server connection: address, socket, login.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::time::timeout;
+
+use super::ServerConn;
+use super::cancel::Endpoint;
+use super::login;
+use crate::config::{Target, User};
+use crate::error::{ErrorKind, Refusal};
+use crate::scram::{Keys, ScramError};
+use crate::stream::Stream;
+
+/// Why no server connection could be opened. Cloned to every client that waited for it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// Nobody answered at the address, or not in time.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The server answered with an error.
+    #[error("{message} (SQLSTATE {sqlstate})")]
+    Refused {
+        /// Its SQLSTATE; empty if it sent none.
+        sqlstate: String,
+        /// Its words.
+        message: String,
+    },
+    /// The server asked for something that the proxy does not do.
+    #[error("{0}")]
+    Unsupported(&'static str),
+    /// The server broke the protocol, or could not prove that it knows the password.
+    #[error("{0}")]
+    Protocol(String),
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        Self::Unreachable(error.to_string())
+    }
+}
+
+impl From<ScramError> for ConnectError {
+    fn from(error: ScramError) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
+impl ConnectError {
+    /// Whether trying again soon is pointless: wrong credentials, no such database. Everything else may pass: a server
+    /// that starts up, that has too many connections, or that is not there yet.
+    pub fn is_definitive(&self) -> bool {
+        match self {
+            Self::Refused { sqlstate, .. } => {
+                ["28", "3D", "42", "0A"].iter().any(|class| sqlstate.starts_with(class))
+            }
+            Self::Unsupported(_) | Self::Protocol(_) => true,
+            Self::Unreachable(_) => false,
+        }
+    }
+
+    /// What a client may read of it. The server's own words stay in the log: they name addresses and roles.
+    pub fn refusal(&self, database: &str) -> Refusal {
+        match self {
+            Self::Refused { sqlstate, .. } if sqlstate == ErrorKind::UnknownDatabase.sqlstate() => {
+                Refusal::new(ErrorKind::UnknownDatabase, format!("database \"{database}\" does not exist"))
+            }
+            Self::Refused { sqlstate, .. } => {
+                Refusal::new(ErrorKind::ServerRejected, "the server refused the connection of the pool")
+                    .detail(format!("The server answered with SQLSTATE {sqlstate}."))
+            }
+            Self::Unsupported(_) | Self::Protocol(_) => {
+                Refusal::new(ErrorKind::ServerRejected, "the pool could not log in to the server")
+            }
+            Self::Unreachable(_) => {
+                Refusal::new(ErrorKind::ServerUnreachable, "could not connect to the server")
+            }
+        }
+    }
+}
+
+/// Opens server connections of one database and user.
+#[derive(Debug)]
+pub struct Opener {
+    target: Arc<Target>,
+    user: Arc<User>,
+    database: String,
+    limit: Duration,
+    /// The keys of the last SCRAM login: a server gives a role the same salt each time, and deriving costs a
+    /// millisecond of CPU.
+    keys: Mutex<Option<CachedKeys>>,
+}
+
+pub(super) struct CachedKeys {
+    pub(super) salt: Vec<u8>,
+    pub(super) iterations: u32,
+    pub(super) keys: Keys,
+}
+
+impl std::fmt::Debug for CachedKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CachedKeys(secret)")
+    }
+}
+
+impl Opener {
+    /// Connections of `user` to `database` on `target`, each within `limit`.
+    pub fn new(target: Arc<Target>, user: Arc<User>, database: String, limit: Duration) -> Self {
+        Self { target, user, database, limit, keys: Mutex::new(None) }
+    }
+
+    /// Opens one, logged in and at rest. The socket belongs to the current runtime.
+    pub async fn open(&self) -> Result<ServerConn, ConnectError> {
+        timeout(self.limit, self.dial()).await.unwrap_or_else(|_| {
+            let message =
+                format!("no login within {:?} at {}:{}", self.limit, self.target.host, self.target.port);
+            Err(ConnectError::Unreachable(message))
+        })
+    }
+
+    async fn dial(&self) -> Result<ServerConn, ConnectError> {
+        let (stream, endpoint) = self.connect().await?;
+        let login = login::Login::new(stream, endpoint);
+        login.run(&self.user, &self.database, &self.keys).await
+    }
+
+    async fn connect(&self) -> io::Result<(Stream, Endpoint)> {
+        let Target { host, port, .. } = &*self.target;
+        if host.starts_with('/') {
+            let endpoint = Endpoint::Unix(Path::new(host).join(format!(".s.PGSQL.{port}")));
+            return Ok((endpoint.connect().await?, endpoint));
+        }
+        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+        for address in tokio::net::lookup_host((host.as_str(), *port)).await? {
+            let endpoint = Endpoint::Tcp(address);
+            match endpoint.connect().await {
+                Ok(stream) => {
+                    keep_alive(&stream)?;
+                    return Ok((stream, endpoint));
+                }
+                Err(error) => last = io::Error::new(error.kind(), format!("{endpoint}: {error}")),
+            }
+        }
+        Err(last)
+    }
+}
+
+/// Finds out within about two minutes that a silent server's host is gone.
+fn keep_alive(stream: &Stream) -> io::Result<()> {
+    if let Stream::Tcp(socket) = stream {
+        let probes =
+            TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20));
+        SockRef::from(socket).set_tcp_keepalive(&probes.with_retries(3))?;
+    }
+    Ok(())
+}

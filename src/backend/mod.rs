@@ -1,0 +1,247 @@
+//! Server connections: opening them, bringing them to a client's settings, cancelling, and bringing them back to rest.
+//!
+//! A [`ServerConn`] keeps everything that is known of one connection in one place: its protocol state, the settings it
+//! has, what it reported, and the bytes that are on their way. It is handed out only at rest, and it never guesses: a
+//! reply that was not owed ends it.
+
+pub mod cancel;
+pub mod connect;
+mod login;
+pub mod reset;
+pub mod settings;
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::relay::reply::{ReplyError, ReplyScan, Seen};
+use crate::stream::{Detached, Stream};
+use crate::wire::turn::{Asker, Turn};
+use cancel::CancelKey;
+use settings::{Parameters, Settings};
+
+/// The connection is of no more use.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// The socket failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The server closed it.
+    #[error("the server closed the connection")]
+    Closed,
+    /// The server sent what was not owed.
+    #[error("{0}")]
+    Protocol(#[from] ReplyError),
+    /// The server refused a request of the proxy's own.
+    #[error("the server refused the proxy's own request")]
+    Refused,
+}
+
+/// One connection to a server, logged in.
+#[derive(Debug)]
+pub struct ServerConn {
+    stream: Option<Stream>,
+    /// The number of the worker whose runtime knows the socket.
+    worker: usize,
+    /// The protocol state.
+    pub turn: Turn,
+    replies: ReplyScan,
+    /// The beginning of a reply whose rest is still to come.
+    carry: Vec<u8>,
+    /// Bytes that the socket did not take yet.
+    out: Vec<u8>,
+    key: Arc<CancelKey>,
+    parameters: Parameters,
+    settings: Arc<Settings>,
+    /// Milliseconds of the process's clock at which the connection is to be replaced.
+    expires: Option<u64>,
+    /// Something went wrong that only closing it mends.
+    spoiled: bool,
+    /// It holds session state of the client's that used it last.
+    pub needs_reset: bool,
+}
+
+impl ServerConn {
+    fn new(stream: Stream, key: CancelKey, parameters: Parameters, unread: Vec<u8>) -> Self {
+        Self {
+            stream: Some(stream),
+            worker: usize::MAX,
+            turn: Turn::new(),
+            replies: ReplyScan::default(),
+            carry: unread,
+            out: Vec::new(),
+            key: Arc::new(key),
+            parameters,
+            settings: Arc::default(),
+            expires: None,
+            spoiled: false,
+            needs_reset: false,
+        }
+    }
+
+    /// Says when it is to be replaced, in milliseconds of the process's clock.
+    pub fn set_expiry(&mut self, at: Option<u64>) {
+        self.expires = at;
+    }
+
+    /// Whether it has grown too old.
+    pub fn expired(&self, now: u64) -> bool {
+        self.expires.is_some_and(|at| now >= at)
+    }
+
+    /// Whether it may serve somebody else: at rest in every respect, with nothing of the last client's.
+    pub fn at_rest(&self) -> bool {
+        self.turn.at_rest()
+            && !self.spoiled
+            && !self.needs_reset
+            && self.out.is_empty()
+            && self.carry.is_empty()
+            && self.replies.between_messages()
+            && self.stream.is_some()
+    }
+
+    /// Never to be used again.
+    pub fn spoil(&mut self) {
+        self.spoiled = true;
+    }
+
+    /// What a cancel request for it needs.
+    pub fn cancel_key(&self) -> &Arc<CancelKey> {
+        &self.key
+    }
+
+    /// The parameters as the server last reported them.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Registers the socket with the current worker's runtime, unless it is there already.
+    pub fn attach_to(&mut self, worker: usize) -> io::Result<()> {
+        if self.worker == worker {
+            return Ok(());
+        }
+        let detached: Detached = self.stream.take().ok_or(io::ErrorKind::NotConnected)?.detach()?;
+        self.stream = Some(detached.attach()?);
+        self.worker = worker;
+        Ok(())
+    }
+
+    /// Marks the socket as known to the runtime of this worker, which opened it.
+    pub fn opened_by(&mut self, worker: usize) {
+        self.worker = worker;
+    }
+
+    fn stream(&self) -> io::Result<&Stream> {
+        self.stream.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Ready when reading is worth trying. No system call.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_read_ready(cx)
+    }
+
+    /// Ready when writing is worth trying. No system call.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_write_ready(cx)
+    }
+
+    /// One attempt to read replies into `scratch`. Returns how many bytes at its start are for the client; `None` if
+    /// nothing was there to read.
+    pub fn receive(&mut self, scratch: &mut [u8], seen: &mut Seen) -> Result<Option<usize>, Lost> {
+        let carried = self.carry.len();
+        let Some(room) = scratch.get_mut(carried..).filter(|room| !room.is_empty()) else {
+            return Err(Lost::Io(io::ErrorKind::OutOfMemory.into()));
+        };
+        let read = match self.stream()?.try_read(room) {
+            Ok(0) => return Err(Lost::Closed),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        scratch[..carried].copy_from_slice(&self.carry);
+        self.carry.clear();
+        self.walk(&mut scratch[..carried + read], seen).map(Some)
+    }
+
+    fn walk(&mut self, chunk: &mut [u8], seen: &mut Seen) -> Result<usize, Lost> {
+        let parameters = &mut self.parameters;
+        let scanned = self.replies.scan(&mut self.turn, chunk, seen, |body| parameters.report(body))?;
+        self.carry.extend_from_slice(&chunk[scanned.rest..]);
+        Ok(scanned.forward)
+    }
+
+    /// Sends bytes that `turn` knows of, or keeps what the socket does not take.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), Lost> {
+        if !self.out.is_empty() {
+            self.out.extend_from_slice(bytes);
+            return self.flush().map(drop);
+        }
+        let sent = match self.stream()?.try_write(bytes) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error.into()),
+        };
+        self.out.extend_from_slice(&bytes[sent..]);
+        Ok(())
+    }
+
+    /// Sends what is kept, as far as the socket takes it; `true` when all of it is gone.
+    pub fn flush(&mut self) -> Result<bool, Lost> {
+        while !self.out.is_empty() {
+            match self.stream()?.try_write(&self.out) {
+                Ok(sent) => drop(self.out.drain(..sent)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether bytes wait for the socket to take them.
+    pub fn has_unsent(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Queues a simple query of the proxy's own; its replies are swallowed. Sent with the next bytes.
+    pub fn ask(&mut self, sql: &str) {
+        self.turn.request(b'Q', 0, Asker::Proxy);
+        self.out.push(b'Q');
+        // 4 for the length itself and 1 for the NUL. The proxy's own queries are short: settings are bounded by the
+        // startup packet's 10,000 bytes.
+        self.out.extend_from_slice(&(sql.len() as u32 + 5).to_be_bytes());
+        self.out.extend_from_slice(sql.as_bytes());
+        self.out.push(0);
+    }
+
+    /// Queues what brings the server from the settings it has to `wanted`; nothing if it has them. They go out in the
+    /// same write as the client's first message.
+    pub fn adopt(&mut self, wanted: &Arc<Settings>) {
+        if Arc::ptr_eq(&self.settings, wanted) {
+            return;
+        }
+        if let Some(sql) = settings::difference(&self.settings, wanted, &self.parameters) {
+            self.ask(&sql);
+        }
+        self.settings = Arc::clone(wanted);
+    }
+
+    /// The server has its own defaults again, after `DISCARD ALL`.
+    fn forget_settings(&mut self) {
+        self.settings = Arc::default();
+    }
+
+    /// Reads what an idle connection was sent without being asked: parameters after a reload, notices, or a farewell.
+    /// No system call where nothing came. An error means that it must not be handed out.
+    pub fn check_idle(&mut self, scratch: &mut [u8]) -> Result<(), Lost> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        while let Poll::Ready(ready) = self.poll_read_ready(&mut cx) {
+            ready?;
+            let mut seen = Seen::default();
+            self.receive(scratch, &mut seen)?;
+            if seen.failure.is_some() {
+                return Err(Lost::Closed);
+            }
+        }
+        if self.at_rest() { Ok(()) } else { Err(Lost::Closed) }
+    }
+}

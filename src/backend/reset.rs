@@ -1,0 +1,129 @@
+//! Bringing a server connection back to rest after its client left it somewhere in the middle.
+
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{Lost, ServerConn, cancel};
+use crate::relay::reply::Seen;
+use crate::wire::error_fields;
+use crate::wire::turn::{Asker, Status};
+
+/// How long the way back to rest may take before the connection is closed instead.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Replies that are read and thrown away at once.
+const CHUNK: usize = 32 * 1024;
+
+/// Ends what the client left behind: cancels a query that runs, ends COPY and batches, rolls back, and discards the
+/// session state if there is any. `whole_messages` says that the client's last message was sent to its end; without
+/// that, nothing can be said to the server any more.
+///
+/// # Errors
+/// The connection cannot be brought to rest, or not in time: it must be closed.
+pub async fn bring_to_rest(conn: &mut ServerConn, whole_messages: bool) -> Result<(), Lost> {
+    if !whole_messages || conn.spoiled {
+        return Err(Lost::Refused);
+    }
+    timeout(DEADLINE, settle(conn)).await.map_err(|_| Lost::Io(std::io::ErrorKind::TimedOut.into()))?
+}
+
+async fn settle(conn: &mut ServerConn) -> Result<(), Lost> {
+    let running = conn.turn.awaits_reply() && !conn.turn.in_copy_in();
+    if conn.turn.in_copy_in() {
+        // CopyFail with an empty reason.
+        conn.turn.request(b'f', 0, Asker::Proxy);
+        conn.out.extend_from_slice(&[b'f', 0, 0, 0, 5, 0]);
+    }
+    if conn.turn.needs_sync() {
+        conn.turn.request(b'S', 0, Asker::Proxy);
+        conn.out.extend_from_slice(&[b'S', 0, 0, 0, 4]);
+    }
+    if running {
+        cancel::send(&conn.key).await?;
+    }
+    let mut scratch = vec![0; CHUNK];
+    drain(conn, &mut scratch).await?;
+    if conn.turn.status() != Status::Idle {
+        conn.ask("ROLLBACK");
+        drain(conn, &mut scratch).await?;
+    }
+    if conn.needs_reset {
+        conn.ask("DISCARD ALL");
+        drain(conn, &mut scratch).await?;
+        conn.needs_reset = false;
+        conn.forget_settings();
+    }
+    if conn.at_rest() { Ok(()) } else { Err(Lost::Refused) }
+}
+
+/// Sends what waits and reads until nothing is owed. What comes is thrown away, but for a refusal of the proxy's own
+/// request.
+async fn drain(conn: &mut ServerConn, scratch: &mut [u8]) -> Result<(), Lost> {
+    match answered(conn, scratch).await? {
+        None => Ok(()),
+        Some(_) => Err(Lost::Refused),
+    }
+}
+
+/// Why a client's settings could not be applied.
+#[derive(Debug)]
+pub enum SettingsError {
+    /// The server refused a value: its SQLSTATE and words, which the client may read, because they are about its own
+    /// startup packet.
+    Refused {
+        /// SQLSTATE, if the server sent one.
+        sqlstate: Option<String>,
+        /// The server's words.
+        message: String,
+    },
+    /// The connection is of no more use.
+    Lost(Lost),
+}
+
+/// Brings a connection to `wanted` and waits until it is there. After an error the connection must be closed.
+pub async fn apply(
+    conn: &mut ServerConn,
+    wanted: &std::sync::Arc<super::settings::Settings>,
+) -> Result<(), SettingsError> {
+    conn.adopt(wanted);
+    let refusal = timeout(DEADLINE, answered(conn, &mut vec![0; CHUNK])).await;
+    let refusal = refusal.unwrap_or_else(|_| Err(Lost::Io(std::io::ErrorKind::TimedOut.into())));
+    match refusal.map_err(SettingsError::Lost)? {
+        None => Ok(()),
+        Some(body) => {
+            // The server rolled the query back, so its settings are not those that are noted.
+            conn.spoil();
+            Err(SettingsError::Refused {
+                sqlstate: error_fields::text(&body, b'C'),
+                message: error_fields::text(&body, b'M').unwrap_or_default(),
+            })
+        }
+    }
+}
+
+/// Sends what waits and reads until nothing is owed; the first refusal of the proxy's own request, if there was one.
+async fn answered(conn: &mut ServerConn, scratch: &mut [u8]) -> Result<Option<Vec<u8>>, Lost> {
+    let mut refusal = None;
+    loop {
+        conn.flush()?;
+        if conn.turn.is_quiet()
+            && !conn.has_unsent()
+            && conn.carry.is_empty()
+            && conn.replies.between_messages()
+        {
+            return Ok(refusal);
+        }
+        std::future::poll_fn(|cx| {
+            if conn.has_unsent() && conn.poll_write_ready(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            conn.poll_read_ready(cx).map(drop)
+        })
+        .await;
+        let mut seen = Seen::default();
+        conn.receive(scratch, &mut seen)?;
+        refusal = refusal.or(seen.failure);
+    }
+}

@@ -1,0 +1,205 @@
+//! The table of families: name and help of each, and the collector that turns pools into samples.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{IntGauge, Opts};
+
+use super::{Counter, Entry, PoolGauges, PoolMetrics};
+use crate::wire::tag::SessionState;
+
+pub(super) const REFUSALS: (&str, &str) = (
+    "firepool_refusals_total",
+    "Clients that were refused or ended with an error, by kind and by whose fault it was.",
+);
+pub(super) const LOGINS: (&str, &str) = ("firepool_logins_total", "Logins of clients, by result.");
+pub(super) const CANCELS: (&str, &str) =
+    ("firepool_cancel_requests_total", "Cancel requests of clients, by result.");
+pub(super) const WAIT: (&str, &str) =
+    ("firepool_wait_seconds", "Time that clients waited for a server connection, of those that had to wait.");
+
+/// From a hundred microseconds, a hand-over between two clients, to longer than any sensible query_wait.
+pub(super) const WAIT_BUCKETS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
+
+const CLIENTS: (&str, &str) = ("firepool_clients", "Clients that are logged in, by state.");
+const SERVERS: (&str, &str) = ("firepool_server_connections", "Server connections, by state.");
+const SIZE: (&str, &str) =
+    ("firepool_pool_size", "Server connections that the pool may have, without its reserve.");
+const PINS: (&str, &str) = (
+    "firepool_pins_total",
+    "Clients that were kept on their server connection because of session state, by reason.",
+);
+
+/// Families that are one counter of a pool.
+const COUNTERS: [(&str, &str, Source); 12] = [
+    ("firepool_client_connections_total", "Clients that logged in.", Source::Shard(Counter::ClientsOpened)),
+    ("firepool_client_disconnections_total", "Clients that left.", Source::Shard(Counter::ClientsClosed)),
+    ("firepool_checkouts_total", "Leases of a server connection.", Source::Shard(Counter::Checkouts)),
+    ("firepool_transactions_total", "Transactions that ended.", Source::Shard(Counter::Transactions)),
+    ("firepool_queries_total", "Query, Execute and FunctionCall messages.", Source::Shard(Counter::Queries)),
+    ("firepool_received_bytes_total", "Bytes received from clients.", Source::Shard(Counter::ReceivedBytes)),
+    ("firepool_sent_bytes_total", "Bytes sent to clients.", Source::Shard(Counter::SentBytes)),
+    (
+        "firepool_server_errors_total",
+        "Errors that the server answered.",
+        Source::Shard(Counter::ServerErrors),
+    ),
+    (
+        "firepool_proxy_errors_total",
+        "Sessions that the proxy ended with an error.",
+        Source::Shard(Counter::ProxyErrors),
+    ),
+    ("firepool_server_connections_opened_total", "Server connections that were opened.", Source::Opened),
+    ("firepool_server_connections_closed_total", "Server connections that were closed.", Source::Closed),
+    ("firepool_server_connection_failures_total", "Attempts to open one that failed.", Source::Failed),
+];
+
+#[derive(Clone, Copy)]
+enum Source {
+    Shard(Counter),
+    Opened,
+    Closed,
+    Failed,
+}
+
+impl Source {
+    fn read(self, metrics: &PoolMetrics) -> u64 {
+        match self {
+            Self::Shard(counter) => metrics.sum(counter),
+            Self::Opened => metrics.opened.load(Ordering::Relaxed),
+            Self::Closed => metrics.closed.load(Ordering::Relaxed),
+            Self::Failed => metrics.failed.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// The build, as a gauge that is always 1.
+pub(super) fn build_info() -> Result<IntGauge, prometheus::Error> {
+    let opts = Opts::new("firepool_build_info", "The version that runs.")
+        .const_label("version", env!("CARGO_PKG_VERSION"));
+    let gauge = IntGauge::with_opts(opts)?;
+    gauge.set(1);
+    Ok(gauge)
+}
+
+/// Every pool's samples.
+pub(super) struct Pools {
+    pools: Arc<Mutex<Vec<Entry>>>,
+    descriptions: Vec<Desc>,
+}
+
+impl Pools {
+    pub(super) fn new(pools: Arc<Mutex<Vec<Entry>>>) -> Result<Self, prometheus::Error> {
+        let names =
+            COUNTERS.iter().map(|&(name, help, _)| (name, help)).chain([CLIENTS, SERVERS, SIZE, PINS, WAIT]);
+        let labels = || vec!["database".to_owned(), "user".to_owned()];
+        let descriptions = names
+            .map(|(name, help)| Desc::new(name.to_owned(), help.to_owned(), labels(), Default::default()))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { pools, descriptions })
+    }
+}
+
+impl Collector for Pools {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let pools: Vec<(Arc<PoolMetrics>, PoolGauges)> = {
+            let entries = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+            let living = entries.iter().filter_map(|entry| Some((&entry.metrics, entry.state.upgrade()?)));
+            living.map(|(metrics, state)| (Arc::clone(metrics), state.gauges())).collect()
+        };
+        let each = |samples: &dyn Fn(&PoolMetrics, &PoolGauges) -> Vec<Metric>| {
+            pools.iter().flat_map(|(metrics, gauges)| samples(metrics, gauges)).collect::<Vec<_>>()
+        };
+        let mut families: Vec<MetricFamily> = COUNTERS
+            .iter()
+            .map(|&(name, help, source)| {
+                let samples = each(&|metrics, _| vec![counter(labels(metrics, None), source.read(metrics))]);
+                family((name, help), MetricType::COUNTER, samples)
+            })
+            .collect();
+        families.push(family(CLIENTS, MetricType::GAUGE, each(&clients)));
+        families.push(family(SERVERS, MetricType::GAUGE, each(&servers)));
+        families.push(family(
+            SIZE,
+            MetricType::GAUGE,
+            each(&|metrics, gauges| vec![gauge(labels(metrics, None), gauges.size)]),
+        ));
+        families.push(family(PINS, MetricType::COUNTER, each(&pins)));
+        families.push(family(WAIT, MetricType::HISTOGRAM, each(&waits)));
+        families.retain(|family| !family.get_metric().is_empty());
+        families
+    }
+}
+
+fn clients(metrics: &PoolMetrics, gauges: &PoolGauges) -> Vec<Metric> {
+    let open = metrics.sum(Counter::ClientsOpened).saturating_sub(metrics.sum(Counter::ClientsClosed));
+    let idle = open.saturating_sub(gauges.active + gauges.waiting);
+    [("active", gauges.active), ("idle", idle), ("waiting", gauges.waiting)]
+        .into_iter()
+        .map(|(state, value)| gauge(labels(metrics, Some(("state", state))), value))
+        .collect()
+}
+
+fn servers(metrics: &PoolMetrics, gauges: &PoolGauges) -> Vec<Metric> {
+    [("active", gauges.active), ("idle", gauges.idle), ("opening", gauges.opening)]
+        .into_iter()
+        .map(|(state, value)| gauge(labels(metrics, Some(("state", state))), value))
+        .collect()
+}
+
+fn pins(metrics: &PoolMetrics, _: &PoolGauges) -> Vec<Metric> {
+    SessionState::ALL
+        .into_iter()
+        .map(|reason| counter(labels(metrics, Some(("reason", reason.as_str()))), metrics.pins(reason)))
+        .collect()
+}
+
+fn waits(metrics: &PoolMetrics, _: &PoolGauges) -> Vec<Metric> {
+    let mut sample = super::observe(&metrics.wait);
+    sample.set_label(labels(metrics, None));
+    vec![sample]
+}
+
+fn labels(metrics: &PoolMetrics, more: Option<(&str, &str)>) -> Vec<LabelPair> {
+    let pair = |(name, value): (&str, &str)| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value.to_owned());
+        pair
+    };
+    let mut labels = vec![pair(("database", &metrics.database)), pair(("user", &metrics.user))];
+    labels.extend(more.map(pair));
+    labels
+}
+
+fn counter(labels: Vec<LabelPair>, value: u64) -> Metric {
+    let mut counter = prometheus::proto::Counter::default();
+    counter.set_value(value as f64);
+    let mut metric = Metric::from_label(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+fn gauge(labels: Vec<LabelPair>, value: u64) -> Metric {
+    let mut gauge = prometheus::proto::Gauge::default();
+    gauge.set_value(value as f64);
+    let mut metric = Metric::from_label(labels);
+    metric.set_gauge(gauge);
+    metric
+}
+
+fn family((name, help): (&str, &str), kind: MetricType, samples: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(samples);
+    family
+}

@@ -1,0 +1,255 @@
+//! What Prometheus scrapes. Every family is declared once, in `families`; label sets are closed; what the path of a
+//! query touches are plain counters of one worker's own ([`Shard`]), summed when somebody scrapes.
+//!
+//! Gauges of a pool are not kept here at all: the pool is asked at the scrape ([`PoolGauges`]), so that they cannot
+//! drift from the truth.
+
+mod families;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounterVec, Opts, Registry, TextEncoder};
+
+use crate::error::{ErrorKind, Origin};
+use crate::wire::tag::SessionState;
+
+/// Counters of one pool on one worker. Only that worker's thread adds, so an addition is a load and a store, without
+/// a lock prefix; a scrape reads whatever is there. Aligned so that two workers never share a cache line.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Shard {
+    counters: [AtomicU64; Counter::COUNT],
+    pins: [AtomicU64; SessionState::ALL.len()],
+}
+
+/// The counters of a [`Shard`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    /// Clients that logged in.
+    ClientsOpened,
+    /// Clients that left.
+    ClientsClosed,
+    /// Leases of a server connection.
+    Checkouts,
+    /// Transactions that ended.
+    Transactions,
+    /// Query, Execute and FunctionCall messages.
+    Queries,
+    /// Bytes from clients.
+    ReceivedBytes,
+    /// Bytes to clients.
+    SentBytes,
+    /// ErrorResponses of the server.
+    ServerErrors,
+    /// Sessions that the proxy ended with an error.
+    ProxyErrors,
+}
+
+impl Counter {
+    const COUNT: usize = 9;
+}
+
+impl Shard {
+    /// Adds `n`. To be called by the shard's own worker only.
+    pub fn add(&self, counter: Counter, n: u64) {
+        add(&self.counters[counter as usize], n);
+    }
+
+    /// Counts a client that was pinned to its server connection.
+    pub fn pinned(&self, reason: SessionState) {
+        add(&self.pins[reason.index()], 1);
+    }
+}
+
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+/// What a pool is like at this moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolGauges {
+    /// Server connections that are leased.
+    pub active: u64,
+    /// Server connections that wait for work.
+    pub idle: u64,
+    /// Server connections that are being opened.
+    pub opening: u64,
+    /// Clients that wait for a server connection.
+    pub waiting: u64,
+    /// The most server connections that the pool may have, without its reserve.
+    pub size: u64,
+}
+
+/// Whoever can tell the gauges of a pool.
+pub trait PoolState: Send + Sync {
+    /// The state now.
+    fn gauges(&self) -> PoolGauges;
+}
+
+/// The metrics of one pool.
+#[derive(Debug)]
+pub struct PoolMetrics {
+    database: String,
+    user: String,
+    shards: Box<[Arc<Shard>]>,
+    wait: Histogram,
+    /// Server connections that were opened.
+    pub opened: AtomicU64,
+    /// Server connections that were closed.
+    pub closed: AtomicU64,
+    /// Attempts to open one that failed.
+    pub failed: AtomicU64,
+}
+
+impl PoolMetrics {
+    /// The counters of a worker, by its number.
+    pub fn shard(&self, worker: usize) -> Arc<Shard> {
+        Arc::clone(&self.shards[worker % self.shards.len()])
+    }
+
+    /// A client got its server connection after it had waited so long.
+    pub fn waited(&self, time: Duration) {
+        self.wait.observe(time.as_secs_f64());
+    }
+
+    fn sum(&self, counter: Counter) -> u64 {
+        self.shards.iter().map(|shard| shard.counters[counter as usize].load(Ordering::Relaxed)).sum()
+    }
+
+    fn pins(&self, reason: SessionState) -> u64 {
+        self.shards.iter().map(|shard| shard.pins[reason.index()].load(Ordering::Relaxed)).sum()
+    }
+}
+
+struct Entry {
+    metrics: Arc<PoolMetrics>,
+    state: Weak<dyn PoolState>,
+}
+
+/// Every metric of the process.
+pub struct Metrics {
+    registry: Registry,
+    workers: usize,
+    pools: Arc<Mutex<Vec<Entry>>>,
+    refusals: IntCounterVec,
+    logins: IntCounterVec,
+    cancels: IntCounterVec,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").field("workers", &self.workers).finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// Declares every family, for so many workers.
+    pub fn new(workers: usize) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let vector =
+            |(name, help): (&str, &str), labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
+        let refusals = vector(families::REFUSALS, &["kind", "origin"])?;
+        let logins = vector(families::LOGINS, &["result"])?;
+        let cancels = vector(families::CANCELS, &["result"])?;
+        for kind in ErrorKind::ALL {
+            refusals.with_label_values(&[kind.as_str(), origin(kind.origin())]);
+        }
+        for result in ["ok", "failed"] {
+            logins.with_label_values(&[result]);
+        }
+        for result in [Cancelled::Forwarded, Cancelled::Idle, Cancelled::Unknown] {
+            cancels.with_label_values(&[result.as_str()]);
+        }
+        let pools = Arc::new(Mutex::new(Vec::new()));
+        registry.register(Box::new(families::Pools::new(Arc::clone(&pools))?))?;
+        registry.register(Box::new(families::build_info()?))?;
+        for family in [&refusals, &logins, &cancels] {
+            registry.register(Box::new(family.clone()))?;
+        }
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Self { registry, workers: workers.max(1), pools, refusals, logins, cancels })
+    }
+
+    /// The metrics of a new pool. Its gauges are asked from `state` while that lives.
+    pub fn pool(&self, database: &str, user: &str) -> Result<Arc<PoolMetrics>, prometheus::Error> {
+        let wait = Histogram::with_opts(
+            HistogramOpts::new(families::WAIT.0, families::WAIT.1).buckets(families::WAIT_BUCKETS.to_vec()),
+        )?;
+        Ok(Arc::new(PoolMetrics {
+            database: database.to_owned(),
+            user: user.to_owned(),
+            shards: (0..self.workers).map(|_| Arc::default()).collect(),
+            wait,
+            opened: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        }))
+    }
+
+    /// Shows a pool to whoever scrapes. A pool that is gone disappears with its counters.
+    pub fn publish(&self, metrics: Arc<PoolMetrics>, state: Weak<dyn PoolState>) {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|entry| entry.state.strong_count() > 0);
+        pools.push(Entry { metrics, state });
+    }
+
+    /// Counts a client that was refused or ended.
+    pub fn refused(&self, kind: ErrorKind) {
+        self.refusals.with_label_values(&[kind.as_str(), origin(kind.origin())]).inc();
+    }
+
+    /// Counts a login.
+    pub fn login(&self, ok: bool) {
+        self.logins.with_label_values(&[if ok { "ok" } else { "failed" }]).inc();
+    }
+
+    /// Counts a cancel request.
+    pub fn cancelled(&self, result: Cancelled) {
+        self.cancels.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// Everything in Prometheus' text format 0.0.4.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// What became of a cancel request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// Sent to the server on which the client's query runs.
+    Forwarded,
+    /// The client had no query running.
+    Idle,
+    /// No client has that key.
+    Unknown,
+}
+
+impl Cancelled {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::Idle => "idle",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Client => "client",
+        Origin::Server => "server",
+        Origin::Pool => "pool",
+        Origin::Proxy => "proxy",
+    }
+}
+
+fn observe(histogram: &Histogram) -> prometheus::proto::Metric {
+    histogram.collect().first().and_then(|family| family.get_metric().first().cloned()).unwrap_or_default()
+}
