@@ -1,8 +1,10 @@
 //! firepool is a PostgreSQL connection pooling proxy.
 pub mod backend;
+pub mod clock;
 pub mod config;
 pub mod error;
 pub mod metrics;
+pub mod pool;
 pub mod relay;
 pub mod scram;
 pub mod stream;

@@ -91,9 +91,13 @@ impl ServerConn {
 
     /// Whether it may serve somebody else: at rest in every respect, with nothing of the last client's.
     pub fn at_rest(&self) -> bool {
+        self.is_settled() && !self.needs_reset
+    }
+
+    /// Whether everything that was asked is answered and no transaction is open, though session state may be left.
+    pub fn is_settled(&self) -> bool {
         self.turn.at_rest()
             && !self.spoiled
-            && !self.needs_reset
             && self.out.is_empty()
             && self.carry.is_empty()
             && self.replies.between_messages()

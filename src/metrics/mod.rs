@@ -13,6 +13,8 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{Encoder, Histogram, HistogramOpts, IntCounterVec, Opts, Registry, TextEncoder};
 
+pub use prometheus::Error;
+
 use crate::error::{ErrorKind, Origin};
 use crate::wire::tag::SessionState;
 

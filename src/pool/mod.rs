@@ -1,0 +1,357 @@
+//! Pools: few server connections for many clients, one pool for each database and user.
+//!
+//! - `queue`: who is next, and which connection they get. Pure, with time as an argument.
+//! - `wait`: the place of one client in the queue.
+//! - `lease`: a checkout as a value; dropping it gives the connection back, or closes it if it is not at rest.
+//! - `manager`: the door to bb8, which opens, counts and disposes of connections.
+//! - `limits`: caps over several pools.
+//! - `registry`: from database and user to pool.
+//!
+//! The queue is strictly first come, first served: a connection that comes back goes straight to the client that has
+//! waited longest, and a newcomer never overtakes. Idle connections are reused last in, first out, those of the
+//! asking worker first, because moving a socket to another worker's reactor costs two system calls and an allocation.
+//! That is why idle connections rest in the queue and not in bb8, which knows neither workers nor waiters.
+
+mod lease;
+mod limits;
+mod manager;
+mod queue;
+mod registry;
+mod wait;
+
+#[cfg(test)]
+mod queue_tests;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::backend::connect::{ConnectError, Opener};
+use crate::backend::settings::{Parameters, Settings};
+use crate::clock::{Clock, millis};
+use crate::config::Route;
+use crate::metrics::{PoolGauges, PoolMetrics, PoolState};
+pub use lease::Lease;
+pub use limits::{Limit, Permit};
+use manager::{Manager, Slot};
+use queue::{Back, Queue};
+pub use registry::Registry;
+pub use wait::Wait;
+use wait::Waiter;
+
+/// Startup settings whose ParameterStatus values are remembered, so that a login needs no server connection. More
+/// different startup packets than this are served as well, only slower.
+const WELCOMES: usize = 64;
+
+/// The first pause after a failed attempt to open a connection, and the longest, in milliseconds. Doubled in between.
+const FIRST_PAUSE: u64 = 100;
+const LONGEST_PAUSE: u64 = 2_000;
+
+/// The last attempt to open a connection failed.
+#[derive(Debug, Clone)]
+struct Failure {
+    error: ConnectError,
+    /// When the next attempt is due.
+    until: u64,
+    pause: u64,
+}
+
+/// The server connections of one database and user.
+#[derive(Debug)]
+pub struct Pool {
+    database: String,
+    user: String,
+    route: Arc<Route>,
+    bb8: bb8::Pool<Manager>,
+    queue: Mutex<Queue<Slot>>,
+    failure: Mutex<Option<Failure>>,
+    welcomes: Mutex<Vec<(Arc<Settings>, Arc<Parameters>)>>,
+    caps: Vec<Arc<Limit>>,
+    clients: Limit,
+    closed: AtomicBool,
+    clock: Arc<Clock>,
+    metrics: Arc<PoolMetrics>,
+}
+
+/// What a client gets that asks for a server connection.
+#[derive(Debug)]
+pub enum Checkout {
+    /// A connection.
+    Ready(Lease),
+    /// A place in the queue.
+    Wait(Wait),
+    /// An error that waiting would not mend.
+    Refused(ConnectError),
+}
+
+/// What a pool is made of.
+pub(super) struct Parts {
+    pub(super) database: String,
+    pub(super) user: String,
+    pub(super) route: Arc<Route>,
+    pub(super) opener: Opener,
+    pub(super) caps: Vec<Arc<Limit>>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) metrics: Arc<PoolMetrics>,
+}
+
+impl Pool {
+    fn new(parts: Parts) -> Arc<Self> {
+        let Parts { database, user, route, opener, caps, clock, metrics } = parts;
+        let size = route.pool_size.saturating_add(route.reserve_size);
+        Arc::new(Self {
+            bb8: manager::build(opener, size, Arc::clone(&metrics)),
+            queue: Mutex::new(Queue::new(queue::Limits {
+                size: route.pool_size,
+                min: route.min_size,
+                reserve: route.reserve_size,
+                reserve_after: millis(route.reserve_after),
+            })),
+            failure: Mutex::default(),
+            welcomes: Mutex::default(),
+            clients: Limit::new(route.max_clients),
+            closed: AtomicBool::new(false),
+            database,
+            user,
+            route,
+            caps,
+            clock,
+            metrics,
+        })
+    }
+
+    /// The database as clients name it.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The user.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The route whose clients it serves.
+    pub fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// Its metrics.
+    pub fn metrics(&self) -> &Arc<PoolMetrics> {
+        &self.metrics
+    }
+
+    /// The limit of its clients.
+    pub fn clients(&self) -> &Limit {
+        &self.clients
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue<Slot>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Failure>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for a server connection for a client of `worker`. `scratch` is memory to read in.
+    pub fn checkout(self: &Arc<Self>, worker: usize, scratch: &mut [u8]) -> Checkout {
+        loop {
+            let taken = self.queue().take(worker);
+            let Some(mut slot) = taken else { return self.line_up(worker) };
+            let fit = !slot.expired(self.clock.now())
+                && slot.attach_to(worker).is_ok()
+                && slot.check_idle(scratch).is_ok();
+            if fit {
+                return Checkout::Ready(Lease::new(slot, Arc::clone(self), worker));
+            }
+            self.dispose(slot);
+        }
+    }
+
+    fn line_up(self: &Arc<Self>, worker: usize) -> Checkout {
+        let now = self.clock.now();
+        let pausing = self.failure().clone().filter(|failure| now < failure.until);
+        let (waiter, open) = {
+            let mut queue = self.queue();
+            if let Some(failure) = &pausing
+                && failure.error.is_definitive()
+                && queue.is_deserted()
+            {
+                return Checkout::Refused(failure.error.clone());
+            }
+            let waiter = queue.wait(Arc::new(Waiter::default()), now);
+            (waiter, pausing.is_none() && queue.start_opening(now))
+        };
+        if open {
+            self.spawn_open(worker);
+        }
+        Checkout::Wait(Wait::new(waiter, Arc::clone(self), worker))
+    }
+
+    /// Takes a leased connection back.
+    fn give_back(self: &Arc<Self>, slot: Slot, worker: usize) {
+        let now = self.clock.now();
+        if !slot.at_rest() || slot.expired(now) || self.closed.load(Ordering::Relaxed) {
+            return self.dispose(slot);
+        }
+        let mut slot = slot;
+        loop {
+            let back = self.queue().give_back(slot, worker, now);
+            slot = match back {
+                Back::Kept => return,
+                Back::Surplus(slot) => return self.dispose(slot),
+                Back::Granted(waiter, slot) => match waiter.grant(slot) {
+                    Ok(()) => return,
+                    // The client left in the meantime: the next one, please.
+                    Err(slot) => slot,
+                },
+            };
+        }
+    }
+
+    /// Closes a leased connection, and opens another if clients wait.
+    fn dispose(self: &Arc<Self>, slot: Slot) {
+        manager::close(slot);
+        let now = self.clock.now();
+        let pausing = self.failure().as_ref().is_some_and(|failure| now < failure.until);
+        let open = {
+            let mut queue = self.queue();
+            queue.lost();
+            !pausing && queue.start_opening(now)
+        };
+        if open {
+            self.spawn_open(usize::MAX);
+        }
+    }
+
+    /// Opens a connection in the background, on the current runtime. The queue has been told.
+    fn spawn_open(self: &Arc<Self>, worker: usize) {
+        let pool = Arc::clone(self);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move { pool.open(worker).await })),
+            // Outside of any runtime, as at the end of the process: the next sweep opens it.
+            Err(_) => self.queue().opening_failed(),
+        }
+    }
+
+    async fn open(self: Arc<Self>, worker: usize) {
+        match self.try_open(worker).await {
+            Ok(slot) => {
+                *self.failure() = None;
+                self.queue().opened();
+                self.give_back(slot, worker);
+            }
+            Err(error) => self.opening_failed(error),
+        }
+    }
+
+    async fn try_open(&self, worker: usize) -> Result<Slot, ConnectError> {
+        let permits = limits::acquire_all(&self.caps)
+            .ok_or_else(|| ConnectError::Unreachable("the limit of server connections is reached".into()))?;
+        let mut slot = manager::open(&self.bb8, permits).await?;
+        slot.opened_by(worker);
+        let lifetime = self.route.timeouts.server_lifetime.map(|lifetime| {
+            let lifetime = millis(lifetime);
+            // Up to a tenth earlier, so that connections that were opened together are not replaced together.
+            let jitter = RandomState::new().build_hasher().finish() % (lifetime / 10 + 1);
+            self.clock.now().saturating_add(lifetime - jitter)
+        });
+        slot.set_expiry(lifetime);
+        self.check_welcomes(slot.parameters());
+        Ok(slot)
+    }
+
+    fn opening_failed(&self, error: ConnectError) {
+        self.metrics.failed.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(database = self.database, user = self.user, %error, "could not open a server connection");
+        let definitive = error.is_definitive();
+        {
+            let mut failure = self.failure();
+            let pause = failure.as_ref().map_or(FIRST_PAUSE, |last| (last.pause * 2).min(LONGEST_PAUSE));
+            *failure = Some(Failure { error: error.clone(), until: self.clock.now() + pause, pause });
+        }
+        let hopeless = {
+            let mut queue = self.queue();
+            queue.opening_failed();
+            if definitive && queue.is_deserted() { queue.drain_waiters() } else { Vec::new() }
+        };
+        for waiter in hopeless {
+            waiter.refuse(error.clone());
+        }
+    }
+
+    /// The error that keeps connections from being opened at this moment, if there is one.
+    pub fn trouble(&self) -> Option<ConnectError> {
+        self.failure().as_ref().map(|failure| failure.error.clone())
+    }
+
+    /// What a login with these settings is told, if another client has already had the same. The returned settings
+    /// are the pool's own copy, which makes comparing them cheap.
+    pub fn welcome(&self, settings: &Settings) -> Option<(Arc<Settings>, Arc<Parameters>)> {
+        let welcomes = self.welcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        welcomes.iter().find(|(known, _)| **known == *settings).cloned()
+    }
+
+    /// Remembers what a login with these settings is told.
+    pub fn remember_welcome(&self, settings: Arc<Settings>, parameters: Arc<Parameters>) {
+        let mut welcomes = self.welcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        if welcomes.len() >= WELCOMES {
+            welcomes.remove(0);
+        }
+        welcomes.retain(|(known, _)| *known != settings);
+        welcomes.push((settings, parameters));
+    }
+
+    /// A fresh connection that reports another version means another server: nothing remembered is true any more.
+    fn check_welcomes(&self, fresh: &Parameters) {
+        let mut welcomes = self.welcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = "server_version";
+        welcomes.retain(|(_, known)| known.get(version) == fresh.get(version));
+    }
+
+    /// What has to be done from time to time: closes idle connections that the server closed, that are too old, or
+    /// that lie unused for too long, and opens those that are missing.
+    pub fn sweep(self: &Arc<Self>, scratch: &mut [u8]) {
+        let now = self.clock.now();
+        let idle_limit = self.route.timeouts.server_idle.map(millis);
+        let (useless, wanted) = {
+            let mut queue = self.queue();
+            let useless = queue.sweep(now, idle_limit, |slot| slot.expired(now) || slot.check_idle(scratch).is_err());
+            let pausing = self.failure().as_ref().is_some_and(|failure| now < failure.until);
+            let mut wanted = 0;
+            while !pausing && !self.closed.load(Ordering::Relaxed) && queue.start_opening(now) {
+                wanted += 1;
+            }
+            (useless, wanted)
+        };
+        useless.into_iter().for_each(manager::close);
+        for _ in 0..wanted {
+            self.spawn_open(usize::MAX);
+        }
+    }
+
+    /// Closes the idle connection that has lain unused longest, to make room under a cap that several pools share.
+    fn evict(&self) -> bool {
+        let oldest = self.queue().evict();
+        oldest.map(manager::close).is_some()
+    }
+
+    /// Closes idle connections now, and every other one when it comes back.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        let idle = self.queue().take_idle();
+        idle.into_iter().for_each(manager::close);
+    }
+
+    /// Whether no client waits and no connection exists.
+    pub fn is_deserted(&self) -> bool {
+        let queue = self.queue();
+        queue.is_deserted() && queue.waiting() == 0
+    }
+}
+
+impl PoolState for Pool {
+    fn gauges(&self) -> PoolGauges {
+        self.queue().gauges()
+    }
+}

@@ -1,0 +1,186 @@
+//! Who is next. A stack of idle connections, a line of waiting clients, and the count of what exists; never both idle
+//! connections and waiting clients for longer than a call. Pure: connections are any type, time is an argument.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::wait::Waiter;
+use crate::metrics::PoolGauges;
+
+/// The sizes of a pool.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Connections at most.
+    pub(super) size: u32,
+    /// Connections that are kept, whether anybody wants them or not.
+    pub(super) min: u32,
+    /// Connections beyond `size` for clients that have waited too long.
+    pub(super) reserve: u32,
+    /// How long is too long, in milliseconds.
+    pub(super) reserve_after: u64,
+}
+
+#[derive(Debug)]
+struct Idle<C> {
+    conn: C,
+    worker: usize,
+    since: u64,
+}
+
+#[derive(Debug)]
+struct Waiting<C> {
+    waiter: Arc<Waiter<C>>,
+    since: u64,
+}
+
+/// What became of a connection that was given back.
+#[derive(Debug)]
+pub(super) enum Back<C> {
+    /// It rests.
+    Kept,
+    /// It is this client's now, and still counts as leased.
+    Granted(Arc<Waiter<C>>, C),
+    /// There are more than there should be: to be closed. It still counts as leased.
+    Surplus(C),
+}
+
+/// The state of a pool. The connections that exist are `idle`, `leased` or `opening`.
+#[derive(Debug)]
+pub(super) struct Queue<C> {
+    /// The most recently used is last.
+    idle: Vec<Idle<C>>,
+    /// The one that has waited longest is first.
+    waiting: VecDeque<Waiting<C>>,
+    leased: u32,
+    opening: u32,
+    limits: Limits,
+}
+
+impl<C> Queue<C> {
+    pub(super) fn new(limits: Limits) -> Self {
+        let room = limits.size.saturating_add(limits.reserve).min(1024) as usize;
+        Self { idle: Vec::with_capacity(room), waiting: VecDeque::new(), leased: 0, opening: 0, limits }
+    }
+
+    fn total(&self) -> u32 {
+        // The idle ones are at most `size + reserve`, which is a u32.
+        self.idle.len() as u32 + self.leased + self.opening
+    }
+
+    /// Takes an idle connection: the last one that `worker` used, or else the last one that anybody used. `None` if
+    /// there is none, or if others wait.
+    pub(super) fn take(&mut self, worker: usize) -> Option<C> {
+        if !self.waiting.is_empty() {
+            return None;
+        }
+        let own = self.idle.iter().rposition(|idle| idle.worker == worker);
+        let place = own.or_else(|| self.idle.len().checked_sub(1))?;
+        self.leased += 1;
+        Some(self.idle.remove(place).conn)
+    }
+
+    /// Puts a client at the end of the line.
+    pub(super) fn wait(&mut self, waiter: Arc<Waiter<C>>, now: u64) -> Arc<Waiter<C>> {
+        self.waiting.push_back(Waiting { waiter: Arc::clone(&waiter), since: now });
+        waiter
+    }
+
+    /// Takes a client out of the line, wherever it stands.
+    pub(super) fn leave(&mut self, waiter: &Arc<Waiter<C>>) {
+        self.waiting.retain(|waiting| !Arc::ptr_eq(&waiting.waiter, waiter));
+    }
+
+    /// Whether another connection should be opened now; if so, it counts as opening from here on.
+    pub(super) fn start_opening(&mut self, now: u64) -> bool {
+        let patience_ends =
+            self.waiting.front().is_some_and(|first| now >= first.since + self.limits.reserve_after);
+        let ceiling = self.limits.size.saturating_add(if patience_ends { self.limits.reserve } else { 0 });
+        let wanted = self.waiting.len() > self.opening as usize || self.total() < self.limits.min;
+        let open = wanted && self.total() < ceiling;
+        self.opening += u32::from(open);
+        open
+    }
+
+    /// An opening connection is there; it counts as leased until it is given back.
+    pub(super) fn opened(&mut self) {
+        self.opening = self.opening.saturating_sub(1);
+        self.leased += 1;
+    }
+
+    /// An opening connection did not come to be.
+    pub(super) fn opening_failed(&mut self) {
+        self.opening = self.opening.saturating_sub(1);
+    }
+
+    /// A leased connection was closed.
+    pub(super) fn lost(&mut self) {
+        self.leased = self.leased.saturating_sub(1);
+    }
+
+    /// Takes a leased connection that is at rest.
+    pub(super) fn give_back(&mut self, conn: C, worker: usize, now: u64) -> Back<C> {
+        if let Some(first) = self.waiting.pop_front() {
+            return Back::Granted(first.waiter, conn);
+        }
+        if self.total() > self.limits.size {
+            return Back::Surplus(conn);
+        }
+        self.leased = self.leased.saturating_sub(1);
+        self.idle.push(Idle { conn, worker, since: now });
+        Back::Kept
+    }
+
+    /// Removes idle connections that are dead, or unused for longer than `limit` milliseconds while there are more
+    /// than the minimum.
+    pub(super) fn sweep(&mut self, now: u64, limit: Option<u64>, mut dead: impl FnMut(&mut C) -> bool) -> Vec<C> {
+        let mut useless = Vec::new();
+        let mut place = 0;
+        while place < self.idle.len() {
+            let spare = self.total() > self.limits.min;
+            let idle = &mut self.idle[place];
+            let stale = limit.is_some_and(|limit| now.saturating_sub(idle.since) >= limit);
+            if dead(&mut idle.conn) || (stale && spare) {
+                useless.push(self.idle.remove(place).conn);
+            } else {
+                place += 1;
+            }
+        }
+        useless
+    }
+
+    /// Takes the idle connection that has lain unused longest, unless the minimum is reached.
+    pub(super) fn evict(&mut self) -> Option<C> {
+        let oldest = self.idle.iter().enumerate().min_by_key(|(_, idle)| idle.since)?.0;
+        (self.total() > self.limits.min).then(|| self.idle.remove(oldest).conn)
+    }
+
+    /// Takes every idle connection.
+    pub(super) fn take_idle(&mut self) -> Vec<C> {
+        self.idle.drain(..).map(|idle| idle.conn).collect()
+    }
+
+    /// Empties the line.
+    pub(super) fn drain_waiters(&mut self) -> Vec<Arc<Waiter<C>>> {
+        self.waiting.drain(..).map(|waiting| waiting.waiter).collect()
+    }
+
+    /// Whether no connection exists or is on its way.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.total() == 0
+    }
+
+    /// Clients in the line.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn gauges(&self) -> PoolGauges {
+        PoolGauges {
+            active: u64::from(self.leased),
+            idle: self.idle.len() as u64,
+            opening: u64::from(self.opening),
+            waiting: self.waiting.len() as u64,
+            size: u64::from(self.limits.size),
+        }
+    }
+}

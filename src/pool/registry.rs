@@ -1,0 +1,99 @@
+//! From database and user to pool. Pools are made when their first client logs in.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::{Limit, Parts, Pool};
+use crate::backend::connect::Opener;
+use crate::clock::Clock;
+use crate::config::{Config, Route, User};
+use crate::metrics::{Metrics, PoolState};
+
+type Key = (String, String);
+
+/// Every pool of the process, and the limits that are shared between them.
+#[derive(Debug)]
+pub struct Registry {
+    config: Arc<Config>,
+    clock: Arc<Clock>,
+    metrics: Arc<Metrics>,
+    pools: RwLock<HashMap<Key, Arc<Pool>>>,
+    user_caps: HashMap<String, Arc<Limit>>,
+    database_caps: HashMap<String, Arc<Limit>>,
+}
+
+impl Registry {
+    /// No pools yet.
+    pub fn new(config: Arc<Config>, clock: Arc<Clock>, metrics: Arc<Metrics>) -> Self {
+        let cap = |name: &str, max: Option<usize>| (name.to_owned(), Arc::new(Limit::new(max)));
+        let users = config.users.iter();
+        let user_caps = users.map(|user| cap(&user.name, user.max_server_connections)).collect();
+        let databases = config.databases.iter();
+        let database_caps =
+            databases.map(|database| cap(&database.name, database.max_server_connections)).collect();
+        Self { config, clock, metrics, pools: RwLock::default(), user_caps, database_caps }
+    }
+
+    /// The pool of `user` on `database`, which `route` serves.
+    ///
+    /// # Errors
+    /// Only if the metrics cannot be declared, which the database's and user's names cannot cause.
+    pub fn pool(&self, database: &str, user: &Arc<User>, route: &Arc<Route>) -> Result<Arc<Pool>, crate::metrics::Error> {
+        let key = (database.to_owned(), user.name.clone());
+        if let Some(pool) = self.pools.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(Arc::clone(pool));
+        }
+        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.get(&key) {
+            return Ok(Arc::clone(pool));
+        }
+        let metrics = self.metrics.pool(database, &user.name)?;
+        let caps = [self.user_caps.get(&user.name), self.database_caps.get(database)];
+        let caps: Vec<_> = caps.into_iter().flatten().cloned().collect();
+        let target_database = route.target_database.clone().unwrap_or_else(|| database.to_owned());
+        let pool = Pool::new(Parts {
+            database: database.to_owned(),
+            user: user.name.clone(),
+            opener: Opener::new(
+                Arc::clone(&route.target),
+                Arc::clone(user),
+                target_database,
+                route.timeouts.connect,
+            ),
+            route: Arc::clone(route),
+            caps: caps.clone(),
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&metrics),
+        });
+        caps.iter().for_each(|cap| cap.share(&pool));
+        let state: Arc<dyn PoolState> = Arc::<Pool>::clone(&pool);
+        self.metrics.publish(metrics, Arc::downgrade(&state));
+        pools.insert(key, Arc::clone(&pool));
+        Ok(pool)
+    }
+
+    /// The configuration that the pools follow.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// Every pool there is.
+    pub fn pools(&self) -> Vec<Arc<Pool>> {
+        self.pools.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Sweeps every pool, and forgets those of wildcard routes that nobody uses any more.
+    pub fn sweep(&self, scratch: &mut [u8]) {
+        for pool in self.pools() {
+            pool.sweep(scratch);
+        }
+        let named = |route: &Route| route.database != crate::config::Pattern::Any;
+        let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|_, pool| named(pool.route()) || Arc::strong_count(pool) > 1 || !pool.is_deserted());
+    }
+
+    /// Closes every pool.
+    pub fn close(&self) {
+        self.pools().iter().for_each(|pool| pool.close());
+    }
+}
