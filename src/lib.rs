@@ -3,6 +3,7 @@ pub mod backend;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod frontend;
 pub mod metrics;
 pub mod pool;
 pub mod relay;

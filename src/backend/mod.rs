@@ -171,6 +171,9 @@ impl ServerConn {
         let parameters = &mut self.parameters;
         let scanned = self.replies.scan(&mut self.turn, chunk, seen, |body| parameters.report(body))?;
         self.carry.extend_from_slice(&chunk[scanned.rest..]);
+        if seen.discarded {
+            self.forget_settings();
+        }
         Ok(scanned.forward)
     }
 
@@ -242,7 +245,7 @@ impl ServerConn {
             ready?;
             let mut seen = Seen::default();
             self.receive(scratch, &mut seen)?;
-            if seen.failure.is_some() {
+            if seen.farewell {
                 return Err(Lost::Closed);
             }
         }

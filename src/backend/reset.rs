@@ -124,6 +124,6 @@ async fn answered(conn: &mut ServerConn, scratch: &mut [u8]) -> Result<Option<Ve
         .await;
         let mut seen = Seen::default();
         conn.receive(scratch, &mut seen)?;
-        refusal = refusal.or(seen.failure);
+        refusal = refusal.or(seen.own_failure);
     }
 }

@@ -316,7 +316,8 @@ impl Pool {
         let idle_limit = self.route.timeouts.server_idle.map(millis);
         let (useless, wanted) = {
             let mut queue = self.queue();
-            let useless = queue.sweep(now, idle_limit, |slot| slot.expired(now) || slot.check_idle(scratch).is_err());
+            let useless =
+                queue.sweep(now, idle_limit, |slot| slot.expired(now) || slot.check_idle(scratch).is_err());
             let pausing = self.failure().as_ref().is_some_and(|failure| now < failure.until);
             let mut wanted = 0;
             while !pausing && !self.closed.load(Ordering::Relaxed) && queue.start_opening(now) {

@@ -132,7 +132,12 @@ impl<C> Queue<C> {
 
     /// Removes idle connections that are dead, or unused for longer than `limit` milliseconds while there are more
     /// than the minimum.
-    pub(super) fn sweep(&mut self, now: u64, limit: Option<u64>, mut dead: impl FnMut(&mut C) -> bool) -> Vec<C> {
+    pub(super) fn sweep(
+        &mut self,
+        now: u64,
+        limit: Option<u64>,
+        mut dead: impl FnMut(&mut C) -> bool,
+    ) -> Vec<C> {
         let mut useless = Vec::new();
         let mut place = 0;
         while place < self.idle.len() {

@@ -38,7 +38,12 @@ impl Registry {
     ///
     /// # Errors
     /// Only if the metrics cannot be declared, which the database's and user's names cannot cause.
-    pub fn pool(&self, database: &str, user: &Arc<User>, route: &Arc<Route>) -> Result<Arc<Pool>, crate::metrics::Error> {
+    pub fn pool(
+        &self,
+        database: &str,
+        user: &Arc<User>,
+        route: &Arc<Route>,
+    ) -> Result<Arc<Pool>, crate::metrics::Error> {
         let key = (database.to_owned(), user.name.clone());
         if let Some(pool) = self.pools.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(Arc::clone(pool));

@@ -91,16 +91,18 @@ pub struct Wait {
     pool: Arc<Pool>,
     worker: usize,
     since: Instant,
+    over: bool,
 }
 
 impl Wait {
     pub(super) fn new(waiter: Arc<Waiter<Slot>>, pool: Arc<Pool>, worker: usize) -> Self {
-        Self { waiter, pool, worker, since: Instant::now() }
+        Self { waiter, pool, worker, since: Instant::now(), over: false }
     }
 
     /// Ready with a lease, or with the reason why none will come. Cancel safe.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Lease, ConnectError>> {
         let Poll::Ready(result) = self.waiter.poll(cx) else { return Poll::Pending };
+        self.over = true;
         Poll::Ready(result.map(|slot| {
             self.pool.metrics.waited(self.since.elapsed());
             let mut lease = Lease::new(slot, Arc::clone(&self.pool), self.worker);
@@ -114,6 +116,9 @@ impl Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
+        if self.over {
+            return;
+        }
         self.pool.queue().leave(&self.waiter);
         if let Some(slot) = self.waiter.leave() {
             self.pool.give_back(slot, self.worker);

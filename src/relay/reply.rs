@@ -31,8 +31,10 @@ pub struct Seen {
     pub leaves: Option<SessionState>,
     /// The client discarded all session state.
     pub discarded: bool,
-    /// The last message that ends the connection, or an error that answered the proxy's own request: its body.
-    pub failure: Option<Vec<u8>>,
+    /// The server said that it ends the connection; the client gets to read it.
+    pub farewell: bool,
+    /// An error that answered the proxy's own request: its body.
+    pub own_failure: Option<Vec<u8>>,
 }
 
 /// What becomes of a chunk.
@@ -109,12 +111,10 @@ impl ReplyScan {
 
 fn note(seen: &mut Seen, turn: &Turn, kind: ReplyKind, asker: Asker, body: &[u8]) {
     match (kind, asker) {
-        (ReplyKind::Error, Asker::Proxy) => seen.failure = Some(body.to_vec()),
+        (ReplyKind::Error, Asker::Proxy) => seen.own_failure = Some(body.to_vec()),
         (ReplyKind::Error, Asker::Client) => {
             seen.errors += 1;
-            if crate::wire::error_fields::is_fatal(body) {
-                seen.failure = Some(body.to_vec());
-            }
+            seen.farewell |= crate::wire::error_fields::is_fatal(body);
         }
         (ReplyKind::Ready, Asker::Client) => {
             seen.ready += 1;
@@ -192,12 +192,12 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_farewell_is_kept_for_the_log_and_passed_on() {
+    fn the_servers_farewell_is_noted_and_passed_on() {
         let mut turn = Turn::new();
         let mut seen = Seen::default();
         let mut chunk = message(b'E', b"SFATAL\0VFATAL\0C57P01\0Mterminating\0\0");
         let scanned = ReplyScan::default().scan(&mut turn, &mut chunk, &mut seen, |_| {}).unwrap();
         assert_eq!(scanned.forward, chunk.len());
-        assert!(seen.failure.is_some());
+        assert!(seen.farewell && seen.own_failure.is_none());
     }
 }

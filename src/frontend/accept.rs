@@ -1,0 +1,141 @@
+//! Listeners, and which worker gets a new client: the one with the fewest.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use super::worker::{Handle, Stage};
+use crate::config::Proxy;
+use crate::stream::{Detached, Stream};
+
+/// Connections that the kernel keeps until they are accepted. The kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// How long to wait before accepting again where the process is out of file descriptors.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// Bound listeners.
+#[derive(Debug)]
+pub struct Listeners {
+    tcp: Vec<TcpListener>,
+    unix: Option<(UnixListener, SocketFile)>,
+}
+
+/// The file of a Unix socket, removed when the listener goes.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Listeners {
+    /// Binds everything that the configuration names. To be called within a runtime.
+    ///
+    /// # Errors
+    /// An address that cannot be bound, with the address in the message.
+    pub fn bind(proxy: &Proxy) -> io::Result<Self> {
+        let named = |address: &dyn std::fmt::Display, error: io::Error| {
+            io::Error::new(error.kind(), format!("could not listen on {address}: {error}"))
+        };
+        let tcp = proxy
+            .listen
+            .iter()
+            .map(|address| bind_tcp(*address).map_err(|error| named(address, error)))
+            .collect::<io::Result<Vec<_>>>()?;
+        let unix = match &proxy.unix_socket_dir {
+            Some(folder) => {
+                let port = proxy.listen.first().map_or(6432, SocketAddr::port);
+                let path = folder.join(format!(".s.PGSQL.{port}"));
+                let bound = bind_unix(&path, proxy.unix_socket_mode);
+                Some((bound.map_err(|error| named(&path.display(), error))?, SocketFile(path)))
+            }
+            None => None,
+        };
+        Ok(Self { tcp, unix })
+    }
+
+    /// The TCP addresses as bound, with the port that the system chose where the configuration says 0.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// Accepts clients and gives them to workers until the process drains.
+    pub async fn serve(self, workers: Arc<Vec<Handle>>, mut stage: watch::Receiver<Stage>) {
+        let Self { tcp, unix } = self;
+        let mut accepting = tokio::task::JoinSet::new();
+        for listener in tcp {
+            let workers = Arc::clone(&workers);
+            accepting.spawn(async move {
+                loop {
+                    let socket = listener.accept().await.and_then(|(socket, _)| {
+                        socket.set_nodelay(true)?;
+                        Stream::Tcp(socket).detach()
+                    });
+                    hand_over(&workers, socket).await;
+                }
+            });
+        }
+        let _file = unix.map(|(listener, file)| {
+            let workers = Arc::clone(&workers);
+            accepting.spawn(async move {
+                loop {
+                    let socket =
+                        listener.accept().await.and_then(|(socket, _)| Stream::Unix(socket).detach());
+                    hand_over(&workers, socket).await;
+                }
+            });
+            file
+        });
+        let _ = stage.wait_for(|stage| *stage != Stage::Serving).await;
+    }
+}
+
+async fn hand_over(workers: &[Handle], socket: io::Result<Detached>) {
+    match socket {
+        Ok(socket) => {
+            if let Some(worker) = workers.iter().min_by_key(|worker| worker.load()) {
+                worker.take(socket).await;
+            }
+        }
+        // The client is gone again, or the process is out of file descriptors: then accepting at once would spin.
+        Err(error) => {
+            tracing::warn!(%error, "could not accept a client");
+            tokio::time::sleep(BREATH).await;
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // So that 0.0.0.0 and [::] can stand side by side.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn bind_unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    // A socket file that nobody listens on is left from a process that was killed.
+    if std::os::unix::net::UnixStream::connect(path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    Ok(listener)
+}

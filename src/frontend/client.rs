@@ -1,0 +1,115 @@
+//! The client's socket with the bytes that are on their way, in either direction.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use crate::relay::request::RequestScan;
+use crate::stream::Stream;
+
+/// A client's socket. While nothing is on its way it owns no buffer.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) stream: Stream,
+    pub(super) requests: RequestScan,
+    /// Bytes from the client that are still to be looked at.
+    inbox: Vec<u8>,
+    /// They can be looked at without more behind them.
+    inbox_ready: bool,
+    /// Bytes that the socket did not take yet.
+    out: Vec<u8>,
+}
+
+impl Client {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            requests: RequestScan::default(),
+            inbox: Vec::new(),
+            inbox_ready: false,
+            out: Vec::new(),
+        }
+    }
+
+    /// Reads into `scratch`, behind what was put aside. Ready with the length of both together; `Ok(0)` is the end.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
+        let aside = self.inbox.len();
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            match self.stream.try_read(&mut scratch[aside..]) {
+                Ok(0) => return Poll::Ready(Ok(0)),
+                Ok(read) => {
+                    scratch[..aside].copy_from_slice(&self.inbox);
+                    self.inbox.clear();
+                    return Poll::Ready(Ok(aside + read));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+
+    /// Takes what was put aside into `scratch`, if it can be looked at as it is; how much it is.
+    pub(super) fn take_aside(&mut self, scratch: &mut [u8]) -> Option<usize> {
+        if !std::mem::take(&mut self.inbox_ready) {
+            return None;
+        }
+        let aside = self.inbox.len();
+        scratch[..aside].copy_from_slice(&self.inbox);
+        self.inbox.clear();
+        Some(aside)
+    }
+
+    /// Puts bytes aside that cannot be dealt with yet. `ready` says that they are not merely the beginning of a
+    /// message.
+    pub(super) fn put_aside(&mut self, bytes: &[u8], ready: bool) {
+        self.inbox.extend_from_slice(bytes);
+        self.inbox_ready |= ready;
+    }
+
+    /// How much was put aside.
+    pub(super) fn aside(&self) -> usize {
+        self.inbox.len()
+    }
+
+    /// Sends, or keeps what the socket does not take. To be called when nothing is kept.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let sent = match self.stream.try_write(bytes) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        self.out.extend_from_slice(&bytes[sent..]);
+        Ok(())
+    }
+
+    /// Ready when nothing is kept any more.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.try_write(&self.out) {
+                Ok(sent) => drop(self.out.drain(..sent)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives back memory that an idle client does not need.
+    pub(super) fn slim(&mut self) {
+        if self.inbox.is_empty() {
+            self.inbox = Vec::new();
+        }
+        if self.out.is_empty() {
+            self.out = Vec::new();
+        }
+    }
+
+    /// Sends last words, behind what is kept, and does not wait long for them to be read.
+    pub(super) async fn say_goodbye(&mut self, words: &[u8]) {
+        self.out.extend_from_slice(words);
+        let out = std::mem::take(&mut self.out);
+        // A client that does not read its end is not waited for.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.stream.write_all(&out)).await;
+    }
+}

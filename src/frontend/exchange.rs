@@ -1,0 +1,154 @@
+//! The relay between one client and the server connection that it has at the moment. The only loop that reads and
+//! writes both.
+//!
+//! It never waits for one side while the other has something: each step tries what can be tried, and only when nothing
+//! moves does the task sleep. Neither side is read while the other does not take what was read before, so that memory
+//! stays bounded and back-pressure passes through.
+
+use std::task::{Context, Poll};
+
+use super::client::Client;
+use crate::backend::{Lost, ServerConn};
+use crate::error::{ErrorKind, Refusal};
+use crate::relay::reply::Seen;
+use crate::relay::request::{Footprint, Stop};
+use crate::wire::turn::Status;
+
+/// Why the relay stopped.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Nothing is owed and no transaction is open: the server connection may go back.
+    Settled,
+    /// The client said goodbye, or is gone.
+    Left,
+    /// The server connection is of no more use.
+    ServerLost(Lost),
+    /// The client broke a rule.
+    Refused(Refusal),
+}
+
+/// What was relayed in one step, for the books.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Bytes from the client.
+    pub(super) received: usize,
+    /// Bytes to the client.
+    pub(super) sent: usize,
+    /// What stood in the replies.
+    pub(super) seen: Seen,
+}
+
+/// One client and its server connection.
+pub(super) struct Exchange<'a> {
+    pub(super) client: &'a mut Client,
+    pub(super) server: &'a mut ServerConn,
+    pub(super) footprint: &'a mut Footprint,
+    pub(super) tally: &'a mut Tally,
+    /// The server connection is not this client's alone for its whole life.
+    pub(super) shared: bool,
+    /// The client may have a connection for a single statement only.
+    pub(super) statement_mode: bool,
+}
+
+impl Exchange<'_> {
+    /// Moves what can be moved. Ready when the relay is over or the server connection has settled: one that was settled
+    /// before has to be moved first.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<End> {
+        let mut moved = !self.is_settled();
+        loop {
+            let replies = match self.replies(cx, scratch) {
+                Ok(progress) => progress,
+                Err(end) => return Poll::Ready(end),
+            };
+            let requests = match self.requests(cx, scratch) {
+                Ok(progress) => progress,
+                Err(end) => return Poll::Ready(end),
+            };
+            moved |= replies || requests;
+            if moved && self.is_settled() {
+                return Poll::Ready(End::Settled);
+            }
+            if !replies && !requests {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Looks at what the client sent and passes it on. Called with the first request of a lease, and by `poll`.
+    pub(super) fn pass_on(&mut self, chunk: &[u8]) -> Result<(), End> {
+        let scanned =
+            self.client.requests.scan(&mut self.server.turn, chunk, self.footprint, self.shared).map_err(
+                |error| End::Refused(Refusal::new(ErrorKind::ProtocolViolation, error.to_string())),
+            )?;
+        self.server.send(&chunk[..scanned.forward]).map_err(End::ServerLost)?;
+        match scanned.stop {
+            Stop::Drained => self.client.put_aside(&chunk[scanned.forward..], false),
+            Stop::Full => self.client.put_aside(&chunk[scanned.forward..], true),
+            Stop::Goodbye => return Err(End::Left),
+            Stop::UnknownStatement => {
+                let refusal =
+                    Refusal::new(ErrorKind::UnknownStatement, "unnamed prepared statement does not exist");
+                let why = "It was parsed in an earlier transaction, perhaps on another server connection.";
+                return Err(End::Refused(refusal.detail(why)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the server connection has nothing more to do for this client at the moment.
+    pub(super) fn is_settled(&self) -> bool {
+        self.server.is_settled() && self.client.requests.between_messages() && !self.footprint.will_bind()
+    }
+
+    /// Server to client.
+    fn replies(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Result<bool, End> {
+        match self.client.poll_flush(cx) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Err(_)) => return Err(End::Left),
+            Poll::Ready(Ok(())) => {}
+        }
+        match self.server.poll_read_ready(cx) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Err(error)) => return Err(End::ServerLost(error.into())),
+            Poll::Ready(Ok(())) => {}
+        }
+        let received = self.server.receive(scratch, &mut self.tally.seen);
+        let Some(forward) = received.map_err(End::ServerLost)? else { return Ok(true) };
+        if self.tally.seen.own_failure.is_some() {
+            return Err(End::ServerLost(Lost::Refused));
+        }
+        self.tally.sent += forward;
+        self.client.send(&scratch[..forward]).map_err(|_| End::Left)?;
+        if self.statement_mode && self.tally.seen.ready > 0 && self.server.turn.status() != Status::Idle {
+            let message = "transaction blocks are not allowed in statement pooling mode";
+            return Err(End::Refused(Refusal::new(ErrorKind::TransactionInStatementMode, message)));
+        }
+        Ok(true)
+    }
+
+    /// Client to server.
+    fn requests(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Result<bool, End> {
+        if !self.server.flush().map_err(End::ServerLost)? {
+            return Ok(self.server.poll_write_ready(cx).is_ready());
+        }
+        if !self.server.turn.has_room() {
+            return Ok(false);
+        }
+        let length = match self.client.take_aside(scratch) {
+            Some(length) => length,
+            None => {
+                let aside = self.client.aside();
+                match self.client.poll_fill(cx, scratch) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Err(End::Left),
+                    Poll::Ready(Ok(length)) => {
+                        self.tally.received += length - aside;
+                        length
+                    }
+                    Poll::Pending => return Ok(false),
+                }
+            }
+        };
+        self.pass_on(&scratch[..length])?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,260 @@
+//! Everything between the startup packet and the first ReadyForQuery.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use pgwire::messages::Message;
+use pgwire::messages::response::{ReadyForQuery, TransactionStatus};
+use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, SecretKey};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::auth::{self, AuthError};
+use super::client::Client;
+use super::session::{Identity, Session};
+use super::startup::{self, Opening, OpeningError, Startup};
+use super::worker::Worker;
+use super::{Shared, refuse};
+use crate::backend::connect::ConnectError;
+use crate::backend::reset::{self, SettingsError};
+use crate::backend::settings::{Parameters, Settings};
+use crate::config::{Route, User};
+use crate::error::{ErrorKind, Refusal};
+use crate::pool::{Checkout, Lease, Permit, Pool};
+use crate::stream::Stream;
+
+/// Why a client was not let in.
+enum Out {
+    Refused(Refusal),
+    /// Nobody is there to be told.
+    Gone(io::Error),
+    /// It only came to cancel.
+    Cancel,
+}
+
+impl From<io::Error> for Out {
+    fn from(error: io::Error) -> Self {
+        Self::Gone(error)
+    }
+}
+
+impl From<Refusal> for Out {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Logs a client in; `None` if it was not let in, in which case it has been told why.
+pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Session> {
+    let shared = &worker.shared;
+    let limit = shared.config.proxy.login_timeout;
+    let late =
+        || Out::Refused(Refusal::new(ErrorKind::LoginTimeout, "canceling authentication due to timeout"));
+    let login = timeout(limit, log_in(worker, &mut stream)).await.unwrap_or_else(|_| Err(late()));
+    match login {
+        Ok(identity) => {
+            shared.metrics.login(true);
+            Some(Session::new(Client::new(stream), Rc::clone(worker), identity))
+        }
+        Err(Out::Cancel) => None,
+        Err(Out::Gone(error)) => {
+            tracing::debug!(%error, "a client left during its login");
+            None
+        }
+        Err(Out::Refused(refusal)) => {
+            shared.metrics.login(false);
+            shared.metrics.refused(refusal.kind);
+            tracing::info!(kind = refusal.kind.as_str(), reason = %refusal, "a client was not let in");
+            Client::new(stream).say_goodbye(&refuse::encode(&refusal)).await;
+            None
+        }
+    }
+}
+
+async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Identity, Out> {
+    let shared = &*worker.shared;
+    let startup = match startup::read(stream).await {
+        Ok(Opening::Startup(startup)) => startup,
+        Ok(Opening::Cancel { pid, secret }) => {
+            let result = shared.cancels.cancel((pid, secret)).await;
+            shared.metrics.cancelled(result);
+            return Err(Out::Cancel);
+        }
+        Err(OpeningError::Refused(refusal)) => return Err(refusal.into()),
+        Err(OpeningError::Gone(error)) => return Err(error.into()),
+    };
+    negotiate(stream, &startup).await?;
+    if worker.draining.get() {
+        return Err(Refusal::new(ErrorKind::Shutdown, "the database system is shutting down").into());
+    }
+    let Some(user_name) = startup.get("user").filter(|name| !name.is_empty()) else {
+        let message = "no PostgreSQL user name specified in startup packet";
+        return Err(Refusal::new(ErrorKind::InvalidStartup, message).into());
+    };
+    let database = startup.get("database").filter(|name| !name.is_empty()).unwrap_or(user_name);
+    let settings = settings(&startup)?;
+    auth::authenticate(stream, shared, user_name).await.map_err(|error| match error {
+        AuthError::Refused(refusal) => Out::Refused(refusal),
+        AuthError::Gone(error) => Out::Gone(error),
+    })?;
+    let (user, route) = route(shared, database, user_name)?;
+    let pool =
+        shared.registry.pool(database, user, route).map_err(|error| io::Error::other(error.to_string()))?;
+    let permits = permits(shared, &pool)?;
+    let (settings, parameters) = welcome(worker, &pool, settings).await?;
+    let (key, target) = shared.cancels.register().map_err(|error| io::Error::other(error.to_string()))?;
+    let identity = Identity { pool, settings, cancel: (key, target), _permits: permits };
+    greet(stream, &parameters, key).await.inspect_err(|_| shared.cancels.forget(key))?;
+    Ok(identity)
+}
+
+/// Tells a client that asked for more than protocol 3.0 what it gets.
+async fn negotiate(stream: &mut Stream, startup: &Startup) -> Result<(), Out> {
+    if !startup.newer && startup.unknown_options.is_empty() {
+        return Ok(());
+    }
+    let answer = NegotiateProtocolVersion::new(Startup::VERSION, startup.unknown_options.clone());
+    let mut bytes = BytesMut::new();
+    encode(&answer, &mut bytes)?;
+    Ok(stream.write_all(&bytes).await?)
+}
+
+/// The settings that a startup packet asks for.
+fn settings(startup: &Startup) -> Result<Settings, Refusal> {
+    let mut settings = Settings::default();
+    let mut set = |name: &str, value: &str| {
+        settings.set(name, value).map_err(|error| Refusal::new(ErrorKind::SettingRefused, error.to_string()))
+    };
+    for (name, value) in &startup.parameters {
+        match name.as_str() {
+            "user" | "database" => {}
+            "replication" if matches!(value.as_str(), "false" | "off" | "no" | "0") => {}
+            "replication" => {
+                let message = "replication connections are not supported";
+                return Err(Refusal::new(ErrorKind::FeatureNotSupported, message));
+            }
+            "options" => {
+                for (name, value) in startup::options(value)? {
+                    set(&name, &value)?;
+                }
+            }
+            name => set(name, value)?,
+        }
+    }
+    Ok(settings)
+}
+
+fn route<'a>(
+    shared: &'a Shared,
+    database: &str,
+    user: &str,
+) -> Result<(&'a Arc<User>, &'a Arc<Route>), Refusal> {
+    let config = &shared.config;
+    match (config.user(user), config.route(database, user)) {
+        (Some(user), Some(route)) => Ok((user, route)),
+        _ if config.knows_database(database) => Err(Refusal::new(
+            ErrorKind::NotPermitted,
+            format!("permission denied for database \"{database}\""),
+        )
+        .detail("No route of the proxy serves this user on this database.")),
+        _ => Err(Refusal::new(ErrorKind::UnknownDatabase, format!("database \"{database}\" does not exist"))),
+    }
+}
+
+/// A place under every limit of clients.
+fn permits(shared: &Shared, pool: &Pool) -> Result<Vec<Permit>, Refusal> {
+    let full = |message: String| move || Refusal::new(ErrorKind::TooManyClients, message);
+    let (database, user) = (pool.database(), pool.user());
+    let mut permits = vec![
+        shared.clients.try_acquire().ok_or_else(full("sorry, too many clients already".into()))?,
+        pool.clients().try_acquire().ok_or_else(full(format!(
+            "too many connections for role \"{user}\" on database \"{database}\""
+        )))?,
+    ];
+    if let Some(limit) = shared.user_clients.get(user) {
+        let permit = limit.try_acquire();
+        permits.push(permit.ok_or_else(full(format!("too many connections for role \"{user}\"")))?);
+    }
+    if let Some(limit) = shared.database_clients.get(database) {
+        let permit = limit.try_acquire();
+        permits.push(permit.ok_or_else(full(format!("too many connections for database \"{database}\"")))?);
+    }
+    Ok(permits)
+}
+
+/// What the server reports to a client with these settings. The first client that comes with them asks a server
+/// connection; the others get the same answer at once.
+async fn welcome(
+    worker: &Rc<Worker>,
+    pool: &Arc<Pool>,
+    settings: Settings,
+) -> Result<(Arc<Settings>, Arc<Parameters>), Refusal> {
+    if let Some(known) = pool.welcome(&settings) {
+        return Ok(known);
+    }
+    let settings = Arc::new(settings);
+    let mut lease = checkout(worker, pool).await?;
+    reset::apply(&mut lease, &settings).await.map_err(|error| match error {
+        SettingsError::Refused { sqlstate, message } => {
+            let mut refusal = Refusal::new(ErrorKind::SettingRefused, message);
+            refusal.server_sqlstate = sqlstate.filter(|sqlstate| sqlstate.len() == 5);
+            refusal
+        }
+        SettingsError::Lost(_) => server_lost(),
+    })?;
+    let parameters = Arc::new(lease.parameters().clone());
+    pool.remember_welcome(Arc::clone(&settings), Arc::clone(&parameters));
+    Ok((settings, parameters))
+}
+
+/// A server connection, waited for as long as a query may wait.
+async fn checkout(worker: &Rc<Worker>, pool: &Arc<Pool>) -> Result<Lease, Refusal> {
+    let deadline = Instant::now() + pool.route().timeouts.query_wait;
+    let checkout = pool.checkout(worker.id, &mut worker.aside.borrow_mut());
+    match checkout {
+        Checkout::Ready(lease) => Ok(lease),
+        Checkout::Refused(error) => Err(error.refusal(pool.database())),
+        Checkout::Wait(mut wait) => {
+            let waited = timeout_at(deadline, std::future::poll_fn(|cx| wait.poll(cx))).await;
+            waited
+                .map_err(|_| waited_too_long(pool))?
+                .map_err(|error: ConnectError| error.refusal(pool.database()))
+        }
+    }
+}
+
+/// What a client is told whose wait for a server connection took too long: the reason why none could be opened, where
+/// there is one.
+pub(super) fn waited_too_long(pool: &Pool) -> Refusal {
+    match pool.trouble() {
+        Some(error) => error.refusal(pool.database()),
+        None => Refusal::new(ErrorKind::QueryWaitTimeout, "timed out while waiting for a server connection")
+            .detail("All server connections of the pool are in use."),
+    }
+}
+
+/// What a client is told whose server connection broke.
+pub(super) fn server_lost() -> Refusal {
+    Refusal::new(ErrorKind::ServerLost, "the connection to the server was lost")
+}
+
+async fn greet(stream: &mut Stream, parameters: &Parameters, key: (u32, u32)) -> Result<(), Out> {
+    let mut bytes = BytesMut::new();
+    encode(&Authentication::Ok, &mut bytes)?;
+    for (name, value) in parameters.iter() {
+        // By hand, because the values are bytes in the client's encoding, which need not be UTF-8.
+        bytes.extend_from_slice(b"S");
+        bytes.extend_from_slice(&((name.len() + value.len() + 6) as u32).to_be_bytes());
+        for part in [name, b"\0", value, b"\0"] {
+            bytes.extend_from_slice(part);
+        }
+    }
+    encode(&BackendKeyData::new(key.0 as i32, SecretKey::I32(key.1 as i32)), &mut bytes)?;
+    encode(&ReadyForQuery::new(TransactionStatus::Idle), &mut bytes)?;
+    Ok(stream.write_all(&bytes).await?)
+}
+
+fn encode(message: &impl Message, bytes: &mut BytesMut) -> io::Result<()> {
+    message.encode(bytes).map_err(|error| io::Error::other(error.to_string()))
+}

@@ -1,0 +1,81 @@
+//! Clients: accepting them, logging them in, and serving them until they leave.
+//!
+//! - `accept`: listeners, and which worker gets a new client.
+//! - `worker`: one thread, one current-thread runtime, many clients.
+//! - `startup`: from the first byte to exactly one of Startup or Cancel.
+//! - `auth`: who it is.
+//! - `login`: everything between startup and the first ReadyForQuery.
+//! - `session`: the life of a client that is logged in; `exchange` is its only relay loop.
+//! - `watch`: time-outs and shutdown, without a timer for each client.
+//! - `cancel`: which client's query a cancel request means.
+//! - `refuse`: the only place that says no to a client.
+
+pub mod accept;
+mod auth;
+mod cancel;
+mod client;
+mod exchange;
+mod login;
+mod refuse;
+mod session;
+mod startup;
+mod watch;
+pub mod worker;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::pool::{Limit, Registry};
+use crate::scram::{self, ScramError, Verifier};
+use cancel::Cancels;
+
+/// What every worker shares.
+#[derive(Debug)]
+pub struct Shared {
+    config: Arc<Config>,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    clock: Arc<Clock>,
+    verifiers: HashMap<String, Verifier>,
+    /// Makes the salts of users who do not exist.
+    mock_secret: [u8; 32],
+    cancels: Cancels,
+    clients: Limit,
+    user_clients: HashMap<String, Limit>,
+    database_clients: HashMap<String, Limit>,
+}
+
+impl Shared {
+    /// Salts and hashes the users' passwords: a few milliseconds of CPU for each.
+    ///
+    /// # Errors
+    /// The operating system gives no random numbers.
+    pub fn new(
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        clock: Arc<Clock>,
+    ) -> Result<Self, ScramError> {
+        let config = Arc::clone(registry.config());
+        let verifiers = config
+            .users
+            .iter()
+            .map(|user| Ok((user.name.clone(), Verifier::of_password(user.password.expose())?)))
+            .collect::<Result<_, ScramError>>()?;
+        let limit = |name: &String, max: Option<usize>| (name.clone(), Limit::new(max));
+        Ok(Self {
+            user_clients: config.users.iter().map(|user| limit(&user.name, user.max_clients)).collect(),
+            database_clients: config.databases.iter().map(|db| limit(&db.name, db.max_clients)).collect(),
+            clients: Limit::new(Some(config.proxy.max_clients)),
+            mock_secret: scram::random()?,
+            cancels: Cancels::default(),
+            config,
+            registry,
+            metrics,
+            clock,
+            verifiers,
+        })
+    }
+}

@@ -1,0 +1,51 @@
+//! The only place that says no to a client.
+
+use bytes::BytesMut;
+use pgwire::messages::Message;
+use pgwire::messages::response::ErrorResponse;
+
+use crate::error::Refusal;
+
+/// The ErrorResponse of a refusal, with severity FATAL: the connection is closed behind it. The fields are those of
+/// the section "Error and Notice Message Fields" of PostgreSQL's documentation.
+pub(super) fn encode(refusal: &Refusal) -> Vec<u8> {
+    let mut error = ErrorResponse::default();
+    let fatal = "FATAL".to_owned();
+    error.fields = vec![
+        (b'S', fatal.clone()),
+        (b'V', fatal),
+        (b'C', printable(refusal.sqlstate())),
+        (b'M', printable(&refusal.message)),
+    ];
+    error.fields.extend(refusal.detail.as_deref().map(|detail| (b'D', printable(detail))));
+    let mut bytes = BytesMut::new();
+    // Only a message above 2 GiB could not be encoded.
+    let _ = error.encode(&mut bytes);
+    bytes.to_vec()
+}
+
+/// A NUL would end the field early.
+fn printable(text: &str) -> String {
+    text.replace('\0', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::wire::error_fields::{field, is_fatal};
+
+    #[test]
+    fn a_refusal_is_fatal_and_carries_its_sqlstate() {
+        let refusal =
+            Refusal::new(ErrorKind::UnknownDatabase, "database \"a\0b\" does not exist").detail("More.");
+        let bytes = encode(&refusal);
+        let body = &bytes[5..];
+        assert_eq!(bytes[0], b'E');
+        assert_eq!(bytes.len(), u32::from_be_bytes([bytes[1], bytes[2], bytes[3], bytes[4]]) as usize + 1);
+        assert!(is_fatal(body));
+        assert_eq!(field(body, b'C'), Some(&b"3D000"[..]));
+        assert_eq!(field(body, b'M'), Some(&b"database \"ab\" does not exist"[..]));
+        assert_eq!(field(body, b'D'), Some(&b"More."[..]));
+    }
+}

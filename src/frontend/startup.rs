@@ -1,0 +1,228 @@
+//! From the first byte to exactly one of Startup or Cancel. Reads each packet exactly and nothing behind it, so that
+//! no byte that came in plaintext can slip into an encrypted session.
+
+use std::io;
+
+use crate::error::{ErrorKind, Refusal};
+use crate::stream::Stream;
+
+/// `MAX_STARTUP_PACKET_LENGTH` of PostgreSQL's `src/include/libpq/pqcomm.h`.
+const MAX_PACKET: usize = 10_000;
+
+/// Codes in the place of a protocol version, from the same file.
+const SSL_REQUEST: u32 = 80_877_103;
+const GSSENC_REQUEST: u32 = 80_877_104;
+const CANCEL_REQUEST: u32 = crate::backend::cancel::CANCEL_REQUEST_CODE;
+
+/// The protocol's major version, and the newest minor version that is spoken.
+const MAJOR: u32 = 3;
+const MINOR: u32 = 0;
+
+/// What a client came for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// To log in.
+    Startup(Startup),
+    /// To cancel another connection's query.
+    Cancel {
+        /// As given in BackendKeyData.
+        pid: u32,
+        /// As given in BackendKeyData.
+        secret: u32,
+    },
+}
+
+/// A startup packet.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Startup {
+    /// Name and value in the order in which they came.
+    pub(super) parameters: Vec<(String, String)>,
+    /// What NegotiateProtocolVersion has to say: protocol options (`_pq_.`) that are not known, and whether the minor
+    /// version is newer than ours.
+    pub(super) unknown_options: Vec<String>,
+    /// The client asked for a newer minor version.
+    pub(super) newer: bool,
+}
+
+impl Startup {
+    /// The newest version that is spoken, as NegotiateProtocolVersion carries it.
+    pub(super) const VERSION: i32 = (MAJOR << 16 | MINOR) as i32;
+
+    /// The last value of a parameter.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Why there was neither.
+#[derive(Debug)]
+pub(super) enum OpeningError {
+    /// To be said to the client.
+    Refused(Refusal),
+    /// Nothing to be said: the client is gone, or sends what is not this protocol.
+    Gone(io::Error),
+}
+
+impl From<io::Error> for OpeningError {
+    fn from(error: io::Error) -> Self {
+        Self::Gone(error)
+    }
+}
+
+/// Reads until it is known what the client wants. Encryption is declined, each kind once, as PostgreSQL does.
+pub(super) async fn read(stream: &mut Stream) -> Result<Opening, OpeningError> {
+    let (mut ssl, mut gss) = (true, true);
+    loop {
+        let packet = packet(stream).await?;
+        let Some((code, body)) = packet.split_first_chunk::<4>() else { return Err(malformed()) };
+        match u32::from_be_bytes(*code) {
+            SSL_REQUEST if body.is_empty() && std::mem::take(&mut ssl) => stream.write_all(b"N").await?,
+            GSSENC_REQUEST if body.is_empty() && std::mem::take(&mut gss) => stream.write_all(b"N").await?,
+            SSL_REQUEST | GSSENC_REQUEST => return Err(malformed()),
+            CANCEL_REQUEST => return cancel(body),
+            version if version >> 16 == MAJOR => {
+                return startup(version & 0xffff, body).map(Opening::Startup);
+            }
+            version => {
+                let (major, minor) = (version >> 16, version & 0xffff);
+                return Err(OpeningError::Refused(Refusal::new(
+                    ErrorKind::UnsupportedProtocol,
+                    format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0"),
+                )));
+            }
+        }
+    }
+}
+
+/// One packet without a type byte: a length that counts itself, then at least a code.
+async fn packet(stream: &mut Stream) -> Result<Vec<u8>, OpeningError> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).await?;
+    let length = u32::from_be_bytes(length) as usize;
+    if !(8..=MAX_PACKET).contains(&length) {
+        return Err(OpeningError::Gone(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "invalid length of startup packet",
+        )));
+    }
+    let mut body = vec![0; length - 4];
+    stream.read_exact(&mut body).await?;
+    Ok(body)
+}
+
+fn cancel(body: &[u8]) -> Result<Opening, OpeningError> {
+    let &[a, b, c, d, e, f, g, h] = body else { return Err(malformed()) };
+    Ok(Opening::Cancel { pid: u32::from_be_bytes([a, b, c, d]), secret: u32::from_be_bytes([e, f, g, h]) })
+}
+
+fn startup(minor: u32, body: &[u8]) -> Result<Startup, OpeningError> {
+    let mut startup = Startup { newer: minor > MINOR, ..Startup::default() };
+    let mut strings = body.split(|&byte| byte == 0);
+    loop {
+        let name = strings.next().ok_or_else(malformed)?;
+        if name.is_empty() {
+            break;
+        }
+        let value = strings.next().ok_or_else(malformed)?;
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| not_utf8());
+        let (name, value) = (text(name)?, text(value)?);
+        if name.starts_with("_pq_.") {
+            startup.unknown_options.push(name);
+        } else {
+            startup.parameters.push((name, value));
+        }
+    }
+    // Behind the empty name nothing may stand: `split` yields one empty rest behind its NUL.
+    if strings.next() != Some(&[]) || strings.next().is_some() {
+        return Err(malformed());
+    }
+    Ok(startup)
+}
+
+fn malformed() -> OpeningError {
+    OpeningError::Refused(Refusal::new(ErrorKind::ProtocolViolation, "invalid startup packet layout"))
+}
+
+fn not_utf8() -> OpeningError {
+    OpeningError::Refused(Refusal::new(ErrorKind::ProtocolViolation, "startup packet is not valid UTF-8"))
+}
+
+/// Splits the `options` parameter into settings, as `pg_split_opts` and `process_postgres_switches` of PostgreSQL's
+/// `src/backend` do: white space separates, a backslash escapes, `-c name=value` and `--name=value` set.
+pub(super) fn options(text: &str) -> Result<Vec<(String, String)>, Refusal> {
+    let mut words = Vec::new();
+    let mut characters = text.chars().peekable();
+    loop {
+        while characters.next_if(|character| character.is_ascii_whitespace()).is_some() {}
+        if characters.peek().is_none() {
+            break;
+        }
+        let mut word = String::new();
+        while let Some(character) = characters.next_if(|character| !character.is_ascii_whitespace()) {
+            word.extend(if character == '\\' { characters.next() } else { Some(character) });
+        }
+        words.push(word);
+    }
+    let mut settings = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let setting = match word
+            .strip_prefix("-c")
+            .map(str::to_owned)
+            .or_else(|| word.strip_prefix("--").map(str::to_owned))
+        {
+            Some(rest) if rest.is_empty() && word == "-c" => words.next(),
+            other => other,
+        };
+        let pair = setting.as_deref().and_then(|setting| setting.split_once('='));
+        let Some((name, value)) = pair else {
+            let message = format!("invalid command-line argument for server process: {word}");
+            return Err(Refusal::new(ErrorKind::FeatureNotSupported, message)
+                .detail("Of the options parameter, \"-c name=value\" and \"--name=value\" are supported."));
+        };
+        // As in PostgreSQL, dashes in a name stand for underscores.
+        settings.push((name.replace('-', "_"), value.to_owned()));
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_startup_packet_is_pairs_of_strings_and_an_empty_name() {
+        let parsed = startup(0, b"user\0fireread\0database\0firefoundry\0\0").unwrap();
+        assert_eq!(parsed.get("user"), Some("fireread"));
+        assert_eq!(parsed.get("database"), Some("firefoundry"));
+        assert!(!parsed.newer && parsed.unknown_options.is_empty());
+        assert!(startup(0, b"\0").is_ok());
+        for torn in [&b""[..], b"user", b"user\0", b"user\0x", b"user\0x\0", b"user\0x\0\0more", b"\0\0"] {
+            assert!(startup(0, torn).is_err(), "{torn:?}");
+        }
+        assert!(startup(0, b"user\0\xff\0\0").is_err());
+    }
+
+    #[test]
+    fn newer_minor_versions_and_unknown_protocol_options_are_to_be_negotiated() {
+        let parsed = startup(2, b"user\0x\0_pq_.test\0on\0\0").unwrap();
+        assert!(parsed.newer);
+        assert_eq!(parsed.unknown_options, ["_pq_.test"]);
+        assert_eq!(parsed.parameters.len(), 1);
+    }
+
+    #[test]
+    fn options_are_split_as_postgresql_splits_them() {
+        let pairs = |text: &str| options(text).unwrap();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            pairs("-c work_mem=8MB  --statement-timeout=5s -csearch_path=a,\\ b"),
+            [pair("work_mem", "8MB"), pair("statement_timeout", "5s"), pair("search_path", "a, b")]
+        );
+        assert_eq!(pairs("-c a=b=c"), [pair("a", "b=c")]);
+        assert_eq!(pairs("  "), []);
+        for bad in ["-c", "-c x", "-e", "x=y", "--", "-W 5"] {
+            assert!(options(bad).is_err(), "{bad}");
+        }
+    }
+}

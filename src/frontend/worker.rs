@@ -1,0 +1,164 @@
+//! A worker: one thread, one current-thread runtime, and the clients that were given to it. Nothing moves between
+//! workers but server connections.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+
+use super::watch::Watches;
+use super::{Shared, login};
+use crate::stream::Detached;
+
+/// Bytes that a worker reads at once, on either side. One buffer serves all its clients, because a read is always
+/// followed by a write before anybody else's turn comes.
+const SCRATCH: usize = 64 * 1024;
+
+/// How often clients' deadlines are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Sockets that may wait for a worker that is busy.
+const BACKLOG: usize = 1024;
+
+/// How the process is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Clients are served.
+    Serving,
+    /// No new clients; clients are ended where they have nothing under way.
+    Draining,
+    /// Everything ends now.
+    Ending,
+}
+
+/// What the clients of a worker share.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) id: usize,
+    pub(super) shared: Arc<Shared>,
+    /// Memory for one read; borrowed only between two points where others could run.
+    pub(super) scratch: RefCell<Box<[u8]>>,
+    /// Memory for reading from idle server connections while `scratch` holds a client's request.
+    pub(super) aside: RefCell<Box<[u8]>>,
+    pub(super) watches: Watches,
+    pub(super) draining: Cell<bool>,
+}
+
+/// The way to a worker.
+#[derive(Debug)]
+pub struct Handle {
+    sockets: mpsc::Sender<Detached>,
+    clients: Arc<AtomicUsize>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Handle {
+    /// Clients that it has.
+    pub(super) fn load(&self) -> usize {
+        self.clients.load(Ordering::Relaxed)
+    }
+
+    /// Gives it a client.
+    pub(super) async fn take(&self, socket: Detached) {
+        self.clients.fetch_add(1, Ordering::Relaxed);
+        // A worker ends only with the process; the client sees its connection closed.
+        let _ = self.sockets.send(socket).await;
+    }
+
+    /// Waits until it has ended. Blocks the thread.
+    pub fn join(self) {
+        let Self { sockets, thread, .. } = self;
+        drop(sockets);
+        if thread.join().is_err() {
+            tracing::error!("a worker ended by a panic");
+        }
+    }
+}
+
+/// Starts worker number `id`.
+///
+/// # Errors
+/// The operating system gives no thread.
+pub fn spawn(id: usize, shared: Arc<Shared>, stage: watch::Receiver<Stage>) -> io::Result<Handle> {
+    let (sockets, inbox) = mpsc::channel(BACKLOG);
+    let clients = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&clients);
+    let thread = thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        match runtime {
+            Ok(runtime) => runtime.block_on(run(id, shared, inbox, stage, count)),
+            Err(error) => tracing::error!(%error, "a worker could not start"),
+        }
+    })?;
+    Ok(Handle { sockets, clients, thread })
+}
+
+async fn run(
+    id: usize,
+    shared: Arc<Shared>,
+    mut sockets: mpsc::Receiver<Detached>,
+    mut stage: watch::Receiver<Stage>,
+    clients: Arc<AtomicUsize>,
+) {
+    let worker = Rc::new(Worker {
+        id,
+        shared,
+        scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+        aside: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+        watches: Watches::default(),
+        draining: Cell::new(false),
+    });
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut open = true;
+    loop {
+        tokio::select! {
+            socket = sockets.recv(), if open => match socket {
+                Some(socket) => start(&worker, socket, &clients),
+                None => open = false,
+            },
+            _ = tick.tick() => {
+                worker.watches.tick(worker.shared.clock.now());
+                let stage = *stage.borrow_and_update();
+                if stage != Stage::Serving {
+                    worker.draining.set(true);
+                    worker.watches.shut_down(stage == Stage::Ending);
+                    if clients.load(Ordering::Relaxed) == 0 {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn start(worker: &Rc<Worker>, socket: Detached, clients: &Arc<AtomicUsize>) {
+    let count = Counted(Arc::clone(clients));
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        let _count = count;
+        // Boxed apart, so that a session does not occupy the memory that its login needed.
+        let session = match socket.attach() {
+            Ok(stream) => Box::pin(login::run(&worker, stream)).await,
+            Err(_) => None,
+        };
+        if let Some(session) = session {
+            Box::pin(session.run()).await;
+        }
+    });
+}
+
+/// A client of the worker's, until it is dropped.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
