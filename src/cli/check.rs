@@ -28,7 +28,7 @@ pub fn report(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> (String, boo
 fn summarise(config: &Config, text: &mut String) {
     let users = config.users.len();
     let clients = config.proxy.max_clients;
-    let _ = writeln!(text, "{} routes, {users} users, at most {clients} clients", config.routes.len());
+    let _ = writeln!(text, "routes: {}, users: {users}, clients: at most {clients}", config.routes.len());
     let titles =
         ["database", "user", "target", "mode", "size", "reserve", "foreign tables"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(titles).chain(config.routes.iter().map(|route| row(route))).collect();
@@ -71,7 +71,7 @@ mod tests {
     fn a_good_file_is_summed_up_by_pool_and_by_target() {
         let (text, ok) = report(&shipped(), &|_| Some("sesame".to_owned()));
         assert!(ok, "{text}");
-        assert!(text.starts_with("8 routes, 5 users, at most 2000 clients\n"), "{text}");
+        assert!(text.starts_with("routes: 8, users: 5, clients: at most 2000\n"), "{text}");
         assert!(
             text.contains("  firefoundry      fireread    main    transaction  20    5        yes\n"),
             "{text}"

@@ -32,8 +32,7 @@ pub struct Problem {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
-/// Collects problems while a file is read.
-#[derive(Debug)]
+/// Collects problems while a file is read. Not `Debug`: the text may hold passwords.
 pub(super) struct Found<'a> {
     file: &'a Path,
     text: &'a str,

@@ -146,12 +146,12 @@ fn unix_socket_dir(field: &Field<Text>, port: u16, found: &mut Found<'_>) -> Opt
 }
 
 fn refuse_long_socket_path(key: &str, folder: &str, port: u16, (at, found): (usize, &mut Found<'_>)) {
-    let path = format!("{folder}/.s.PGSQL.{port}");
-    if path.len() > LONGEST_SOCKET_PATH {
-        let length = path.len();
+    let length = format!("{folder}/.s.PGSQL.{port}").len();
+    if length > LONGEST_SOCKET_PATH {
+        let most = format!("at most {LONGEST_SOCKET_PATH} are possible");
         found.error(
             at,
-            format!("`{key}` is too long: the path of its socket would have {length} bytes, at most {LONGEST_SOCKET_PATH} are possible"),
+            format!("`{key}` is too long: the path of its socket would have {length} bytes, {most}"),
         );
     }
 }

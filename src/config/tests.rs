@@ -553,6 +553,13 @@ fn what_follows_from_a_mistake_is_not_reported_as_another() {
     let (no_table, no_list) = (format!("routes = [5]\n{rest}"), format!("routes = 5\n{rest}"));
     assert_eq!(problems(&no_table), ["f:1: error: `routes` must be a table, not an integer"]);
     assert_eq!(problems(&no_list), ["f:1: error: `routes` must be a list in square brackets"]);
+    // a route that is wrong may be the only one that uses a user
+    let second = format!("routes = [5, {{ user = \"app\" }}]\n{rest}\n[users.b]\npassword = \"x\"");
+    assert_eq!(problems(&second), ["f:1: error: `routes` must be a table, not an integer"]);
+    let lost = format!(
+        "{GOOD}target = \"main\"\n[[routes]]\nuser = \"b\"\ntarget = \"x\"\n[users.b]\npassword = \"x\""
+    );
+    assert_eq!(problems(&lost), ["f:16: error: unknown target `x`: there is no [targets.x]"]);
     // a target, a user and a route that are wrong themselves still exist
     check(&[
         ("host = \"pg\"", "host = 5", "f:4: error: `host` must be text in quotes, not an integer"),
@@ -623,6 +630,14 @@ fn exact_routes_come_before_those_for_any_user_and_those_before_any_database() {
         config.routes.iter().map(|route| format!("{} {}", route.database, route.user)).collect();
     assert_eq!(pairs, ["e a", "d a", "d *", "* a", "* *"]);
     assert_eq!(config.route("d", "b").unwrap().key().to_string(), "database `d`, user `*`");
+}
+
+#[test]
+fn targets_users_and_databases_keep_the_order_of_the_file() {
+    let text =
+        GOOD.replace("[users.app]", "[users.z]\npassword = \"x\"\n[users.b]\npassword = \"x\"\n[users.app]");
+    let names: Vec<_> = config(&text).users.iter().map(|user| user.name.clone()).collect();
+    assert_eq!(names, ["z", "b", "app"]);
 }
 
 #[test]
