@@ -1,5 +1,20 @@
-//! firepool is a PostgreSQL connection pooling proxy.
+//! firepool is a PostgreSQL connection pooling proxy. In reading order:
+//!
+//! - [`app`]: how everything is put together, started and stopped.
+//! - [`cli`]: the commands.
+//! - [`config`]: what was written and what it means.
+//! - [`admin`]: metrics and health over HTTP.
+//! - [`frontend`]: clients, from accept to goodbye.
+//! - [`pool`]: who gets which server connection when.
+//! - [`backend`]: server connections.
+//! - [`relay`]: original bytes from one side to the other.
+//! - [`wire`]: the protocol, pure.
+//! - On the ground floor: [`metrics`], [`scram`], [`stream`], [`clock`], [`error`].
+
+pub mod admin;
+pub mod app;
 pub mod backend;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;

@@ -2,14 +2,93 @@
 //!
 //! `file.rs` is what was typed: every key as it stands in the TOML file, unknown keys refused. This module is what
 //! it comes to: routes resolved to targets, secrets read, durations parsed, zero turned into "off". Nothing here
-//! opens a socket. Secrets never appear in `Debug` output.
+//! opens a socket. Secrets never appear in `Debug` output, in problems, or in what `reload.rs` says of a change.
+//!
+//! In reading order: `typed` and `values` read tables and values, `file` declares every key, `resolve` and `routes`
+//! say what they come to, `problem` is what is wrong with them. [`budget`] adds up server connections, [`reload`]
+//! compares two configurations, [`mod@reference`] prints the keys.
 
+pub mod budget;
+mod file;
+mod problem;
+pub mod reference;
+pub mod reload;
+mod resolve;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod typed;
+mod values;
+
+use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
+
+pub use problem::{Problem, Problems, Severity};
+
+/// A file that was read: what it means, unless it has errors, and what is wrong or doubtful about it.
+#[derive(Debug)]
+pub struct Examined {
+    /// What it means; `None` if any problem is an error.
+    pub config: Option<Config>,
+    /// Errors and warnings, by line.
+    pub problems: Problems,
+}
+
+/// Reads and checks a file; `env` looks up environment variables for `password_env`.
+///
+/// Warnings do not make it fail, and are dropped if it does not: [`examine`] keeps them.
+///
+/// # Errors
+///
+/// Every problem of the file, warnings among them, if at least one is an error.
+pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
+    let Examined { config, problems } = examine(path, env);
+    config.ok_or(problems)
+}
+
+/// [`load`] of a text that is already in memory. Relative paths in it start at the folder of `file`.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn parse(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
+    let Examined { config, problems } = examine_text(text, file, env);
+    config.ok_or(problems)
+}
+
+/// [`load`] that returns the warnings as well. A file that cannot be read is a problem like any other.
+pub fn examine(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Examined {
+    match std::fs::read_to_string(path).map(Zeroizing::new) {
+        Ok(text) => examine_text(&text, path, env),
+        Err(error) => {
+            let mut found = problem::Found::new(path, "");
+            found.whole_file(format!("cannot be read: {error}"));
+            Examined { config: None, problems: found.finish() }
+        }
+    }
+}
+
+/// [`parse`] that returns the warnings as well.
+pub fn examine_text(text: &str, file: &Path, env: &dyn Fn(&str) -> Option<String>) -> Examined {
+    let mut found = problem::Found::new(file, text);
+    let config = match toml::de::DeTable::parse(text) {
+        Ok(members) => {
+            let file = file::File::of(members.into_inner(), &mut found);
+            Some(resolve::resolve(file, env, &mut found))
+        }
+        Err(error) => {
+            // its Display would quote the line, which may hold a password
+            found.error(error.span().map_or(0, |span| span.start), error.message());
+            None
+        }
+    };
+    Examined { config: config.filter(|_| found.errors() == 0), problems: found.finish() }
+}
 
 /// A checked configuration: everything the proxy needs to know before it binds anything.
 #[derive(Debug, Clone)]
@@ -106,13 +185,22 @@ pub enum PoolMode {
     Statement,
 }
 
-/// A name in a route, or `*`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A name in a route, or `*`. Exact names sort before `*`, which is their precedence.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Pattern {
-    /// `*`
-    Any,
     /// Exactly this name.
     Exact(String),
+    /// `*`
+    Any,
+}
+
+/// What tells routes apart: no two routes of a configuration have the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteKey {
+    /// The databases it serves.
+    pub database: Pattern,
+    /// The users it serves.
+    pub user: Pattern,
 }
 
 /// What happens to the clients of one (database, user) pair, or of a whole class of them.
@@ -179,8 +267,8 @@ impl Secret {
     }
 }
 
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(secret)")
     }
 }
@@ -192,6 +280,33 @@ impl Pattern {
             Self::Any => true,
             Self::Exact(exact) => exact == name,
         }
+    }
+
+    /// The name, or `None` for `*`.
+    pub fn exact(&self) -> Option<&str> {
+        match self {
+            Self::Any => None,
+            Self::Exact(name) => Some(name),
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.exact().unwrap_or("*"))
+    }
+}
+
+impl fmt::Display for RouteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "database `{}`, user `{}`", self.database, self.user)
+    }
+}
+
+impl Route {
+    /// What tells it apart from other routes.
+    pub fn key(&self) -> RouteKey {
+        RouteKey { database: self.database.clone(), user: self.user.clone() }
     }
 }
 

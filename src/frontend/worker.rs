@@ -71,6 +71,11 @@ impl Handle {
         let _ = self.sockets.send(socket).await;
     }
 
+    /// Whether its thread has ended.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits until it has ended. Blocks the thread.
     pub fn join(self) {
         let Self { sockets, thread, .. } = self;

@@ -1,0 +1,233 @@
+//! How everything is put together. The only file that knows every room: it builds, binds, starts and stops.
+//!
+//! Threads: one that accepts, N workers, and one for admin HTTP and housekeeping (the clock, the pools' sweep), so that
+//! health checks and metrics answer while every worker is busy.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+
+use crate::admin::http::{self, Readiness};
+use crate::backend::connect::{ConnectError, Opener};
+use crate::clock::{self, Clock};
+use crate::config::{Config, Target};
+use crate::frontend::Shared;
+use crate::frontend::accept::Listeners;
+use crate::frontend::worker::{self, Handle, Stage};
+use crate::metrics::{self, Metrics};
+use crate::pool::Registry;
+use crate::scram::ScramError;
+
+/// How often the pools are swept.
+const SWEEP: Duration = Duration::from_millis(100);
+
+/// How often a required target that has not answered is asked again.
+const PROBE: Duration = Duration::from_millis(500);
+
+/// Why the proxy could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address that cannot be bound, or no threads.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// A metric was declared wrongly.
+    #[error("metrics: {0}")]
+    Metrics(#[from] metrics::Error),
+    /// The operating system gives no random numbers.
+    #[error("{0}")]
+    Scram(#[from] ScramError),
+}
+
+/// A proxy that runs. Dropping it ends it at once.
+#[derive(Debug)]
+pub struct App {
+    addresses: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    stage: watch::Sender<Stage>,
+    readiness: Arc<Readiness>,
+    registry: Arc<Registry>,
+    workers: Arc<Vec<Handle>>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl App {
+    /// Binds, starts every thread, and returns.
+    ///
+    /// # Errors
+    /// Nothing runs then.
+    pub fn start(config: Arc<Config>) -> Result<Self, StartError> {
+        let count =
+            config.proxy.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        let (clock, metrics) = (Arc::<Clock>::default(), Arc::new(Metrics::new(count)?));
+        let registry = Arc::new(Registry::new(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&metrics)));
+        let shared = Arc::new(Shared::new(Arc::clone(&registry), Arc::clone(&metrics), Arc::clone(&clock))?);
+
+        let (accepting, keeping) = (runtime()?, runtime()?);
+        let listeners = accepting.block_on(async { Listeners::bind(&config.proxy) })?;
+        let admin = match config.admin {
+            Some(address) => Some(keeping.block_on(bind_admin(address))?),
+            None => None,
+        };
+        let (addresses, admin_address) =
+            (listeners.addresses(), admin.as_ref().and_then(|l| l.local_addr().ok()));
+
+        let (stage, stages) = watch::channel(Stage::Serving);
+        let workers = (0..count)
+            .map(|id| worker::spawn(id, Arc::clone(&shared), stages.clone()))
+            .collect::<io::Result<Vec<_>>>()?;
+        let workers = Arc::new(workers);
+        let required: Vec<_> = config.targets.iter().filter(|target| target.required).cloned().collect();
+        let readiness = Arc::new(Readiness::waits_for(required.len()));
+
+        let handles = Arc::clone(&workers);
+        let serving = stages.clone();
+        let acceptor = thread::Builder::new()
+            .name("accept".into())
+            .spawn(move || accepting.block_on(listeners.serve(handles, serving)))?;
+        let housekeeping = Housekeeping { clock, registry: Arc::clone(&registry), config };
+        let (ready, metrics) = (Arc::clone(&readiness), metrics);
+        let keeper = thread::Builder::new().name("admin".into()).spawn(move || {
+            keeping.block_on(async move {
+                for target in required {
+                    tokio::spawn(probe(Arc::clone(&housekeeping.config), target, Arc::clone(&ready)));
+                }
+                if let Some(listener) = admin {
+                    tokio::spawn(http::serve(listener, metrics, ready));
+                }
+                housekeeping.run(stages).await;
+            });
+        })?;
+        Ok(Self {
+            addresses,
+            admin: admin_address,
+            stage,
+            readiness,
+            registry,
+            workers,
+            threads: vec![acceptor, keeper],
+        })
+    }
+
+    /// The TCP addresses that clients connect to.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The address of admin HTTP, if it is on.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Whether `/ready` says so.
+    pub fn is_ready(&self) -> bool {
+        self.readiness.check().is_ok()
+    }
+
+    /// Stops accepting, lets what runs come to its end for at most `limit`, and ends. Blocks.
+    pub fn drain(self, limit: Duration) {
+        self.readiness.drain();
+        let _ = self.stage.send(Stage::Draining);
+        let deadline = Instant::now() + limit;
+        // Clients are gone from the counts of the workers before the workers end.
+        let (_wake, wait) = std::sync::mpsc::sync_channel::<()>(0);
+        while self.workers.iter().any(|worker| !worker.is_finished()) && Instant::now() < deadline {
+            let _ = wait.recv_timeout(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        let _ = self.stage.send(Stage::Ending);
+        self.registry.close();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread ended by a panic");
+            }
+        }
+        // The acceptor held the other reference.
+        if let Some(workers) = Arc::get_mut(&mut self.workers) {
+            workers.drain(..).for_each(Handle::join);
+        }
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+async fn bind_admin(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("could not listen on {address}: {error}")))
+}
+
+struct Housekeeping {
+    clock: Arc<Clock>,
+    registry: Arc<Registry>,
+    config: Arc<Config>,
+}
+
+impl Housekeeping {
+    /// Moves the clock and sweeps the pools until the process ends.
+    async fn run(self, mut stage: watch::Receiver<Stage>) {
+        let mut tick = tokio::time::interval(clock::TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut scratch = vec![0; 64 * 1024];
+        let (mut swept, start) = (Duration::ZERO, Instant::now());
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                ended = stage.wait_for(|stage| *stage == Stage::Ending) => {
+                    drop(ended);
+                    return;
+                }
+            }
+            self.clock.tick();
+            if start.elapsed() >= swept + SWEEP {
+                swept = start.elapsed();
+                self.registry.sweep(&mut scratch);
+            }
+        }
+    }
+}
+
+/// Asks a required target until it answers.
+async fn probe(config: Arc<Config>, target: Arc<Target>, readiness: Arc<Readiness>) {
+    let route = config.routes.iter().find(|route| route.target.name == target.name);
+    let named = |pattern: &crate::config::Pattern| match pattern {
+        crate::config::Pattern::Exact(name) => Some(name.clone()),
+        crate::config::Pattern::Any => None,
+    };
+    let user = route
+        .and_then(|route| named(&route.user))
+        .and_then(|name| config.user(&name))
+        .or(config.users.first());
+    let (Some(route), Some(user)) = (route, user) else { return readiness.answered() };
+    let database = route.target_database.clone().or_else(|| named(&route.database));
+    let opener = Opener::new(
+        Arc::clone(&target),
+        Arc::clone(user),
+        database.unwrap_or_else(|| "postgres".to_owned()),
+        route.timeouts.connect,
+    );
+    loop {
+        match opener.open().await {
+            // 57P03 is "cannot connect now": the server starts up. Any other answer is one.
+            Err(ConnectError::Refused { sqlstate, .. }) if sqlstate != "57P03" => break,
+            Ok(_) => break,
+            Err(error) => {
+                tracing::info!(target = target.name, %error, "a required target has not answered yet")
+            }
+        }
+        tokio::time::sleep(PROBE).await;
+    }
+    tracing::info!(target = target.name, "a required target has answered");
+    readiness.answered();
+}

@@ -1,0 +1,2 @@
+//! The subcommands and what they print.
+pub mod check;

@@ -1,0 +1,154 @@
+//! What was typed: every table and key of the TOML file, with its description.
+//!
+//! The descriptions are what `config/REFERENCE.md` is made of (`reference.rs`). A preset is written as it would be
+//! typed; what it comes to stands in `resolve.rs`, and a test keeps the two the same.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Found, did_you_mean};
+use super::typed::Preset::{Typed, Words};
+use super::typed::{Applied, Field, Key, List, Named, Read, members, table};
+use super::values::{Count, Lasting, LogFormat, Mode, Password, Permissions, Switch, Text};
+
+table! {
+    /// The whole file.
+    File, "the file" {
+        proxy: ProxyTable, "", Words("its keys' defaults"), Reload,
+            "listeners, workers and limits of the whole proxy";
+        admin: AdminTable, "", Words("its keys' defaults"), Restart,
+            "the page with `/metrics`, `/live` and `/ready`";
+        log: LogTable, "", Words("its keys' defaults"), Reload,
+            "what is logged, and how";
+        timeouts: TimeoutsTable, "", Words("its keys' defaults"), Reload,
+            "timeouts of every route that does not set its own";
+        targets: Named<TargetTable>, "", Words("required"), Reload,
+            "the PostgreSQL servers, by names that routes use";
+        users: Named<UserTable>, "", Words("nobody may log in"), Reload,
+            "who may log in: PostgreSQL's login roles";
+        databases: Named<DatabaseTable>, "", Words("no limits by database"), Reload,
+            "limits of a database, over all its users";
+        routes: List<RouteTable>, "", Words("required"), Reload,
+            "what is pooled: which user of which database goes where, and how";
+    }
+
+    /// Listeners, workers and limits of the whole proxy.
+    ProxyTable, "[proxy]" {
+        listen: List<Text>, "address:port", Typed(r#"["127.0.0.1:6432"]"#), Restart,
+            "TCP addresses for clients: an IP address and a port each. `[]` for a Unix socket only.";
+        unix_socket_dir: Text, "folder", Typed(r#""""#), Restart,
+            "Folder for a Unix socket `.s.PGSQL.<port>`, named after the port of the first address in `listen`, or \
+             6432 where that is empty; `\"\"` is no Unix socket.";
+        unix_socket_mode: Permissions, "", Typed(r#""0777""#), Restart,
+            "Permission bits of the Unix socket. Anybody may connect by default, as with PostgreSQL: they still need \
+             a password.";
+        workers: Count, "threads", Typed("0"), Restart,
+            "Threads that serve clients; `0` is as many as the cores the process may use.";
+        max_clients: Count, "clients", Typed("1000"), Reload,
+            "Clients that may be connected at once, over all routes. One more is refused with SQLSTATE 53300.";
+        login_timeout: Lasting, "", Typed(r#""15s""#), Reload,
+            "From a client's connection to the end of its authentication. Not off.";
+        shutdown_timeout: Lasting, "", Typed(r#""25s""#), Reload,
+            "How long running transactions may take to end after SIGTERM. Below Kubernetes' grace period of 30 \
+             seconds by default. Not off.";
+    }
+
+    /// The admin page.
+    AdminTable, "[admin]" {
+        listen: Text, "address:port", Typed(r#""127.0.0.1:9127""#), Restart,
+            "Where `/metrics`, `/live` and `/ready` answer HTTP; `\"\"` switches them off.";
+    }
+
+    /// Logging.
+    LogTable, "[log]" {
+        filter: Text, "filter", Typed(r#""info""#), Reload,
+            "What is logged, as a `tracing` filter: a level (`error`, `warn`, `info`, `debug`, `trace`), or levels by \
+             module such as `info,firepool::pool=debug`.";
+        format: LogFormat, "", Typed(r#""text""#), Restart,
+            "Lines for people, or one JSON object a line.";
+    }
+
+    /// Timeouts, as defaults or of one route.
+    TimeoutsTable, "[timeouts]" {
+        connect: Lasting, "", Typed(r#""5s""#), Reload,
+            "Opening a server connection, from connect to ReadyForQuery. Not off.";
+        query_wait: Lasting, "", Typed(r#""10s""#), Reload,
+            "A client's wait for a server connection; SQLSTATE 53300 after it. Not off.";
+        query: Lasting, "", Typed(r#""0s""#), Reload,
+            "A running query, from the client's message to ReadyForQuery; it is cancelled, with SQLSTATE 57014. `\"0s\"` \
+             is off.";
+        idle_in_transaction: Lasting, "", Typed(r#""0s""#), Reload,
+            "A client's silence inside a transaction; SQLSTATE 25P03 after it. `\"0s\"` is off.";
+        client_idle: Lasting, "", Typed(r#""0s""#), Reload,
+            "A client's silence outside a transaction; SQLSTATE 57P05 after it. `\"0s\"` is off.";
+        server_lifetime: Lasting, "", Typed(r#""1h""#), Reload,
+            "The age at which a server connection is replaced, less up to a tenth so that not all go at once. `\"0s\"` \
+             is off.";
+        server_idle: Lasting, "", Typed(r#""10m""#), Reload,
+            "How long a server connection above `min_size` may lie unused before it is closed. `\"0s\"` is off.";
+    }
+
+    /// One PostgreSQL server.
+    TargetTable, "[targets.NAME]" {
+        host: Text, "", Words("required"), Reload,
+            "Host name or IP address, or the folder of a Unix socket (starts with `/`).";
+        port: Count, "", Typed("5432"), Reload,
+            "TCP port; with a socket folder, the number in the socket's name.";
+        required: Switch, "", Typed("true"), Reload,
+            "`/ready` says no until this server has answered.";
+    }
+
+    /// One login role.
+    UserTable, "[users.NAME]" {
+        password: Password, "", Words("one of the three is required"), Reload,
+            "The password itself, which the client proves and the server is shown.";
+        password_env: Text, "variable", Words("one of the three is required"), Reload,
+            "The environment variable that holds the password.";
+        password_file: Text, "file", Words("one of the three is required"), Reload,
+            "The file that holds the password, such as a mounted Kubernetes secret; one newline at its end is not \
+             part of it. A relative path starts at this file's folder. Read again at every reload.";
+        max_clients: Count, "clients", Typed("0"), Reload,
+            "Clients of this user that may be connected at once; `0` is no limit of its own.";
+        max_server_connections: Count, "server connections", Typed("0"), Reload,
+            "Server connections of this user, over all its pools; `0` is no limit of its own.";
+    }
+
+    /// Limits of one database.
+    DatabaseTable, "[databases.NAME]" {
+        max_clients: Count, "clients", Typed("0"), Reload,
+            "Clients of this database that may be connected at once; `0` is no limit of its own.";
+        max_server_connections: Count, "server connections", Typed("0"), Reload,
+            "Server connections to this database, over all its pools; `0` is no limit of its own.";
+    }
+
+    /// What happens to the clients of one (database, user) pair, or of a class of them.
+    RouteTable, "[[routes]]" {
+        database: Text, "", Typed(r#""*""#), Reload,
+            "The database as clients name it; `\"*\"` is any.";
+        user: Text, "", Typed(r#""*""#), Reload,
+            "The user, who must be one of `users`; `\"*\"` is any of them.";
+        target: Text, "", Words("the only target"), Reload,
+            "The server, one of `targets`. Required where there are several.";
+        target_database: Text, "", Words("the client's database"), Reload,
+            "The database's name on the server, where it differs.";
+        mode: Mode, "", Typed(r#""transaction""#), Reload,
+            "When a server connection goes back to its pool: as the client leaves, as its transaction ends, or after \
+             every statement (explicit transactions are then refused).";
+        pool_size: Count, "server connections", Typed("20"), Reload,
+            "Server connections of one (database, user) pool, 1 to 10000.";
+        min_size: Count, "server connections", Typed("0"), Reload,
+            "Server connections that are opened ahead and kept; at most `pool_size`.";
+        reserve_size: Count, "server connections", Typed("0"), Reload,
+            "Server connections above `pool_size`, for clients that have waited longer than `reserve_after`; at most \
+             10000.";
+        reserve_after: Lasting, "", Typed(r#""1s""#), Reload,
+            "How long a client waits before the reserve is used. Not off: a `reserve_size` of `0` is.";
+        max_clients: Count, "clients", Typed("0"), Reload,
+            "Clients of one (database, user) pool; `0` is no limit of its own.";
+        reads_foreign_tables: Switch, "", Typed("false"), Reload,
+            "Its users read `postgres_fdw` tables. PostgreSQL then keeps a second connection for each of these server \
+             connections, and the budget counts them twice.";
+        timeouts: TimeoutsTable, "", Words("those of `[timeouts]`"), Reload,
+            "Timeouts of this route, key by key; those that are absent are taken from `[timeouts]`.";
+    }
+}

@@ -1,0 +1,275 @@
+//! What a reload would change, as a value.
+//!
+//! Only a comparison: nothing here applies anything. Secrets are compared and never printed; of a changed password a
+//! [`Changes`] says only whose it is.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Config, Database, Proxy, Route, RouteKey, Target, Timeouts, User};
+
+/// Everything that differs between two configurations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Routes, by what they serve. A change of a target's address is a change of every route to it.
+    pub routes: Delta<RouteKey>,
+    /// Users, by name; of a changed secret, the key `password` and no more.
+    pub users: Delta<String>,
+    /// Limits of databases, by name.
+    pub databases: Delta<String>,
+    /// Targets, by name.
+    pub targets: Delta<String>,
+    /// Keys outside of those tables that a reload applies.
+    pub settings: Vec<KeyChange>,
+    /// Keys that stay as they were until the process is started again.
+    pub restart: Vec<KeyChange>,
+}
+
+/// What came, went and changed in one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delta<K> {
+    /// Only in the new configuration.
+    pub added: Vec<K>,
+    /// Only in the old one.
+    pub removed: Vec<K>,
+    /// In both, with different keys.
+    pub changed: Vec<(K, Vec<KeyChange>)>,
+}
+
+/// One key with a different value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyChange {
+    /// The key, with its table where that is not evident.
+    pub key: &'static str,
+    /// The old and the new value in words; `None` for a secret.
+    pub values: Option<(String, String)>,
+}
+
+/// Compares two configurations; the order of routes, users and targets does not matter.
+pub fn diff(old: &Config, new: &Config) -> Changes {
+    Changes {
+        routes: delta(&old.routes, &new.routes, |route| route.key(), |old, new| route(old, new)),
+        users: delta(&old.users, &new.users, |user| user.name.clone(), |old, new| user(old, new)),
+        databases: delta(
+            &old.databases,
+            &new.databases,
+            |database| database.name.clone(),
+            |old, new| database(old, new),
+        ),
+        targets: delta(&old.targets, &new.targets, |target| target.name.clone(), |old, new| target(old, new)),
+        settings: settings(old, new),
+        restart: restart(old, new),
+    }
+}
+
+impl Changes {
+    /// Nothing differs.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Users who have another password now.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let has_secret = |changes: &[KeyChange]| changes.iter().any(|change| change.values.is_none());
+        self.users
+            .changed
+            .iter()
+            .filter(move |(_, changes)| has_secret(changes))
+            .map(|(user, _)| user.as_str())
+    }
+}
+
+impl<K> Default for Delta<K> {
+    fn default() -> Self {
+        Self { added: Vec::new(), removed: Vec::new(), changed: Vec::new() }
+    }
+}
+
+fn delta<T, K: PartialEq>(
+    old: &[T],
+    new: &[T],
+    key: impl Fn(&T) -> K,
+    compare: impl Fn(&T, &T) -> Vec<KeyChange>,
+) -> Delta<K> {
+    let mut delta = Delta::default();
+    for after in new {
+        let name = key(after);
+        match old.iter().find(|before| key(before) == name) {
+            None => delta.added.push(name),
+            Some(before) => {
+                let changes = compare(before, after);
+                if !changes.is_empty() {
+                    delta.changed.push((name, changes));
+                }
+            }
+        }
+    }
+    let gone = old.iter().map(&key).filter(|name| !new.iter().any(|after| key(after) == *name));
+    delta.removed.extend(gone);
+    delta
+}
+
+/// Collects the keys that differ.
+#[derive(Default)]
+struct Comparison(Vec<KeyChange>);
+
+impl Comparison {
+    fn key<T: PartialEq + Shown>(mut self, key: &'static str, old: &T, new: &T) -> Self {
+        if old != new {
+            self.0.push(KeyChange { key, values: Some((old.shown(), new.shown())) });
+        }
+        self
+    }
+}
+
+fn route(old: &Route, new: &Route) -> Vec<KeyChange> {
+    let address = |target: &Target| format!("{} ({}:{})", target.name, target.host, target.port);
+    let changes = Comparison::default()
+        .key("target", &address(&old.target), &address(&new.target))
+        .key("target_database", &old.target_database, &new.target_database)
+        .key("mode", &old.mode.as_str(), &new.mode.as_str())
+        .key("pool_size", &old.pool_size, &new.pool_size)
+        .key("min_size", &old.min_size, &new.min_size)
+        .key("reserve_size", &old.reserve_size, &new.reserve_size)
+        .key("reserve_after", &old.reserve_after, &new.reserve_after)
+        .key("max_clients", &old.max_clients, &new.max_clients)
+        .key("reads_foreign_tables", &old.reads_foreign_tables, &new.reads_foreign_tables);
+    timeouts(changes, &old.timeouts, &new.timeouts).0
+}
+
+fn timeouts(changes: Comparison, old: &Timeouts, new: &Timeouts) -> Comparison {
+    changes
+        .key("timeouts.connect", &old.connect, &new.connect)
+        .key("timeouts.query_wait", &old.query_wait, &new.query_wait)
+        .key("timeouts.query", &old.query, &new.query)
+        .key("timeouts.idle_in_transaction", &old.idle_in_transaction, &new.idle_in_transaction)
+        .key("timeouts.client_idle", &old.client_idle, &new.client_idle)
+        .key("timeouts.server_lifetime", &old.server_lifetime, &new.server_lifetime)
+        .key("timeouts.server_idle", &old.server_idle, &new.server_idle)
+}
+
+fn user(old: &User, new: &User) -> Vec<KeyChange> {
+    let mut changes = Comparison::default();
+    if old.password.expose() != new.password.expose() {
+        changes.0.push(KeyChange { key: "password", values: None });
+    }
+    changes
+        .key("max_clients", &old.max_clients, &new.max_clients)
+        .key("max_server_connections", &old.max_server_connections, &new.max_server_connections)
+        .0
+}
+
+fn database(old: &Database, new: &Database) -> Vec<KeyChange> {
+    Comparison::default()
+        .key("max_clients", &old.max_clients, &new.max_clients)
+        .key("max_server_connections", &old.max_server_connections, &new.max_server_connections)
+        .0
+}
+
+fn target(old: &Target, new: &Target) -> Vec<KeyChange> {
+    Comparison::default()
+        .key("host", &old.host, &new.host)
+        .key("port", &old.port, &new.port)
+        .key("required", &old.required, &new.required)
+        .0
+}
+
+fn settings(old: &Config, new: &Config) -> Vec<KeyChange> {
+    let (before, after): (&Proxy, &Proxy) = (&old.proxy, &new.proxy);
+    Comparison::default()
+        .key("proxy.max_clients", &before.max_clients, &after.max_clients)
+        .key("proxy.login_timeout", &before.login_timeout, &after.login_timeout)
+        .key("proxy.shutdown_timeout", &before.shutdown_timeout, &after.shutdown_timeout)
+        .key("log.filter", &old.log.filter, &new.log.filter)
+        .0
+}
+
+fn restart(old: &Config, new: &Config) -> Vec<KeyChange> {
+    let (before, after): (&Proxy, &Proxy) = (&old.proxy, &new.proxy);
+    let format = |config: &Config| if config.log.json { "json" } else { "text" };
+    let folder = |proxy: &Proxy| proxy.unix_socket_dir.as_ref().map(|folder| folder.display().to_string());
+    let octal = |proxy: &Proxy| format!("{:04o}", proxy.unix_socket_mode);
+    let listen = |proxy: &Proxy| {
+        let mut addresses: Vec<_> = proxy.listen.iter().map(ToString::to_string).collect();
+        // the first one names the Unix socket, so that the order matters only with one
+        if proxy.unix_socket_dir.is_none() {
+            addresses.sort();
+        }
+        format!("[{}]", addresses.join(", "))
+    };
+    Comparison::default()
+        .key("proxy.listen", &listen(before), &listen(after))
+        .key("proxy.unix_socket_dir", &folder(before), &folder(after))
+        .key("proxy.unix_socket_mode", &octal(before), &octal(after))
+        .key("proxy.workers", &before.workers, &after.workers)
+        .key("admin.listen", &old.admin.map(|it| it.to_string()), &new.admin.map(|it| it.to_string()))
+        .key("log.format", &format(old), &format(new))
+        .0
+}
+
+/// A value as a log line shows it.
+trait Shown {
+    fn shown(&self) -> String;
+}
+
+impl Shown for Duration {
+    fn shown(&self) -> String {
+        humantime::format_duration(*self).to_string()
+    }
+}
+
+impl<T: Shown> Shown for Option<T> {
+    fn shown(&self) -> String {
+        self.as_ref().map_or_else(|| "none".to_owned(), Shown::shown)
+    }
+}
+
+macro_rules! shown_as_printed {
+    ($($type:ty),*) => {$(
+        impl Shown for $type {
+            fn shown(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
+}
+
+shown_as_printed!(String, &str, bool, u16, u32, usize);
+
+impl fmt::Display for KeyChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.values {
+            Some((old, new)) => write!(f, "{} {old} -> {new}", self.key),
+            None => write!(f, "{} changed", self.key),
+        }
+    }
+}
+
+/// One line a change, without a newline at the end; `nothing changed` if there is none.
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines = Vec::new();
+        describe("route for", &self.routes, &mut lines);
+        describe("user", &self.users, &mut lines);
+        describe("database", &self.databases, &mut lines);
+        describe("target", &self.targets, &mut lines);
+        lines.extend(self.settings.iter().map(ToString::to_string));
+        lines.extend(self.restart.iter().map(|change| format!("{change} (needs a restart)")));
+        if lines.is_empty() {
+            lines.push("nothing changed".to_owned());
+        }
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+fn describe<K: fmt::Display>(what: &str, delta: &Delta<K>, lines: &mut Vec<String>) {
+    lines.extend(delta.added.iter().map(|key| format!("{what} {key} added")));
+    lines.extend(delta.removed.iter().map(|key| format!("{what} {key} removed")));
+    for (key, changes) in &delta.changed {
+        let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
+        lines.push(format!("{what} {key}: {}", changes.join(", ")));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::*;
+use crate::config::file::{
+    AdminTable, DatabaseTable, LogTable, ProxyTable, RouteTable, TargetTable, TimeoutsTable, UserTable,
+};
+use crate::config::typed::{Applied, Key};
+
+const OLD: &str = r#"
+    [targets.main]
+    host = "pg"
+    [users]
+    app.password = "sesame"
+    gone.password = "x"
+    [databases.d]
+    [[routes]]
+    database = "d"
+    user = "app"
+    [[routes]]
+    user = "gone"
+"#;
+
+/// Every key has another value than in OLD.
+const NEW: &str = r#"
+    [proxy]
+    listen = ["127.0.0.1:6433"]
+    unix_socket_dir = "/run"
+    unix_socket_mode = "0700"
+    workers = 2
+    max_clients = 20
+    login_timeout = "1s"
+    shutdown_timeout = "1s"
+    [admin]
+    listen = ""
+    [log]
+    filter = "debug"
+    format = "json"
+    [targets.main]
+    host = "pg2"
+    port = 5433
+    required = false
+    [users]
+    app = { password = "open", max_clients = 1, max_server_connections = 50 }
+    came.password = "x"
+    [databases.d]
+    max_clients = 1
+    max_server_connections = 50
+    [[routes]]
+    user = "came"
+    [[routes]]
+    database = "d"
+    user = "app"
+    target_database = "e"
+    mode = "session"
+    pool_size = 30
+    min_size = 1
+    reserve_size = 1
+    reserve_after = "100ms"
+    max_clients = 1
+    reads_foreign_tables = true
+    [routes.timeouts]
+    connect = "1s"
+    query_wait = "1s"
+    query = "1s"
+    idle_in_transaction = "1s"
+    client_idle = "1s"
+    server_lifetime = "1s"
+    server_idle = "1s"
+"#;
+
+fn config(text: &str) -> Config {
+    crate::config::parse(text, Path::new("test.toml"), &|_| None).unwrap()
+}
+
+fn keys(table: &str, keys: &[Key], applied: Applied) -> BTreeSet<String> {
+    let applied = keys.iter().filter(|key| key.applied == applied);
+    applied.map(|key| format!("{table}{}", key.name)).collect()
+}
+
+fn of<'c>(changes: impl IntoIterator<Item = &'c KeyChange>) -> BTreeSet<String> {
+    changes.into_iter().map(|change| change.key.to_owned()).collect()
+}
+
+#[test]
+fn nothing_changes_between_a_configuration_and_itself() {
+    let changes = diff(&config(OLD), &config(OLD));
+    assert!(changes.is_empty());
+    assert_eq!(changes.to_string(), "nothing changed");
+}
+
+#[test]
+fn what_came_and_went_is_told_apart_from_what_changed() {
+    let changes = diff(&config(OLD), &config(NEW));
+    let names = |routes: &[RouteKey]| routes.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(&changes.routes.added), ["database `*`, user `came`"]);
+    assert_eq!(names(&changes.routes.removed), ["database `*`, user `gone`"]);
+    assert_eq!(changes.users.added, ["came"]);
+    assert_eq!(changes.users.removed, ["gone"]);
+    assert_eq!(changes.secrets().collect::<Vec<_>>(), ["app"]);
+}
+
+#[test]
+fn every_key_that_the_reference_names_is_compared_and_applied_as_it_says() {
+    let changes = diff(&config(OLD), &config(NEW));
+    let mut route = keys("", RouteTable::KEYS, Applied::Reload);
+    for identity_or_table in ["database", "user", "timeouts"] {
+        route.remove(identity_or_table);
+    }
+    route.append(&mut keys("timeouts.", TimeoutsTable::KEYS, Applied::Reload));
+    assert_eq!(of(&changes.routes.changed[0].1), route);
+
+    let mut user = keys("", UserTable::KEYS, Applied::Reload);
+    user.retain(|key| !key.starts_with("password_"));
+    assert_eq!(of(&changes.users.changed[0].1), user);
+    assert_eq!(of(&changes.databases.changed[0].1), keys("", DatabaseTable::KEYS, Applied::Reload));
+    assert_eq!(of(&changes.targets.changed[0].1), keys("", TargetTable::KEYS, Applied::Reload));
+
+    for (applied, said) in [(Applied::Reload, &changes.settings), (Applied::Restart, &changes.restart)] {
+        let mut declared = keys("proxy.", ProxyTable::KEYS, applied);
+        declared.append(&mut keys("admin.", AdminTable::KEYS, applied));
+        declared.append(&mut keys("log.", LogTable::KEYS, applied));
+        assert_eq!(of(said), declared);
+    }
+}
+
+#[test]
+fn a_moved_target_changes_its_routes() {
+    let changes = diff(&config(OLD), &config(&OLD.replace("\"pg\"", "\"pg2\"")));
+    assert_eq!(changes.routes.changed.len(), 2);
+    assert_eq!(changes.routes.changed[0].1[0].to_string(), "target main (pg:5432) -> main (pg2:5432)");
+}
+
+#[test]
+fn the_log_tells_every_change_and_no_secret() {
+    let text = diff(&config(OLD), &config(NEW)).to_string();
+    for line in [
+        "route for database `*`, user `came` added",
+        "user gone removed",
+        "user app: password changed, max_clients none -> 1, max_server_connections none -> 50",
+        "proxy.login_timeout 15s -> 1s",
+        "proxy.workers none -> 2 (needs a restart)",
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line}\n--\n{text}");
+    }
+    assert!(text.contains("timeouts.server_idle 10m -> 1s"), "{text}");
+    assert!(!text.contains("sesame") && !text.contains("open"), "{text}");
+}
