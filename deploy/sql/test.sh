@@ -6,162 +6,10 @@ set -uo pipefail
 export LC_ALL=C
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-bootstrap=$here/bootstrap.sql
 initdb_script=$here/../docker/initdb/10-firefoundry.sh
 
-passed=0
-failed=0
-work=
-clusters=()
-
-# ---------------------------------------------------------------------------------------------------------------- reporting
-
-pass() { passed=$((passed + 1)); printf 'ok      %s\n' "$1"; }
-fail() {
-  failed=$((failed + 1))
-  printf 'FAILED  %s\n' "$1"
-  shift
-  [[ $# -eq 0 ]] || printf '%s\n' "$@" | head -n 20 | sed 's/^/        /'
-}
-equals() { if [[ $2 == "$3" ]]; then pass "$1"; else fail "$1" "expected: $2" "found:    $3"; fi; }
-contains() { if [[ $3 == *"$2"* ]]; then pass "$1"; else fail "$1" "expected to contain: $2" "found: $3"; fi; }
-succeeds() {
-  local name=$1 output
-  shift
-  if output=$("$@" 2>&1); then pass "$name"; else fail "$name" "$output"; fi
-}
-
-# ------------------------------------------------------------------------------------------------------------------ clusters
-
-finish() {
-  local data
-  for data in ${clusters[@]+"${clusters[@]}"}; do
-    as_server "$bin/pg_ctl" stop -D "$data" -m immediate -w -t 20 >/dev/null 2>&1
-  done
-  [[ -z $work ]] || rm -rf "$work"
-  printf '%d passed, %d failed\n' "$passed" "$failed"
-}
-
-give_up() {
-  fail "$@"
-  exit 1
-}
-
-find_binaries() {
-  local dir
-  for dir in "${PG_BINDIR:-}" "$(pg_config --bindir 2>/dev/null)" $(printf '%s\n' /usr/lib/postgresql/*/bin | sort -rV); do
-    if [[ -n $dir && -x $dir/initdb && -x $dir/pg_ctl ]]; then
-      printf '%s' "$dir"
-      return
-    fi
-  done
-}
-
-# PostgreSQL refuses to run as root.
-as_server() {
-  if [[ $(id -u) -eq 0 ]]; then
-    (cd / && exec setpriv --reuid=postgres --regid=postgres --clear-groups "$@")
-  else
-    (cd / && exec "$@")
-  fi
-}
-
-free_port() {
-  local port
-  while :; do
-    port=$((20000 + RANDOM % 12000)) # below Linux's range for outgoing connections
-    if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-      printf '%s' "$port"
-      return
-    fi
-  done
-}
-
-# new_cluster NAME AUTH: the official image's initdb, as deploy/compose.yaml configures it when AUTH is scram-sha-256
-new_cluster() {
-  local dir=$work/$1 output
-  mkdir "$dir"
-  printf '%s\n' "$POSTGRES_PASSWORD" >"$dir/pw"
-  [[ $(id -u) -ne 0 ]] || chown -R postgres:postgres "$dir"
-  output=$(as_server "$bin/initdb" -D "$dir/data" --username=postgres --pwfile="$dir/pw" --auth="$2" --no-sync -E UTF8 2>&1) ||
-    give_up "initdb" "$output"
-  clusters+=("$dir/data")
-}
-
-# start NAME LISTEN_ADDRESSES [SETTING...]: from here on psql talks to this cluster
-start() {
-  local dir=$work/$1 listen=$2 options output
-  shift 2
-  port=$(free_port)
-  options="-c listen_addresses='$listen' -c port=$port -c unix_socket_directories='$dir' -c fsync=off -c max_connections=40"
-  [[ $# -eq 0 ]] || options+=$(printf -- ' -c %s' "$@")
-  output=$(as_server "$bin/pg_ctl" start -D "$dir/data" -l "$dir/log" -w -t 60 -o "$options" 2>&1) ||
-    give_up "start a cluster" "$output" "$(tail -n 5 "$dir/log")"
-  socket=$dir
-}
-stop() { as_server "$bin/pg_ctl" stop -D "$work/$1/data" -m fast -w -t 60 >/dev/null 2>&1; }
-
-# ---------------------------------------------------------------------------------------------------------------- statements
-
-password_of() {
-  case $1 in
-    fireinsert) printf '%s' "$FIREINSERT_PASSWORD" ;;
-    firebroker) printf '%s' "$FIREBROKER_PASSWORD" ;;
-    fireread) printf '%s' "$FIREREAD_PASSWORD" ;;
-    firebrand) printf '%s' "$FIREBRAND_PASSWORD" ;;
-    *) printf '%s' "$POSTGRES_PASSWORD" ;;
-  esac
-}
-
-# sql USER DATABASE STATEMENT...: each statement in a transaction of its own, rows unadorned, SQLSTATE on error
-sql() {
-  local user=$1 database=$2 statements=() statement
-  shift 2
-  for statement in "$@"; do statements+=(-c "$statement"); done
-  PGPASSWORD=$(password_of "$user") "$bin/psql" -XqAtw -v ON_ERROR_STOP=1 -v VERBOSITY=sqlstate \
-    -h "$socket" -p "$port" -U "$user" -d "$database" "${statements[@]}" 2>&1
-}
-
-rows() { # rows NAME USER STATEMENT: some come back
-  local output
-  output=$(sql "$2" firefoundry "$3")
-  if [[ -n $output && $output != *ERROR* && $output != *FATAL* ]]; then pass "$1"; else fail "$1" "${output:-no rows}"; fi
-}
-
-# refused SQLSTATE USER DATABASE STATEMENT. Where the read-only default would answer first it is switched off first: rights have to hold
-# on their own.
-refused() {
-  local output
-  output=$(sql "$2" "$3" 'SET default_transaction_read_only = off' "$4")
-  if [[ $output == *"ERROR:  $1"* ]]; then
-    pass "$2 in $3 is refused ($1): $4"
-  else
-    fail "$2 in $3 is refused ($1): $4" "${output:-it went through}"
-  fi
-}
-
-allowed() { # allowed USER DATABASE STATEMENT, undone afterwards
-  local output
-  if output=$(sql "$1" "$2" BEGIN "$3" ROLLBACK); then pass "$1 in $2 may: $3"; else fail "$1 in $2 may: $3" "$output"; fi
-}
-
-# apply [PSQL ARGUMENT...]: passwords travel in the environment
-apply() {
-  PGPASSWORD=$POSTGRES_PASSWORD "$bin/psql" -X -w -v ON_ERROR_STOP=1 -h "$socket" -p "$port" -U postgres -d postgres "$@" -f "$bootstrap"
-}
-
-dump() {
-  # \restrict carries a random token; statistics and comments carry none
-  PGPASSWORD=$POSTGRES_PASSWORD "$bin/pg_dumpall" -w -h "$socket" -p "$port" -U postgres | grep -Ev '^\\(un)?restrict '
-}
-
-applies_without_change() { # applies_without_change NAME BASELINE [PSQL ARGUMENT...]
-  local name=$1 baseline=$2 output difference
-  shift 2
-  output=$(apply "$@" 2>&1) || { fail "$name: exit status" "$output"; return; }
-  dump >"$work/now.sql"
-  if difference=$(diff "$baseline" "$work/now.sql"); then pass "$name"; else fail "$name" "$difference"; fi
-}
+# shellcheck source=test-lib.sh
+. "$here/test-lib.sh"
 
 # -------------------------------------------------------------------------------------------------------------------- chapters
 
@@ -212,8 +60,13 @@ test_passwords() {
   contains "the old one is not" "password authentication failed" "$(sql fireread firefoundry 'SELECT 1')"
   equals "no other verifier has changed" "$before" \
     "$(sql postgres postgres "SELECT rolname, rolpassword FROM pg_authid WHERE rolname <> 'fireread' ORDER BY 1")"
-  apply >/dev/null 2>&1
-  dump >"$work/first.sql"
+  succeeds "a run with another password for the superuser" apply -v postgres_password=superuser-secret
+  contains "which is in force" "password authentication failed" "$(sql postgres postgres 'SELECT 1')"
+  succeeds "a run without one" env -u POSTGRES_PASSWORD PGPASSWORD=superuser-secret \
+    "$bin/psql" -X -w -h "$socket" -p "$port" -U postgres -d postgres -f "$bootstrap"
+  equals "leaves it alone" 1 "$(POSTGRES_PASSWORD=superuser-secret sql postgres postgres 'SELECT 1')"
+  before=$POSTGRES_PASSWORD
+  POSTGRES_PASSWORD=superuser-secret apply -v postgres_password="$before" >/dev/null 2>&1
   succeeds "a password of more than 64 bytes" env FIREREAD_PASSWORD="$(printf 'x%.0s' {1..100})" "$BASH" -c "$(declare -f apply); apply"
   before=$(sql postgres postgres "SELECT rolpassword FROM pg_authid WHERE rolname = 'fireread'")
   FIREREAD_PASSWORD=$(printf 'x%.0s' {1..100}) apply >/dev/null 2>&1
@@ -257,6 +110,8 @@ LIMIT 10;'
     "$(sql postgres firefoundry "SELECT count(*) FROM pg_class WHERE relkind = 'f' AND relnamespace = 'brk_registry'::regnamespace")"
   succeeds "guide: pg_dump -U postgres firefoundry" env PGPASSWORD="$POSTGRES_PASSWORD" \
     "$bin/pg_dump" -h "$socket" -p "$port" -U postgres -f "$work/backup.sql" firefoundry
+  succeeds "fireread can dump everything it may read" env PGPASSWORD="$FIREREAD_PASSWORD" \
+    "$bin/pg_dump" -h "$socket" -p "$port" -U fireread -f "$work/backup.sql" firefoundry
 }
 
 test_entity() {
@@ -436,7 +291,7 @@ test_vector() {
     applies_without_change "a run after that changes nothing" "$work/first.sql"
   fi
   allowed fireinsert firefoundry "UPDATE wm.working_memory SET embedding = array_fill(0.5::real, ARRAY[1536])::vector"
-  allowed fireinsert firefoundry "INSERT INTO entity.vector_similarity (node_id, embedding) SELECT id, array_fill(0.5::real, ARRAY[3072])::vector(3072) FROM entity.node LIMIT 1"
+  allowed fireinsert firefoundry "INSERT INTO entity.vector_similarity (node_id, graph_name, embedding) SELECT id, graph_name, array_fill(0.5::real, ARRAY[3072])::vector(3072) FROM entity.node LIMIT 1"
   succeeds "fireread searches by distance" sql fireread firefoundry \
     "SELECT id FROM wm.working_memory ORDER BY embedding <=> array_fill(0.5::real, ARRAY[1536])::vector LIMIT 3"
 }
@@ -446,7 +301,7 @@ test_secrecy() { # test_secrecy NAME: neither the log nor pg_stat_statements of 
   reader=$(sql postgres firefoundry "SELECT option_value FROM pg_user_mappings, pg_options_to_table(umoptions) WHERE usename = 'fireread' AND option_name = 'password'")
   statements=$(sql postgres postgres 'SELECT query FROM pg_stat_statements')
   for secret in "$FIREINSERT_PASSWORD" "$FIREBROKER_PASSWORD" "$FIREREAD_PASSWORD" "$FIREBRAND_PASSWORD" "$POSTGRES_PASSWORD" \
-    "it's new" "it''s new" reader-secret "$reader"; do
+    "it's new" "it''s new" superuser-secret reader-secret "$reader"; do
     found=$((found + $(grep -cF -- "$secret" "$work/$1/log") + $(grep -cF -- "$secret" <<<"$statements")))
   done
   equals "the log and pg_stat_statements contain no password, although everything is logged" 0 "$found"
@@ -456,7 +311,7 @@ test_secrecy() { # test_secrecy NAME: neither the log nor pg_stat_statements of 
 # The official image: a temporary server on the Unix socket only, the script sourced or executed, then the real server.
 test_image() {
   local environment=(env -i PATH="$bin:$PATH" HOME="$work" POSTGRES_USER=postgres POSTGRES_PASSWORD="$POSTGRES_PASSWORD"
-    PGPASSWORD="$POSTGRES_PASSWORD" PGHOST="$socket" PGPORT="$port" FIREFOUNDRY_SQL_DIR="$here"
+    PGHOST="$socket" PGPORT="$port" FIREFOUNDRY_SQL_DIR="$here"
     FIREINSERT_PASSWORD="$FIREINSERT_PASSWORD" FIREBROKER_PASSWORD="$FIREBROKER_PASSWORD"
     FIREREAD_PASSWORD="$FIREREAD_PASSWORD" FIREBRAND_PASSWORD="$FIREBRAND_PASSWORD")
   local output
@@ -513,8 +368,6 @@ export FIREBRAND_PASSWORD="changeme'firebrand \\ \$x" POSTGRES_PASSWORD=changeme
 bin=$(find_binaries)
 [[ -n $bin ]] || give_up "find initdb and pg_ctl (set PG_BINDIR)"
 work=$(mktemp -d "${TMPDIR:-/tmp}/firepool-sql.XXXXXX") && chmod 755 "$work"
-socket=
-port=
 export bin socket port bootstrap # for the shells that run `apply` with another environment
 
 printf 'note    %s\n' "$("$bin/postgres" --version)"

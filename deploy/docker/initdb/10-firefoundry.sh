@@ -7,6 +7,8 @@
 # FIREBROKER_PASSWORD, FIREREAD_PASSWORD, FIREBRAND_PASSWORD and POSTGRES_PASSWORD.
 (
   set -euo pipefail
+  # The entrypoint has set it for its scripts; a later `docker exec` has not.
+  export PGPASSWORD="${PGPASSWORD:-${POSTGRES_PASSWORD:-}}"
   psql --no-psqlrc --no-password --quiet --set=ON_ERROR_STOP=1 \
     --username="${POSTGRES_USER:-postgres}" --dbname=postgres \
     --set=service_tables="${FIREFOUNDRY_SERVICE_TABLES:-on}" --set=sample_data="${FIREFOUNDRY_SAMPLE_DATA:-on}" \
