@@ -1,3 +1,7 @@
-//! `firepool`: flags to configuration to a running proxy to an exit code.
+//! `firepool`: flags, to a command, to an exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    firepool::cli::main()
+}
