@@ -3,9 +3,10 @@
 //! Nothing here buffers. Reads and writes are attempts that say `WouldBlock`; whoever calls owns the bytes.
 
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A connected socket, registered with the runtime of the worker that uses it.
@@ -45,14 +46,6 @@ impl Stream {
         })
     }
 
-    /// Ready when a read is worth trying: data, end of stream or an error. No system call.
-    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(socket) => socket.poll_read_ready(cx),
-            Self::Unix(socket) => socket.poll_read_ready(cx),
-        }
-    }
-
     /// Ready when a write is worth trying. No system call.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
@@ -61,12 +54,16 @@ impl Stream {
         }
     }
 
-    /// One attempt to read; `Ok(0)` is the end of the stream.
-    pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(socket) => socket.try_read(buffer),
-            Self::Unix(socket) => socket.try_read(buffer),
-        }
+    /// Reads once when there is something to read; `Ok(0)` is the end of the stream. A read that does not fill the
+    /// buffer proves that the socket is empty, so that the next call needs no system call to know it: `try_read` of
+    /// tokio's sockets would ask the kernel again.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        let read = match self {
+            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
+            Self::Unix(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
+        };
+        read.map_ok(|()| buffer.filled().len())
     }
 
     /// One attempt to write; may take a part.

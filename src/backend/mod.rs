@@ -12,7 +12,7 @@ pub mod settings;
 
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::relay::reply::{ReplyError, ReplyScan, Seen};
 use crate::stream::{Detached, Stream};
@@ -139,32 +139,30 @@ impl ServerConn {
         self.stream.as_ref().ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// Ready when reading is worth trying. No system call.
-    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_read_ready(cx)
-    }
-
     /// Ready when writing is worth trying. No system call.
     pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stream()?.poll_write_ready(cx)
     }
 
-    /// One attempt to read replies into `scratch`. Returns how many bytes at its start are for the client; `None` if
-    /// nothing was there to read.
-    pub fn receive(&mut self, scratch: &mut [u8], seen: &mut Seen) -> Result<Option<usize>, Lost> {
+    /// Reads replies into `scratch`. Ready with how many bytes at its start are for the client.
+    pub fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        seen: &mut Seen,
+    ) -> Poll<Result<usize, Lost>> {
         let carried = self.carry.len();
         let Some(room) = scratch.get_mut(carried..).filter(|room| !room.is_empty()) else {
-            return Err(Lost::Io(io::ErrorKind::OutOfMemory.into()));
+            return Poll::Ready(Err(Lost::Io(io::ErrorKind::OutOfMemory.into())));
         };
-        let read = match self.stream()?.try_read(room) {
-            Ok(0) => return Err(Lost::Closed),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let stream = self.stream.as_mut().ok_or(Lost::Closed)?;
+        let read = match ready!(stream.poll_read(cx, room))? {
+            0 => return Poll::Ready(Err(Lost::Closed)),
+            read => read,
         };
         scratch[..carried].copy_from_slice(&self.carry);
         self.carry.clear();
-        self.walk(&mut scratch[..carried + read], seen).map(Some)
+        Poll::Ready(self.walk(&mut scratch[..carried + read], seen))
     }
 
     fn walk(&mut self, chunk: &mut [u8], seen: &mut Seen) -> Result<usize, Lost> {
@@ -241,10 +239,9 @@ impl ServerConn {
     /// No system call where nothing came. An error means that it must not be handed out.
     pub fn check_idle(&mut self, scratch: &mut [u8]) -> Result<(), Lost> {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        while let Poll::Ready(ready) = self.poll_read_ready(&mut cx) {
-            ready?;
-            let mut seen = Seen::default();
-            self.receive(scratch, &mut seen)?;
+        let mut seen = Seen::default();
+        while let Poll::Ready(received) = self.poll_receive(&mut cx, scratch, &mut seen) {
+            received?;
             if seen.farewell {
                 return Err(Lost::Closed);
             }

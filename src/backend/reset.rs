@@ -115,15 +115,14 @@ async fn answered(conn: &mut ServerConn, scratch: &mut [u8]) -> Result<Option<Ve
         {
             return Ok(refusal);
         }
+        let mut seen = Seen::default();
         std::future::poll_fn(|cx| {
             if conn.has_unsent() && conn.poll_write_ready(cx).is_ready() {
-                return Poll::Ready(());
+                return Poll::Ready(Ok(()));
             }
-            conn.poll_read_ready(cx).map(drop)
+            conn.poll_receive(cx, scratch, &mut seen).map_ok(drop)
         })
-        .await;
-        let mut seen = Seen::default();
-        conn.receive(scratch, &mut seen)?;
+        .await?;
         refusal = refusal.or(seen.own_failure);
     }
 }

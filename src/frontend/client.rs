@@ -33,17 +33,12 @@ impl Client {
     /// Reads into `scratch`, behind what was put aside. Ready with the length of both together; `Ok(0)` is the end.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<io::Result<usize>> {
         let aside = self.inbox.len();
-        loop {
-            ready!(self.stream.poll_read_ready(cx))?;
-            match self.stream.try_read(&mut scratch[aside..]) {
-                Ok(0) => return Poll::Ready(Ok(0)),
-                Ok(read) => {
-                    scratch[..aside].copy_from_slice(&self.inbox);
-                    self.inbox.clear();
-                    return Poll::Ready(Ok(aside + read));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+        match ready!(self.stream.poll_read(cx, &mut scratch[aside..]))? {
+            0 => Poll::Ready(Ok(0)),
+            read => {
+                scratch[..aside].copy_from_slice(&self.inbox);
+                self.inbox.clear();
+                Poll::Ready(Ok(aside + read))
             }
         }
     }

@@ -107,13 +107,10 @@ impl Exchange<'_> {
             Poll::Ready(Err(_)) => return Err(End::Left),
             Poll::Ready(Ok(())) => {}
         }
-        match self.server.poll_read_ready(cx) {
+        let forward = match self.server.poll_receive(cx, scratch, &mut self.tally.seen) {
             Poll::Pending => return Ok(false),
-            Poll::Ready(Err(error)) => return Err(End::ServerLost(error.into())),
-            Poll::Ready(Ok(())) => {}
-        }
-        let received = self.server.receive(scratch, &mut self.tally.seen);
-        let Some(forward) = received.map_err(End::ServerLost)? else { return Ok(true) };
+            Poll::Ready(received) => received.map_err(End::ServerLost)?,
+        };
         if self.tally.seen.own_failure.is_some() {
             return Err(End::ServerLost(Lost::Refused));
         }

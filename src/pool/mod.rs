@@ -7,8 +7,8 @@
 //! - `limits`: caps over several pools.
 //! - `registry`: from database and user to pool.
 //!
-//! The queue is strictly first come, first served: a connection that comes back goes straight to the client that has
-//! waited longest, and a newcomer never overtakes. Idle connections are reused last in, first out, those of the
+//! The queue is first come, first served: a connection that comes back goes straight to a client that waits, and a
+//! newcomer never overtakes those of its own worker; across workers, overtaking is bounded. Idle connections are reused last in, first out, those of the
 //! asking worker first, because moving a socket to another worker's reactor costs two system calls and an allocation.
 //! That is why idle connections rest in the queue and not in bb8, which knows neither workers nor waiters.
 
@@ -179,7 +179,7 @@ impl Pool {
             {
                 return Checkout::Refused(failure.error.clone());
             }
-            let waiter = queue.wait(Arc::new(Waiter::default()), now);
+            let waiter = queue.wait(Arc::new(Waiter::default()), worker, now);
             (waiter, pausing.is_none() && queue.start_opening(now))
         };
         if open {

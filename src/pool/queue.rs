@@ -30,8 +30,16 @@ struct Idle<C> {
 #[derive(Debug)]
 struct Waiting<C> {
     waiter: Arc<Waiter<C>>,
+    /// Its place among all that ever waited.
+    ticket: u64,
     since: u64,
 }
+
+/// How often the client that has waited longest may be passed over in favour of one of the worker that gives a
+/// connection back. Handing a connection to another worker costs a wake-up of its thread and two system calls; with
+/// this bound a client of two equally loaded workers waits no longer than in a strict line, because its own worker's
+/// connections come back as often as the other's.
+pub(super) const OVERTAKING: u32 = 16;
 
 /// What became of a connection that was given back.
 #[derive(Debug)]
@@ -49,8 +57,11 @@ pub(super) enum Back<C> {
 pub(super) struct Queue<C> {
     /// The most recently used is last.
     idle: Vec<Idle<C>>,
-    /// The one that has waited longest is first.
-    waiting: VecDeque<Waiting<C>>,
+    /// A line for each worker; in each, the one that has waited longest is first.
+    lines: Vec<VecDeque<Waiting<C>>>,
+    tickets: u64,
+    /// How often the client that has waited longest was passed over.
+    overtaken: u32,
     leased: u32,
     opening: u32,
     limits: Limits,
@@ -59,7 +70,15 @@ pub(super) struct Queue<C> {
 impl<C> Queue<C> {
     pub(super) fn new(limits: Limits) -> Self {
         let room = limits.size.saturating_add(limits.reserve).min(1024) as usize;
-        Self { idle: Vec::with_capacity(room), waiting: VecDeque::new(), leased: 0, opening: 0, limits }
+        Self {
+            idle: Vec::with_capacity(room),
+            lines: Vec::new(),
+            tickets: 0,
+            overtaken: 0,
+            leased: 0,
+            opening: 0,
+            limits,
+        }
     }
 
     fn total(&self) -> u32 {
@@ -70,7 +89,7 @@ impl<C> Queue<C> {
     /// Takes an idle connection: the last one that `worker` used, or else the last one that anybody used. `None` if
     /// there is none, or if others wait.
     pub(super) fn take(&mut self, worker: usize) -> Option<C> {
-        if !self.waiting.is_empty() {
+        if self.waiting() > 0 {
             return None;
         }
         let own = self.idle.iter().rposition(|idle| idle.worker == worker);
@@ -79,23 +98,48 @@ impl<C> Queue<C> {
         Some(self.idle.remove(place).conn)
     }
 
-    /// Puts a client at the end of the line.
-    pub(super) fn wait(&mut self, waiter: Arc<Waiter<C>>, now: u64) -> Arc<Waiter<C>> {
-        self.waiting.push_back(Waiting { waiter: Arc::clone(&waiter), since: now });
+    /// Puts a client of `worker` at the end of its line.
+    pub(super) fn wait(&mut self, waiter: Arc<Waiter<C>>, worker: usize, now: u64) -> Arc<Waiter<C>> {
+        if self.lines.len() <= worker {
+            self.lines.resize_with(worker + 1, VecDeque::new);
+        }
+        self.tickets += 1;
+        let waiting = Waiting { waiter: Arc::clone(&waiter), ticket: self.tickets, since: now };
+        self.lines[worker].push_back(waiting);
         waiter
     }
 
     /// Takes a client out of the line, wherever it stands.
     pub(super) fn leave(&mut self, waiter: &Arc<Waiter<C>>) {
-        self.waiting.retain(|waiting| !Arc::ptr_eq(&waiting.waiter, waiter));
+        for line in &mut self.lines {
+            line.retain(|waiting| !Arc::ptr_eq(&waiting.waiter, waiter));
+        }
+    }
+
+    /// The line whose first client has waited longest of all.
+    fn longest(&self) -> Option<usize> {
+        let firsts =
+            self.lines.iter().enumerate().filter_map(|(worker, line)| Some((line.front()?.ticket, worker)));
+        firsts.min().map(|(_, worker)| worker)
+    }
+
+    /// The client that is next when `worker` gives a connection back.
+    fn next(&mut self, worker: usize) -> Option<Arc<Waiter<C>>> {
+        let longest = self.longest()?;
+        let own = self.lines.get(worker).is_some_and(|line| !line.is_empty());
+        let chosen = if own && self.overtaken < OVERTAKING { worker } else { longest };
+        self.overtaken = if chosen == longest { 0 } else { self.overtaken + 1 };
+        self.lines[chosen].pop_front().map(|first| first.waiter)
     }
 
     /// Whether another connection should be opened now; if so, it counts as opening from here on.
     pub(super) fn start_opening(&mut self, now: u64) -> bool {
-        let patience_ends =
-            self.waiting.front().is_some_and(|first| now >= first.since + self.limits.reserve_after);
+        let patience_ends = self
+            .longest()
+            .and_then(|line| self.lines[line].front())
+            .is_some_and(|first| now >= first.since.saturating_add(self.limits.reserve_after));
         let ceiling = self.limits.size.saturating_add(if patience_ends { self.limits.reserve } else { 0 });
-        let wanted = self.waiting.len() > self.opening as usize || self.total() < self.limits.min;
+        let wanted = self.waiting() > self.opening as usize || self.total() < self.limits.min;
         let open = wanted && self.total() < ceiling;
         self.opening += u32::from(open);
         open
@@ -119,8 +163,8 @@ impl<C> Queue<C> {
 
     /// Takes a leased connection that is at rest.
     pub(super) fn give_back(&mut self, conn: C, worker: usize, now: u64) -> Back<C> {
-        if let Some(first) = self.waiting.pop_front() {
-            return Back::Granted(first.waiter, conn);
+        if let Some(waiter) = self.next(worker) {
+            return Back::Granted(waiter, conn);
         }
         if self.total() > self.limits.size {
             return Back::Surplus(conn);
@@ -166,7 +210,7 @@ impl<C> Queue<C> {
 
     /// Empties the line.
     pub(super) fn drain_waiters(&mut self) -> Vec<Arc<Waiter<C>>> {
-        self.waiting.drain(..).map(|waiting| waiting.waiter).collect()
+        self.lines.iter_mut().flat_map(|line| line.drain(..)).map(|waiting| waiting.waiter).collect()
     }
 
     /// Whether no connection exists or is on its way.
@@ -176,7 +220,7 @@ impl<C> Queue<C> {
 
     /// Clients in the line.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.lines.iter().map(VecDeque::len).sum()
     }
 
     pub(super) fn gauges(&self) -> PoolGauges {
@@ -184,7 +228,7 @@ impl<C> Queue<C> {
             active: u64::from(self.leased),
             idle: self.idle.len() as u64,
             opening: u64::from(self.opening),
-            waiting: self.waiting.len() as u64,
+            waiting: self.waiting() as u64,
             size: u64::from(self.limits.size),
         }
     }
