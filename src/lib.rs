@@ -1,2 +1,3 @@
 //! firepool is a PostgreSQL connection pooling proxy.
+pub mod cli;
 pub mod config;
