@@ -187,6 +187,24 @@ fn another_superuser_password_replaces_the_old_one() {
 }
 
 #[test]
+fn a_lost_password_is_asked_for_and_only_the_right_one_will_do() {
+    let folder = Folder::new();
+    let mut options = Options::small(folder.cluster());
+    let cluster = Cluster::start(options.clone()).unwrap();
+    let password = cluster.superuser_password().to_owned();
+    drop(cluster);
+    fs::remove_file(folder.cluster().join("private/superuser-password")).unwrap();
+    let error = Cluster::start(options.clone()).unwrap_err();
+    assert!(matches!(error, ClusterError::PasswordLost { .. }), "{error}");
+    options.superuser_password = Some(Zeroizing::new("a guess".to_owned()));
+    let error = Cluster::start(options.clone()).unwrap_err();
+    assert!(matches!(error, ClusterError::Program { .. }), "{error}");
+    options.superuser_password = Some(Zeroizing::new(password));
+    drop(Cluster::start(options).unwrap());
+    assert_eq!(query(&Cluster::start(Options::small(folder.cluster())).unwrap(), "SELECT 1"), "1");
+}
+
+#[test]
 fn a_restart_keeps_the_port_and_a_killed_server_recovers() {
     let folder = Folder::new();
     let mut cluster = Cluster::start(Options::small(folder.cluster())).unwrap();

@@ -7,15 +7,18 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::account::Account;
+use super::bootstrap::Bootstrap;
 use super::error::{At, ClusterError};
 use super::folder::{Folder, write_private};
 use super::programs::Programs;
 use super::{SUPERUSER, settings};
 
-/// The superuser's password as it is, and as it shall be.
+/// The superuser's password.
 pub(super) struct Password {
+    /// As far as we know.
     pub(super) current: Zeroizing<String>,
-    pub(super) wanted: Zeroizing<String>,
+    /// What to change it to.
+    pub(super) wanted: Option<Zeroizing<String>>,
 }
 
 /// Makes the data if there is none. It appears under its name only when it is complete, so that an interrupted
@@ -31,6 +34,7 @@ pub(super) fn data(
     if data.exists() {
         return check_version(programs, &data);
     }
+    store(folder, password)?;
     let new = folder.home().join("pgdata.new");
     let password_file = folder.home().join("initdb-password");
     write_private(&password_file, password)?;
@@ -99,15 +103,26 @@ pub(super) fn password(folder: &Folder, given: Option<&Zeroizing<String>>) -> Re
     }
     let file = folder.password_file();
     let stored = fs::read_to_string(&file).ok().map(Zeroizing::new);
-    let current = match (folder.data().exists(), stored, given) {
-        (true, Some(stored), _) => stored,
+    let (current, wanted) = match (folder.data().exists(), stored, given.cloned()) {
+        (true, Some(stored), given) => {
+            let wanted = given.filter(|given| *given != stored);
+            (stored, wanted)
+        }
+        // "Changing" it to what it may be already proves that it is.
+        (true, None, Some(given)) => (given.clone(), Some(given)),
         (true, None, None) => return Err(ClusterError::PasswordLost { file }),
-        (false, Some(stored), None) => stored,
-        (_, _, Some(given)) => given.clone(),
-        (false, None, None) => random()?,
+        (false, _, Some(given)) => (given, None),
+        (false, Some(stored), None) => (stored, None),
+        (false, None, None) => (random()?, None),
     };
-    let wanted = given.unwrap_or(&current).clone();
     Ok(Password { current, wanted })
+}
+
+/// SQL that changes the superuser's password, and keeps it out of the log whatever happens.
+pub(super) fn password_change(password: &str) -> Bootstrap {
+    let sql = "SET log_statement = none;\nSET log_min_duration_statement = -1;\n\
+        SET log_min_error_statement = panic;\nALTER ROLE postgres PASSWORD :'new_password';\n";
+    Bootstrap::new("password.sql", [("password.sql", sql)]).variable("new_password", password)
 }
 
 /// Remembers the superuser's password, in a folder that only we may read.

@@ -38,7 +38,19 @@ pub(super) struct Folder {
     home: PathBuf,
     /// Why `home` is not the folder that was asked for.
     pub(super) notice: Option<String>,
-    _lock: File,
+    _lock: Lock,
+}
+
+/// Our hold on a folder.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file would not do: a program that another thread is starting at this moment has a copy of the
+    /// descriptor until its `exec`, and with it the lock.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
 }
 
 /// What is found where a cluster shall live.
@@ -205,7 +217,7 @@ fn find(home: &Path) -> Result<Found, ClusterError> {
     }
 }
 
-fn lock(home: &Path) -> Result<File, ClusterError> {
+fn lock(home: &Path) -> Result<Lock, ClusterError> {
     let path = home.join("lock");
     let mut file = OpenOptions::new()
         .read(true)
@@ -227,7 +239,7 @@ fn lock(home: &Path) -> Result<File, ClusterError> {
     }
     file.set_len(0).and_then(|()| file.rewind()).at("write", &path)?;
     writeln!(file, "{}", std::process::id()).at("write", &path)?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 const FALLBACK: &str = "/var/tmp";

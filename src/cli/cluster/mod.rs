@@ -21,6 +21,7 @@ mod bootstrap;
 mod create;
 mod error;
 mod folder;
+mod port;
 mod processes;
 mod programs;
 mod server;
@@ -29,7 +30,6 @@ mod settings;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -39,6 +39,7 @@ use zeroize::Zeroizing;
 pub use account::Account;
 pub use bootstrap::Bootstrap;
 pub use error::ClusterError;
+pub use port::Port;
 pub use programs::{BINDIR_VARIABLE, Missing, Places, Programs};
 
 use bootstrap::Psql;
@@ -56,19 +57,8 @@ const PORTS: usize = 10;
 /// How long a restart waits for its port, which a connection of somebody else may have as its source for a moment.
 const PORT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Which TCP port of 127.0.0.1 the server listens on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Port {
-    /// Any that is free.
-    Free,
-    /// This one if it is free, else any.
-    Preferred(u16),
-    /// This one, or fail.
-    Fixed(u16),
-}
-
 /// What cluster to start.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// Folder of the cluster; made if it does not exist.
     pub data_dir: PathBuf,
@@ -117,6 +107,18 @@ impl Options {
     }
 }
 
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("data_dir", &self.data_dir)
+            .field("port", &self.port)
+            .field("settings", &self.settings)
+            .field("durable", &self.durable)
+            .field("bootstrap", &self.bootstrap)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A running PostgreSQL server. Dropping it stops the server and keeps the data.
 pub struct Cluster {
     programs: Programs,
@@ -144,7 +146,6 @@ impl Cluster {
         let (cluster_name, recognise) = identity(&data);
         notices.extend(stop_leftovers(&recognise, &data)?);
         let password = create::password(&folder, options.superuser_password.as_ref())?;
-        create::store(&folder, &password.current)?;
         create::data(&programs, &account, &folder, &password.current, options.durable)?;
         let mut cluster = Self {
             programs,
@@ -161,7 +162,9 @@ impl Cluster {
             server: None,
         };
         cluster.launch(options.port)?;
-        cluster.change_password(password.wanted)?;
+        if let Some(wanted) = password.wanted {
+            cluster.change_password(wanted)?;
+        }
         if let Some(bootstrap) = options.bootstrap {
             cluster.apply(&bootstrap)?;
         }
@@ -268,26 +271,26 @@ impl Cluster {
         format!("postgresql://{user}:{password}@127.0.0.1:{}/{database}", self.port)
     }
 
-    fn launch(&mut self, mut port: Port) -> Result<(), ClusterError> {
+    fn launch(&mut self, mut wanted: Port) -> Result<(), ClusterError> {
         self.folder.make_socket_dir(&self.account)?;
         let mut number = 0;
         for _ in 0..PORTS {
-            number = match port {
+            number = match wanted {
                 Port::Fixed(number) | Port::Preferred(number) => number,
-                Port::Free => free_port()?,
+                Port::Free => port::free()?,
             };
-            match (self.launch_on(number), port) {
-                (Err(ClusterError::Exited { tail, .. }), _) if is_taken(number, &tail) => {}
-                (other, _) => return other,
+            match self.launch_on(number) {
+                Err(ClusterError::Exited { tail, .. }) if port::is_taken(number, &tail) => {}
+                other => return other,
             }
-            match port {
+            match wanted {
                 Port::Fixed(_) => break,
                 Port::Preferred(_) => {
                     self.notices.push(format!("port {number} is in use, so another was taken"))
                 }
                 Port::Free => {}
             }
-            port = Port::Free;
+            wanted = Port::Free;
         }
         Err(ClusterError::PortInUse { port: number })
     }
@@ -314,15 +317,15 @@ impl Cluster {
     }
 
     fn change_password(&mut self, wanted: Zeroizing<String>) -> Result<(), ClusterError> {
-        if wanted == self.password {
-            return Ok(());
+        let change = create::password_change(&wanted);
+        if let Err(error) = self.apply(&change) {
+            // An earlier run may have been interrupted after the change and before it was noted.
+            let old = std::mem::replace(&mut self.password, wanted.clone());
+            if self.apply(&change).is_err() {
+                self.password = old;
+                return Err(error);
+            }
         }
-        // Not into the log, whatever happens.
-        let sql = "SET log_statement = none;\nSET log_min_duration_statement = -1;\n\
-            SET log_min_error_statement = panic;\nALTER ROLE postgres PASSWORD :'new_password';\n";
-        self.apply(
-            &Bootstrap::new("password.sql", [("password.sql", sql)]).variable("new_password", &wanted),
-        )?;
         create::store(&self.folder, &wanted)?;
         self.password = wanted;
         Ok(())
@@ -376,19 +379,6 @@ fn stop_leftovers(recognise: &Recognise, data: &Path) -> Result<Option<String>, 
     Ok((!stopped.is_empty()).then(|| {
         "stopped the PostgreSQL server of an earlier run that was killed; its data is kept".to_owned()
     }))
-}
-
-/// A port nobody listens on at this moment; the next moment may be different.
-fn free_port() -> Result<u16, ClusterError> {
-    let found = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-    Ok(found.at("bind", Path::new("127.0.0.1:0"))?.port())
-}
-
-/// Whether the server ended because of its port. The text is always English: we chose the server's locale.
-fn is_taken(port: u16, tail: &str) -> bool {
-    tail.contains("Address already in use")
-        || TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-            .is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
 /// Everything but the unreserved characters of RFC 3986 becomes `%XX`.
