@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use firepool::cli::cluster::{
     Bootstrap, Cluster, ClusterError, Options, Places, Port, Programs, SUPERUSER, reset,
 };
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, Signal, geteuid, getpgid, kill_process};
 use zeroize::Zeroizing;
 
 /// A folder that PostgreSQL's account may enter, deleted at the end.
@@ -100,6 +100,15 @@ fn a_started_cluster_answers_over_tcp_and_over_its_socket_with_the_settings_aske
     assert!(runs(cluster.pid().unwrap()));
     assert!(fs::read_to_string(cluster.log_path()).unwrap().contains("ready to accept connections"));
     assert!(cluster.notices().is_empty(), "{:?}", cluster.notices());
+}
+
+#[test]
+fn a_ctrl_c_in_the_terminal_does_not_reach_the_server() {
+    let folder = Folder::new();
+    let cluster = Cluster::start(Options::small(folder.cluster())).unwrap();
+    let pid = Pid::from_raw(cluster.pid().unwrap().try_into().unwrap()).unwrap();
+    assert_eq!(getpgid(Some(pid)).unwrap(), pid);
+    assert_ne!(getpgid(None).unwrap(), pid);
 }
 
 #[test]

@@ -62,6 +62,11 @@ impl Account {
         }
     }
 
+    /// Whether this is another account than ours.
+    pub(super) fn is_other(&self) -> bool {
+        self.switch
+    }
+
     /// A program that will run as this account, in a folder everybody may enter, with next to no environment.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = clean(program);

@@ -186,9 +186,7 @@ fn take(home: &Path) -> Result<Option<(PathBuf, Account)>, ClusterError> {
         return Ok(None);
     }
     if found == Found::Nothing {
-        DirBuilder::new().recursive(true).mode(0o755).create(home).at("create", home)?;
-        // A strict umask must not keep the account out of a folder that exists for it.
-        fs::set_permissions(home, fs::Permissions::from_mode(0o755)).at("set the permissions of", home)?;
+        create(home, &account)?;
     }
     let home = fs::canonicalize(home).at("find", home)?;
     if !account.can_enter(&home) {
@@ -199,6 +197,19 @@ fn take(home: &Path) -> Result<Option<(PathBuf, Account)>, ClusterError> {
         fs::write(&marker, MARKER_TEXT).at("write", &marker)?;
     }
     Ok(Some((home, account)))
+}
+
+/// Makes a folder and its missing parents. A strict umask of root must not keep the account out of them.
+fn create(home: &Path, account: &Account) -> Result<(), ClusterError> {
+    let mut missing: Vec<&Path> = home.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
+    while let Some(folder) = missing.pop() {
+        DirBuilder::new().mode(0o755).create(folder).at("create", folder)?;
+        if account.is_other() {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+                .at("set the permissions of", folder)?;
+        }
+    }
+    Ok(())
 }
 
 fn find(home: &Path) -> Result<Found, ClusterError> {
