@@ -7,6 +7,7 @@
 pub mod cancel;
 pub mod connect;
 mod login;
+pub mod query;
 pub mod reset;
 pub mod settings;
 

@@ -1,11 +1,15 @@
 //! The commands and what they print.
 //!
 //! - `serve`: runs the proxy with a configuration.
+//! - `dev`: runs it with a PostgreSQL of its own, which `cluster` keeps.
 //! - `check`: says what is wrong with a configuration, and what it comes to; `connect` asks the servers as well.
 //! - `signals`: when to stop.
 //! - `log`: where the proxy's own words go.
 
 pub mod check;
+pub mod cluster;
+mod connect;
+mod dev;
 mod log;
 mod serve;
 mod signals;
@@ -36,11 +40,20 @@ enum Command {
         #[arg(long, value_name = "FILE", env = "FIREPOOL_CONFIG")]
         config: PathBuf,
     },
+    /// Run PostgreSQL with FireFoundry's databases and the proxy in front of it, for development
+    ///
+    /// Finds an installed PostgreSQL server, keeps its data in a folder of its own, and prints the connection strings
+    /// of every user. All passwords are "password"; everything listens on the loopback interface only. Ctrl-C stops
+    /// both; the next start finds the data again.
+    Dev(dev::Arguments),
     /// Say what is wrong with a configuration, and how many server connections it comes to
     Check {
         /// The configuration, in TOML
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        /// Log in to every target as well, and compare the pools with what each server allows
+        #[arg(long)]
+        connect: bool,
     },
 }
 
@@ -50,10 +63,15 @@ pub fn main() -> ExitCode {
     let environment = |name: &str| std::env::var(name).ok();
     match arguments.command {
         Command::Serve { config } => serve::run(&config, &environment),
-        Command::Check { config } => {
+        Command::Dev(arguments) => dev::run(&arguments),
+        Command::Check { config, connect } => {
             let (report, good) = check::report(&config, &environment);
             print(&report);
-            if good { ExitCode::SUCCESS } else { ExitCode::from(EX_CONFIG) }
+            match (good, connect) {
+                (true, true) => connect::run(&config, &environment),
+                (true, false) => ExitCode::SUCCESS,
+                (false, _) => ExitCode::from(EX_CONFIG),
+            }
         }
     }
 }

@@ -1,0 +1,92 @@
+//! `firepool check --connect`: logs in to every target as every pool would, and compares the pools with what the
+//! server allows.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::{complain, print};
+use crate::backend::connect::Opener;
+use crate::backend::{ServerConn, query};
+use crate::config::{self, Config, Pattern, budget};
+
+/// What a server allows. `reserved_connections` came with PostgreSQL 16.
+const ALLOWANCE: &str = "SELECT pg_catalog.current_setting('max_connections'), \
+     pg_catalog.current_setting('superuser_reserved_connections')::int \
+     + coalesce(pg_catalog.current_setting('reserved_connections', true), '0')::int";
+
+pub(super) fn run(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> ExitCode {
+    let Ok(config) = config::load(path, environment) else { return ExitCode::FAILURE };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let good = match runtime {
+        Ok(runtime) => runtime.block_on(check(&config)),
+        Err(error) => {
+            complain(&format!("firepool: {error}"));
+            false
+        }
+    };
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// One line for each login and each target; whether every login worked.
+async fn check(config: &Config) -> bool {
+    let mut good = true;
+    let mut allowances = std::collections::BTreeMap::new();
+    for (target, database, user) in logins(config) {
+        let name = format!("target `{target}`, database `{database}`, user `{user}`");
+        match log_in(config, &target, &database, &user).await {
+            Ok(mut conn) => {
+                print(&format!("{name}: logged in\n"));
+                if let Some(allowance) = allowance(&mut conn).await {
+                    allowances.insert(target, allowance);
+                }
+            }
+            Err(error) => {
+                good = false;
+                print(&format!("{name}: error: {error}\n"));
+            }
+        }
+    }
+    for worst in budget::worst(config) {
+        if let Some((max, reserved)) = allowances.get(&worst.target) {
+            match budget::judge(&worst, *max, *reserved) {
+                Some(warning) => print(&format!("target `{}`: warning: {warning}\n", worst.target)),
+                None => print(&format!(
+                    "target `{}`: {max} connections allowed, {reserved} reserved\n",
+                    worst.target
+                )),
+            }
+        }
+    }
+    good
+}
+
+/// Every target, database and user that the routes name, wildcards left out.
+fn logins(config: &Config) -> BTreeSet<(String, String, String)> {
+    let exact = |pattern: &Pattern| match pattern {
+        Pattern::Exact(name) => Some(name.clone()),
+        Pattern::Any => None,
+    };
+    let named = config.routes.iter().filter_map(|route| {
+        let database = route.target_database.clone().or_else(|| exact(&route.database))?;
+        Some((route.target.name.clone(), database, exact(&route.user)?))
+    });
+    named.collect()
+}
+
+async fn log_in(config: &Config, target: &str, database: &str, user: &str) -> Result<ServerConn, String> {
+    let route = config.routes.iter().find(|route| route.target.name == target);
+    let (Some(route), Some(user)) = (route, config.user(user)) else { return Err("unknown".into()) };
+    let opener =
+        Opener::new(Arc::clone(&route.target), Arc::clone(user), database.to_owned(), route.timeouts.connect);
+    opener.open().await.map_err(|error| error.to_string())
+}
+
+async fn allowance(conn: &mut ServerConn) -> Option<(u64, u64)> {
+    let rows = query::rows(conn, ALLOWANCE).await.ok()?;
+    match rows.first().map(Vec::as_slice) {
+        Some([Some(max), Some(reserved)]) => Some((max.parse().ok()?, reserved.parse().ok()?)),
+        _ => None,
+    }
+}
