@@ -88,7 +88,8 @@ pub fn read_message(from: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     from.read_exact(&mut header)?;
     let [tag, a, b, c, d] = header;
     let length = u32::from_be_bytes([a, b, c, d]) as usize;
-    let mut body = vec![0; length.checked_sub(4).expect("a length counts itself")];
+    let length = length.checked_sub(4).ok_or_else(|| io::Error::other("a length counts itself"))?;
+    let mut body = vec![0; length];
     from.read_exact(&mut body)?;
     Ok((tag, body))
 }

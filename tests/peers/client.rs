@@ -99,6 +99,13 @@ impl Client {
         bytes
     }
 
+    /// So many bytes, or less if no more come.
+    pub fn receive_hopefully(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let _ = (&mut self.socket).take(length as u64).read_to_end(&mut bytes);
+        bytes
+    }
+
     /// Everything up to and with the next ReadyForQuery; or the SQLSTATE of a FATAL error.
     pub fn until_ready(&mut self) -> Result<Vec<u8>, String> {
         let mut all = Vec::new();

@@ -55,12 +55,12 @@ impl Proxy {
         Self::with(server, &Wishes::default())
     }
 
-    /// A proxy in front of `server`.
+    /// A proxy in front of `server`, which it asks nothing before a client does.
     pub fn with(server: SocketAddr, wishes: &Wishes) -> Self {
         let mut text = String::new();
         let _ = write!(
             text,
-            "[targets.main]\nhost = \"{}\"\nport = {}\n\
+            "[targets.main]\nhost = \"{}\"\nport = {}\nrequired = false\n\
              [users.{USER}]\npassword = \"{PASSWORD}\"\n\
              [[routes]]\ndatabase = \"{DATABASE}\"\nuser = \"{USER}\"\nmode = \"{}\"\npool_size = {}\n",
             server.ip(),

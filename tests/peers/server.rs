@@ -99,6 +99,7 @@ fn serve(socket: TcpStream, shared: &Shared, script: &dyn Fn(&mut Conn) -> io::R
     input.read_exact(&mut startup).unwrap();
     if startup.starts_with(&80_877_102_u32.to_be_bytes()) {
         shared.cancels.fetch_add(1, Ordering::SeqCst);
+        let _ = socket.shutdown(Shutdown::Both);
         return;
     }
     let number = shared.accepted.fetch_add(1, Ordering::SeqCst);
