@@ -118,9 +118,12 @@ fn the_answer_to_a_client_that_left_reaches_nobody() {
     assert_eq!(server.accepted(), 1, "the connection came to rest and was used again");
 }
 
+/// Connection number, type and body of each message.
+type Log = Arc<Mutex<Vec<(usize, u8, Vec<u8>)>>>;
+
 /// A server that notes every message it gets.
-fn noting() -> (Server, Arc<Mutex<Vec<(usize, u8, Vec<u8>)>>>) {
-    let log = Arc::<Mutex<Vec<(usize, u8, Vec<u8>)>>>::default();
+fn noting() -> (Server, Log) {
+    let log = Log::default();
     let notes = Arc::clone(&log);
     let server = Server::start(move |conn| {
         conn.log_in()?;
