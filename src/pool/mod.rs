@@ -246,8 +246,7 @@ impl Pool {
     }
 
     async fn try_open(&self, worker: usize) -> Result<Slot, ConnectError> {
-        let permits = limits::acquire_all(&self.caps)
-            .ok_or_else(|| ConnectError::Unreachable("the limit of server connections is reached".into()))?;
+        let permits = limits::acquire_all(&self.caps).ok_or(ConnectError::LimitReached)?;
         let mut slot = manager::open(&self.bb8, permits).await?;
         slot.opened_by(worker);
         let lifetime = self.route.timeouts.server_lifetime.map(|lifetime| {
