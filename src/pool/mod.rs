@@ -159,7 +159,7 @@ impl Pool {
             let taken = self.queue().take(worker);
             let Some(mut slot) = taken else { return self.line_up(worker) };
             let fit = !slot.expired(self.clock.now())
-                && slot.attach_to(worker).is_ok()
+                && slot.move_idle_to(worker).is_ok()
                 && slot.check_idle(scratch).is_ok();
             if fit {
                 return Checkout::Ready(Lease::new(slot, Arc::clone(self), worker));
