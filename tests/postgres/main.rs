@@ -8,9 +8,13 @@
 )]
 #![allow(missing_docs, unreachable_pub, reason = "nobody builds on tests")]
 
+mod admin;
+mod cancel;
 mod copy;
 mod errors;
 mod guide;
+mod limits;
+mod load;
 mod protocol;
 mod sessions;
 #[path = "../support/mod.rs"]
@@ -18,6 +22,7 @@ mod sessions;
 mod support;
 mod timeouts;
 mod transactions;
+mod upkeep;
 
 use std::process::ExitCode;
 
@@ -86,5 +91,35 @@ fn main() -> ExitCode {
             a_silent_client_ends_with_57p05,
             a_query_that_runs_too_long_ends_with_57014_and_is_cancelled_on_the_server,
             a_login_that_does_not_end_is_ended;
+        cancel:
+            a_cancel_reaches_the_query_of_its_client_and_no_other,
+            a_cancel_with_a_wrong_key_does_nothing,
+            the_servers_own_key_is_not_the_clients,
+            a_cancel_for_an_idle_client_hits_nobody,
+            a_cancel_between_the_statements_of_a_transaction_does_nothing,
+            however_many_cancel_nobody_elses_query_is_hit;
+        limits:
+            an_idle_connection_of_the_sibling_makes_room_under_a_shared_limit,
+            a_client_waits_while_the_sibling_uses_all_that_is_allowed,
+            a_client_that_waits_in_vain_under_a_shared_limit_gets_53300,
+            a_users_limit_holds_over_several_databases,
+            the_reserve_serves_those_that_have_waited_and_is_given_back;
+        upkeep:
+            the_minimum_is_opened_ahead_and_kept,
+            the_minimum_is_opened_before_the_first_client_comes,
+            connections_that_lie_unused_are_closed,
+            connections_that_are_old_are_replaced_but_not_inside_a_transaction,
+            a_terminated_connection_is_never_handed_out,
+            a_terminated_connection_tells_its_client_why;
+        load:
+            sixty_four_clients_of_pgbench_run_on_eight_connections,
+            pgbench_with_prepared_statements_runs_where_every_client_may_be_pinned,
+            every_client_makes_progress_under_saturation;
+        admin:
+            metrics_count_what_happened,
+            live_and_ready_answer,
+            a_drain_lets_a_transaction_end_and_sends_idle_clients_home,
+            a_drain_ends_what_takes_too_long,
+            a_drain_does_not_wait_for_logins_that_never_end;
     })
 }
