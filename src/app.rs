@@ -180,6 +180,7 @@ impl Housekeeping {
         let mut tick = tokio::time::interval(clock::TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut scratch = vec![0; 64 * 1024];
+        self.registry.open_ahead();
         let (mut swept, start) = (Duration::ZERO, Instant::now());
         loop {
             tokio::select! {

@@ -3,9 +3,11 @@
 //! Nothing here buffers. Reads and writes are attempts that say `WouldBlock`; whoever calls owns the bytes.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -64,6 +66,21 @@ impl Stream {
             Self::Unix(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
         };
         read.map_ok(|()| buffer.filled().len())
+    }
+
+    /// Whether there is nothing to read at this moment, not even the end of the stream. One system call, whatever the
+    /// runtime knows.
+    pub fn is_silent(&self) -> io::Result<bool> {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = match self {
+            Self::Tcp(socket) => SockRef::from(socket).peek(&mut byte),
+            Self::Unix(socket) => SockRef::from(socket).peek(&mut byte),
+        };
+        match peeked {
+            Ok(_) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// One attempt to write; may take a part.

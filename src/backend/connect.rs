@@ -22,6 +22,9 @@ pub enum ConnectError {
     /// Nobody answered at the address, or not in time.
     #[error("{0}")]
     Unreachable(String),
+    /// A limit of server connections that several pools share is reached, and nothing idle could be closed for it.
+    #[error("the limit of server connections is reached")]
+    LimitReached,
     /// The server answered with an error.
     #[error("{message} (SQLSTATE {sqlstate})")]
     Refused {
@@ -59,7 +62,7 @@ impl ConnectError {
                 ["28", "3D", "42", "0A"].iter().any(|class| sqlstate.starts_with(class))
             }
             Self::Unsupported(_) | Self::Protocol(_) => true,
-            Self::Unreachable(_) => false,
+            Self::Unreachable(_) | Self::LimitReached => false,
         }
     }
 
@@ -82,6 +85,11 @@ impl ConnectError {
             }
             Self::Unreachable(_) => {
                 Refusal::new(ErrorKind::ServerUnreachable, "could not connect to the server")
+            }
+            Self::LimitReached => {
+                let message = "timed out while waiting for a server connection";
+                Refusal::new(ErrorKind::QueryWaitTimeout, message)
+                    .detail("The limit of server connections of the user or the database is reached.")
             }
         }
     }

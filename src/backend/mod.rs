@@ -136,6 +136,15 @@ impl ServerConn {
         Ok(())
     }
 
+    /// [`Self::attach_to`] for a connection that lay idle. An error where the server has sent something meanwhile: the
+    /// new worker's runtime would not know that before it asks the kernel, so [`Self::check_idle`] could not see it.
+    pub fn move_idle_to(&mut self, worker: usize) -> io::Result<()> {
+        if self.worker != worker && !self.stream()?.is_silent()? {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        self.attach_to(worker)
+    }
+
     /// Marks the socket as known to the runtime of this worker, which opened it.
     pub fn opened_by(&mut self, worker: usize) {
         self.worker = worker;

@@ -13,6 +13,9 @@ use crate::wire::turn::{Asker, Status};
 /// How long the way back to rest may take before the connection is closed instead.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// The first pause between two cancel requests for what a client left running, doubled each time.
+const CANCEL_AGAIN: Duration = Duration::from_millis(20);
+
 /// Replies that are read and thrown away at once.
 const CHUNK: usize = 32 * 1024;
 
@@ -40,10 +43,10 @@ async fn settle(conn: &mut ServerConn) -> Result<(), Lost> {
         conn.turn.request(b'S', 0, Asker::Proxy);
         conn.out.extend_from_slice(&[b'S', 0, 0, 0, 4]);
     }
-    if running {
-        cancel::send(&conn.key).await?;
-    }
     let mut scratch = vec![0; CHUNK];
+    if running {
+        cancel_and_drain(conn, &mut scratch).await?;
+    }
     drain(conn, &mut scratch).await?;
     if conn.turn.status() != Status::Idle {
         conn.ask("ROLLBACK");
@@ -56,6 +59,21 @@ async fn settle(conn: &mut ServerConn) -> Result<(), Lost> {
         conn.forget_settings();
     }
     if conn.at_rest() { Ok(()) } else { Err(Lost::Refused) }
+}
+
+/// Cancels until the server is done. One request is not enough: it does nothing where it overtakes a query that the
+/// server has not read yet, and of several queries in flight it ends only one.
+async fn cancel_and_drain(conn: &mut ServerConn, scratch: &mut [u8]) -> Result<(), Lost> {
+    let mut pause = CANCEL_AGAIN;
+    loop {
+        // What waits goes first, or there would be nothing to cancel.
+        conn.flush()?;
+        cancel::send(&conn.key).await?;
+        match timeout(pause, drain(conn, scratch)).await {
+            Ok(drained) => return drained,
+            Err(_) => pause *= 2,
+        }
+    }
 }
 
 /// Sends what waits and reads until nothing is owed. What comes is thrown away, but for a refusal of the proxy's own

@@ -14,7 +14,7 @@ use super::auth::{self, AuthError};
 use super::client::Client;
 use super::session::{Identity, Session};
 use super::startup::{self, Opening, OpeningError, Startup};
-use super::worker::Worker;
+use super::worker::{Stage, Worker};
 use super::{Shared, refuse};
 use crate::backend::connect::ConnectError;
 use crate::backend::reset::{self, SettingsError};
@@ -74,7 +74,7 @@ pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Sessi
 
 async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Identity, Out> {
     let shared = &*worker.shared;
-    let startup = match startup::read(stream).await {
+    let startup = match unless_draining(worker, startup::read(stream)).await? {
         Ok(Opening::Startup(startup)) => startup,
         Ok(Opening::Cancel { pid, secret }) => {
             let result = shared.cancels.cancel((pid, secret)).await;
@@ -86,7 +86,7 @@ async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Identity, Ou
     };
     negotiate(stream, &startup).await?;
     if worker.draining.get() {
-        return Err(Refusal::new(ErrorKind::Shutdown, "the database system is shutting down").into());
+        return Err(shutting_down().into());
     }
     let Some(user_name) = startup.get("user").filter(|name| !name.is_empty()) else {
         let message = "no PostgreSQL user name specified in startup packet";
@@ -94,7 +94,8 @@ async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Identity, Ou
     };
     let database = startup.get("database").filter(|name| !name.is_empty()).unwrap_or(user_name);
     let settings = settings(&startup)?;
-    auth::authenticate(stream, shared, user_name).await.map_err(|error| match error {
+    let authenticated = unless_draining(worker, auth::authenticate(stream, shared, user_name)).await?;
+    authenticated.map_err(|error| match error {
         AuthError::Refused(refusal) => Out::Refused(refusal),
         AuthError::Gone(error) => Out::Gone(error),
     })?;
@@ -107,6 +108,20 @@ async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Identity, Ou
     let identity = Identity { pool, settings, cancel: (key, target), _permits: permits };
     greet(stream, &parameters, key).await.inspect_err(|_| shared.cancels.forget(key))?;
     Ok(identity)
+}
+
+/// Ends what waits for a client when the process drains: one that never speaks must not hold it up.
+async fn unless_draining<T>(worker: &Worker, step: impl Future<Output = T>) -> Result<T, Refusal> {
+    let mut stage = worker.stage.clone();
+    tokio::select! {
+        biased;
+        done = step => Ok(done),
+        _ = stage.wait_for(|stage| *stage != Stage::Serving) => Err(shutting_down()),
+    }
+}
+
+fn shutting_down() -> Refusal {
+    Refusal::new(ErrorKind::Shutdown, "the database system is shutting down")
 }
 
 /// Tells a client that asked for more than protocol 3.0 what it gets.

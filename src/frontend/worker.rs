@@ -48,6 +48,7 @@ pub(super) struct Worker {
     pub(super) aside: RefCell<Box<[u8]>>,
     pub(super) watches: Watches,
     pub(super) draining: Cell<bool>,
+    pub(super) stage: watch::Receiver<Stage>,
 }
 
 /// The way to a worker.
@@ -118,6 +119,7 @@ async fn run(
         aside: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
         watches: Watches::default(),
         draining: Cell::new(false),
+        stage: stage.clone(),
     });
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

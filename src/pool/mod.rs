@@ -159,7 +159,7 @@ impl Pool {
             let taken = self.queue().take(worker);
             let Some(mut slot) = taken else { return self.line_up(worker) };
             let fit = !slot.expired(self.clock.now())
-                && slot.attach_to(worker).is_ok()
+                && slot.move_idle_to(worker).is_ok()
                 && slot.check_idle(scratch).is_ok();
             if fit {
                 return Checkout::Ready(Lease::new(slot, Arc::clone(self), worker));
@@ -246,8 +246,7 @@ impl Pool {
     }
 
     async fn try_open(&self, worker: usize) -> Result<Slot, ConnectError> {
-        let permits = limits::acquire_all(&self.caps)
-            .ok_or_else(|| ConnectError::Unreachable("the limit of server connections is reached".into()))?;
+        let permits = limits::acquire_all(&self.caps).ok_or(ConnectError::LimitReached)?;
         let mut slot = manager::open(&self.bb8, permits).await?;
         slot.opened_by(worker);
         let lifetime = self.route.timeouts.server_lifetime.map(|lifetime| {

@@ -1,4 +1,5 @@
-//! From database and user to pool. Pools are made when their first client logs in.
+//! From database and user to pool. Pools are made when their first client logs in, or at the start
+//! where connections are to be opened ahead.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -75,6 +76,19 @@ impl Registry {
         self.metrics.publish(metrics, Arc::downgrade(&state));
         pools.insert(key, Arc::clone(&pool));
         Ok(pool)
+    }
+
+    /// Makes the pools whose connections are opened ahead, so that the next sweep opens them. Those of wildcard routes
+    /// are not known before their first client comes.
+    pub fn open_ahead(&self) {
+        for route in self.config.routes.iter().filter(|route| route.min_size > 0) {
+            let user = route.user.exact().and_then(|name| self.config.user(name));
+            if let (Some(database), Some(user)) = (route.database.exact(), user)
+                && let Err(error) = self.pool(database, user, route)
+            {
+                tracing::error!(database, user = user.name, %error, "a pool could not be made ahead");
+            }
+        }
     }
 
     /// The configuration that the pools follow.

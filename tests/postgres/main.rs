@@ -1,0 +1,125 @@
+//! Everything that needs a real PostgreSQL: one server for all tests, started with the first that asks for it, and a
+//! proxy of its own for each test.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests panic, and so do their helpers"
+)]
+#![allow(missing_docs, unreachable_pub, reason = "nobody builds on tests")]
+
+mod admin;
+mod cancel;
+mod copy;
+mod errors;
+mod guide;
+mod limits;
+mod load;
+mod protocol;
+mod sessions;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "each rung of tests uses its part")]
+mod support;
+mod timeouts;
+mod transactions;
+mod upkeep;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    support::run::run(support::run::trials! {
+        guide:
+            every_query_of_the_setup_guide_answers_as_it_does_without_a_proxy,
+            single_queries_of_the_guide_answer_alike_as_well,
+            the_extensions_of_the_guide_can_be_created_by_the_superuser,
+            a_wrong_password_is_refused_with_the_servers_words;
+        protocol:
+            simple_queries_answer_in_every_mode,
+            extended_queries_answer_in_every_mode,
+            an_error_skips_to_the_next_sync_and_no_further,
+            many_batches_in_flight_are_answered_in_order,
+            simple_queries_in_flight_are_answered_in_order,
+            a_statement_may_be_described_in_one_batch_and_bound_in_the_next,
+            flush_brings_answers_without_a_sync,
+            ten_megabytes_go_up_and_come_down_again,
+            a_message_that_arrives_byte_by_byte_is_answered,
+            functions_are_called_in_every_mode,
+            notices_and_parameters_reach_the_client_that_caused_them,
+            garbage_ends_the_session_with_a_protocol_violation;
+        copy:
+            rows_are_copied_in_and_out_with_simple_queries,
+            rows_are_copied_with_extended_queries,
+            a_copy_that_fails_leaves_the_connection_in_order,
+            a_copy_that_fails_with_a_sync_in_doubt_is_answered_and_its_connection_replaced,
+            several_copies_in_one_query_work,
+            a_client_that_leaves_in_the_middle_of_a_copy_leaves_nothing_behind
+            !
+            a_copy_that_fails_with_a_sync_in_doubt_gives_its_connection_back;
+        transactions:
+            two_clients_take_turns_on_one_connection,
+            a_transaction_keeps_its_connection_until_it_ends,
+            a_vanished_clients_transaction_is_rolled_back,
+            a_vanished_clients_query_is_cancelled,
+            a_vanished_clients_pipeline_is_cancelled_to_its_end,
+            a_vanished_client_leaves_no_session_state_in_session_mode,
+            a_pinned_client_that_vanishes_leaves_no_session_state_in_transaction_mode,
+            clients_that_come_and_vanish_never_exceed_the_pool;
+        sessions:
+            set_pins_its_client_and_does_not_leak,
+            discard_all_gives_the_connection_back,
+            startup_parameters_belong_to_their_client,
+            a_bad_startup_setting_is_refused_with_the_servers_sqlstate,
+            named_statements_work_for_as_long_as_their_client,
+            an_unnamed_statement_is_out_of_reach_of_others,
+            a_driver_with_its_prepared_statements_and_pipelines_works;
+        errors:
+            an_unknown_database_is_refused_with_3d000,
+            a_failed_login_says_the_same_whether_or_not_the_user_exists,
+            a_user_without_a_route_is_refused_with_42501,
+            clients_above_any_limit_are_refused_with_53300,
+            a_server_that_cannot_be_reached_is_08001,
+            a_server_that_refuses_the_proxys_login_is_08004,
+            transaction_blocks_are_refused_in_statement_mode,
+            replication_is_refused_with_0a000,
+            other_protocol_versions_are_refused_with_0a000,
+            newer_versions_and_unknown_options_are_negotiated_down,
+            encryption_is_declined_once_of_each_kind,
+            startup_packets_that_make_no_sense_are_refused;
+        timeouts:
+            a_client_that_waits_too_long_gets_53300_and_the_others_go_on,
+            a_silent_transaction_ends_with_25p03_and_is_rolled_back,
+            a_silent_client_ends_with_57p05,
+            a_query_that_runs_too_long_ends_with_57014_and_is_cancelled_on_the_server,
+            a_login_that_does_not_end_is_ended;
+        cancel:
+            a_cancel_reaches_the_query_of_its_client_and_no_other,
+            a_cancel_with_a_wrong_key_does_nothing,
+            the_servers_own_key_is_not_the_clients,
+            a_cancel_for_an_idle_client_hits_nobody,
+            a_cancel_between_the_statements_of_a_transaction_does_nothing,
+            however_many_cancel_nobody_elses_query_is_hit;
+        limits:
+            an_idle_connection_of_the_sibling_makes_room_under_a_shared_limit,
+            a_client_waits_while_the_sibling_uses_all_that_is_allowed,
+            a_client_that_waits_in_vain_under_a_shared_limit_gets_53300,
+            a_users_limit_holds_over_several_databases,
+            the_reserve_serves_those_that_have_waited_and_is_given_back;
+        upkeep:
+            the_minimum_is_opened_ahead_and_kept,
+            the_minimum_is_opened_before_the_first_client_comes,
+            connections_that_lie_unused_are_closed,
+            connections_that_are_old_are_replaced_but_not_inside_a_transaction,
+            a_terminated_connection_is_never_handed_out,
+            a_terminated_connection_tells_its_client_why;
+        load:
+            sixty_four_clients_of_pgbench_run_on_eight_connections,
+            pgbench_with_prepared_statements_runs_where_every_client_may_be_pinned,
+            every_client_makes_progress_under_saturation;
+        admin:
+            metrics_count_what_happened,
+            live_and_ready_answer,
+            a_drain_lets_a_transaction_end_and_sends_idle_clients_home,
+            a_drain_ends_what_takes_too_long,
+            a_drain_does_not_wait_for_logins_that_never_end;
+    })
+}
