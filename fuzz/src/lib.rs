@@ -120,18 +120,16 @@ pub fn request_scan(data: &[u8]) {
             let end = data.len().min(at + sizes(round).max(1));
             let mut chunk = std::mem::take(&mut carry);
             chunk.extend_from_slice(&data[at..end]);
-            let Ok(scanned) = scan.scan(&mut turn, &chunk, &mut footprint, true) else {
-                return (None, None, footprint.queries);
-            };
+            let scanned = scan.scan(&mut turn, &chunk, &mut footprint, true);
             to_server.extend_from_slice(&chunk[..scanned.forward]);
             if scanned.stop != Stop::Drained {
-                return (Some(to_server), Some(scanned.stop), footprint.queries);
+                return (to_server, Some(scanned.stop), footprint.queries);
             }
             carry = chunk[scanned.forward..].to_vec();
             (at, round) = (end, round + 1);
         }
         assert!(data.starts_with(&to_server), "the server gets the beginning of what the client sent");
-        (Some(to_server), None, footprint.queries)
+        (to_server, None, footprint.queries)
     };
     let whole = walk(&|_| usize::MAX);
     for cut in [walk(&|_| 1), walk(&|round| usize::from(data[round % data.len()]))] {

@@ -188,6 +188,8 @@ impl ServerConn {
         if seen.discarded {
             self.forget_settings();
         }
+        // Somebody left a LISTEN behind that no tag had shown.
+        self.needs_reset |= seen.strayed;
         Ok(scanned.forward)
     }
 
@@ -234,34 +236,46 @@ impl ServerConn {
         self.out.push(0);
     }
 
-    /// Queues what brings the server from the settings it has to `wanted`; nothing if it has them. They go out in the
-    /// same write as the client's first message.
-    pub fn adopt(&mut self, wanted: &Arc<Settings>) {
+    /// Whether the session has the settings of a client. Comparing costs next to nothing where they are the same value.
+    pub fn has(&mut self, wanted: &Arc<Settings>) -> bool {
         if Arc::ptr_eq(&self.settings, wanted) {
-            return;
+            return true;
         }
-        if let Some(sql) = settings::difference(&self.settings, wanted, &self.parameters) {
-            self.ask(&sql);
+        let same = settings::difference(&self.settings, wanted, &self.parameters).is_none();
+        if same {
+            self.settings = Arc::clone(wanted);
         }
-        self.settings = Arc::clone(wanted);
+        same
     }
 
-    /// The server has its own defaults again, after `DISCARD ALL`.
-    fn forget_settings(&mut self) {
+    /// Whether the connection is one client's alone for now, so that notifications that come are the client's.
+    pub fn set_exclusive(&mut self, exclusive: bool) {
+        self.replies.exclusive = exclusive;
+    }
+
+    /// The server has its own defaults again, after `DISCARD ALL` or `RESET ALL`.
+    pub fn forget_settings(&mut self) {
         self.settings = Arc::default();
     }
 
     /// Reads what an idle connection was sent without being asked: parameters after a reload, notices, or a farewell.
-    /// No system call where nothing came. An error means that it must not be handed out.
-    pub fn check_idle(&mut self, scratch: &mut [u8]) -> Result<(), Lost> {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
+    /// No system call where nothing came. An error means that it must not be handed out. Returns whether the server
+    /// reported other parameters than before.
+    pub fn check_idle(&mut self, scratch: &mut [u8]) -> Result<bool, Lost> {
+        let before = self.parameters.changes();
         let mut seen = Seen::default();
-        while let Poll::Ready(received) = self.poll_receive(&mut cx, scratch, &mut seen) {
-            received?;
+        loop {
+            let receiving = std::future::poll_fn(|cx| self.poll_receive(cx, scratch, &mut seen));
+            // Without this, tokio would answer "nothing" once a task has done enough for its turn.
+            let receiving = std::pin::pin!(tokio::task::unconstrained(receiving));
+            match receiving.poll(&mut Context::from_waker(std::task::Waker::noop())) {
+                Poll::Pending => break,
+                Poll::Ready(received) => drop(received?),
+            }
             if seen.farewell {
                 return Err(Lost::Closed);
             }
         }
-        if self.at_rest() { Ok(()) } else { Err(Lost::Closed) }
+        if self.at_rest() { Ok(self.parameters.changes() != before) } else { Err(Lost::Closed) }
     }
 }

@@ -1,10 +1,12 @@
 //! Bringing a server connection back to rest after its client left it somewhere in the middle.
 
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::settings::{self, Settings};
 use super::{Lost, ServerConn, cancel};
 use crate::relay::reply::Seen;
 use crate::wire::error_fields;
@@ -12,6 +14,10 @@ use crate::wire::turn::{Asker, Status};
 
 /// How long the way back to rest may take before the connection is closed instead.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long the work of a client that said goodbye may still take before it is cancelled. PostgreSQL itself sets no
+/// limit, but nobody would see which query keeps a server connection from the pool.
+const LEAVE: Duration = Duration::from_secs(60);
 
 /// The first pause between two cancel requests for what a client left running, doubled each time.
 const CANCEL_AGAIN: Duration = Duration::from_millis(20);
@@ -21,13 +27,18 @@ const CHUNK: usize = 32 * 1024;
 
 /// Ends what the client left behind: cancels a query that runs, ends COPY and batches, rolls back, and discards the
 /// session state if there is any. `whole_messages` says that the client's last message was sent to its end; without
-/// that, nothing can be said to the server any more.
+/// that, nothing can be said to the server any more. What a client asked for before it said goodbye in order is worked
+/// off first, as PostgreSQL does.
 ///
 /// # Errors
 /// The connection cannot be brought to rest, or not in time: it must be closed.
-pub async fn bring_to_rest(conn: &mut ServerConn, whole_messages: bool) -> Result<(), Lost> {
+pub async fn bring_to_rest(conn: &mut ServerConn, whole_messages: bool, in_order: bool) -> Result<(), Lost> {
     if !whole_messages || conn.spoiled {
         return Err(Lost::Refused);
+    }
+    if in_order && !conn.turn.in_copy_in() && !conn.turn.needs_sync() {
+        // Whether it ends or not is seen below.
+        let _ = timeout(LEAVE, drain(conn, &mut vec![0; CHUNK])).await;
     }
     timeout(DEADLINE, settle(conn)).await.map_err(|_| Lost::Io(std::io::ErrorKind::TimedOut.into()))?
 }
@@ -100,24 +111,26 @@ pub enum SettingsError {
     Lost(Lost),
 }
 
-/// Brings a connection to `wanted` and waits until it is there. After an error the connection must be closed.
-pub async fn apply(
-    conn: &mut ServerConn,
-    wanted: &std::sync::Arc<super::settings::Settings>,
-) -> Result<(), SettingsError> {
-    conn.adopt(wanted);
+/// Brings a connection to `wanted` and waits until it is there: only then may a client's request follow, or it would
+/// run with another client's settings where this fails. A refusal leaves the settings as they were.
+pub async fn apply(conn: &mut ServerConn, wanted: &Arc<Settings>) -> Result<(), SettingsError> {
+    let Some(sql) = settings::difference(&conn.settings, wanted, &conn.parameters) else {
+        conn.settings = Arc::clone(wanted);
+        return Ok(());
+    };
+    conn.ask(&sql);
     let refusal = timeout(DEADLINE, answered(conn, &mut vec![0; CHUNK])).await;
     let refusal = refusal.unwrap_or_else(|_| Err(Lost::Io(std::io::ErrorKind::TimedOut.into())));
     match refusal.map_err(SettingsError::Lost)? {
-        None => Ok(()),
-        Some(body) => {
-            // The server rolled the query back, so its settings are not those that are noted.
-            conn.spoil();
-            Err(SettingsError::Refused {
-                sqlstate: error_fields::text(&body, b'C'),
-                message: error_fields::text(&body, b'M').unwrap_or_default(),
-            })
+        None => {
+            conn.settings = Arc::clone(wanted);
+            Ok(())
         }
+        // The server rolled the query back as a whole.
+        Some(body) => Err(SettingsError::Refused {
+            sqlstate: error_fields::text(&body, b'C'),
+            message: error_fields::text(&body, b'M').unwrap_or_default(),
+        }),
     }
 }
 

@@ -8,7 +8,10 @@ use std::fmt::Write;
 
 /// The parameters that a server reported with ParameterStatus.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Parameters(Vec<Parameter>);
+pub struct Parameters {
+    all: Vec<Parameter>,
+    changes: u64,
+}
 
 /// Bytes, because their encoding is the client's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,24 +28,30 @@ impl Parameters {
     pub fn report(&mut self, body: &[u8]) {
         let mut parts = body.split(|&byte| byte == 0);
         let (Some(name), Some(value)) = (parts.next(), parts.next()) else { return };
-        if let Some(known) = self.0.iter_mut().find(|known| *known.name == *name) {
+        if let Some(known) = self.all.iter_mut().find(|known| *known.name == *name) {
+            self.changes += u64::from(*known.value != *value);
             known.value = value.into();
-        } else if self.0.len() < MAX_PARAMETERS {
-            self.0.push(Parameter { name: name.into(), value: value.into() });
+        } else if self.all.len() < MAX_PARAMETERS {
+            self.all.push(Parameter { name: name.into(), value: value.into() });
         }
     }
 
     /// The value of a parameter, by its name in any case.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.0
+        self.all
             .iter()
             .find(|known| known.name.eq_ignore_ascii_case(name.as_bytes()))
             .map(|known| &*known.value)
     }
 
+    /// How often a known parameter was reported with another value.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Name and value of each, in the order in which they were first reported.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.0.iter().map(|known| (&*known.name, &*known.value))
+        self.all.iter().map(|known| (&*known.name, &*known.value))
     }
 }
 
@@ -122,15 +131,20 @@ pub fn difference(has: &Settings, wanted: &Settings, reported: &Parameters) -> O
     (!sql.is_empty()).then_some(sql)
 }
 
-/// Appends `text` as a string constant with C-style escapes: doubled quotes and backslashes mean the same whatever
-/// `standard_conforming_strings` and `backslash_quote` are.
+/// Appends `text` as a string constant with C-style escapes, in ASCII alone: so it means the same whatever
+/// `standard_conforming_strings` is, and whatever `client_encoding` the session has at the moment. In some encodings a
+/// byte that is not ASCII swallows the one behind it, be it a quote. The bytes are taken as the server's own, as those
+/// of a startup packet are.
 pub fn literal(sql: &mut String, text: &str) {
     sql.push_str("E'");
-    for character in text.chars() {
-        if matches!(character, '\'' | '\\') {
-            sql.push(character);
+    for byte in text.bytes() {
+        match byte {
+            b'\'' => sql.push_str("''"),
+            b'\\' => sql.push_str("\\\\"),
+            b' '..=b'~' => sql.push(char::from(byte)),
+            // Two digits always, so that a digit behind them is no part of it. Writing to a String cannot fail.
+            _ => drop(write!(sql, "\\x{byte:02X}")),
         }
-        sql.push(character);
     }
     sql.push('\'');
 }
@@ -198,6 +212,9 @@ mod tests {
             difference(&Settings::default(), &evil, &Parameters::default()).unwrap(),
             "SELECT pg_catalog.set_config(E'application_name',E'x''); DROP TABLE t; --\\\\''',false)"
         );
+        let mut sql = String::new();
+        literal(&mut sql, "schü4\n");
+        assert_eq!(sql, "E'sch\\xC3\\xBC4\\x0A'");
         for name in ["", "a b", "a\"b", "a'b", "1a", "a.", ".a", "a-b", "ä", &"a".repeat(200)] {
             assert!(Settings::default().set(name, "x").is_err(), "{name}");
         }

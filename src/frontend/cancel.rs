@@ -28,6 +28,8 @@ struct State {
     server: Option<Arc<CancelKey>>,
     /// Requests that are on their way to the server.
     in_flight: usize,
+    /// Server connections for which a request was lost on its way: it may still arrive, whoever has them then.
+    lost: Vec<Arc<CancelKey>>,
 }
 
 impl Cancels {
@@ -55,9 +57,13 @@ impl Cancels {
     pub(super) async fn cancel(&self, key: Key) -> Cancelled {
         let Some(target) = self.clients().get(&key).cloned() else { return Cancelled::Unknown };
         let Some(server) = target.depart() else { return Cancelled::Idle };
-        let _under_way = UnderWay(target);
-        if let Err(error) = cancel::send(&server).await {
-            tracing::warn!(server = %server.endpoint, %error, "could not forward a cancel request");
+        let mut under_way = UnderWay { target, server, delivered: false };
+        match cancel::send(&under_way.server).await {
+            Ok(()) => under_way.delivered = true,
+            Err(error) => {
+                let server = &under_way.server.endpoint;
+                tracing::warn!(%server, %error, "could not forward a cancel request");
+            }
         }
         Cancelled::Forwarded
     }
@@ -77,20 +83,25 @@ impl Target {
         self.state().server = Some(Arc::clone(server));
     }
 
-    /// The client gives its server connection back. `false` while a request for it is on its way: then nobody else may
-    /// have the connection before [`Target::settle`] returns, or the request would hit the wrong query.
+    /// The client gives its server connection back. `false` if a request for it may still arrive: then nobody else may
+    /// have the connection before [`Target::settle`] says so, or the request would hit the wrong query.
     pub(super) fn release(&self) -> bool {
         let mut state = self.state();
         state.server = None;
-        state.in_flight == 0
+        state.in_flight == 0 && state.lost.is_empty()
     }
 
-    /// Waits until no request is on its way.
-    pub(super) async fn settle(&self) {
+    /// Waits until no request is on its way; `false` if one for this connection was lost and may arrive at any time.
+    pub(super) async fn settle(&self, server: &Arc<CancelKey>) -> bool {
         loop {
             let settled = self.settled.notified();
-            if self.state().in_flight == 0 {
-                return;
+            {
+                let mut state = self.state();
+                if state.in_flight == 0 {
+                    let before = state.lost.len();
+                    state.lost.retain(|lost| !Arc::ptr_eq(lost, server));
+                    return state.lost.len() == before;
+                }
             }
             settled.await;
         }
@@ -103,18 +114,25 @@ impl Target {
         Some(server)
     }
 
-    fn arrive(&self) {
-        self.state().in_flight -= 1;
+    fn arrive(&self, lost: Option<&Arc<CancelKey>>) {
+        let mut state = self.state();
+        state.in_flight -= 1;
+        state.lost.extend(lost.cloned());
+        drop(state);
         self.settled.notify_waiters();
     }
 }
 
-/// A request that is on its way, until it arrives or is given up.
-struct UnderWay(Arc<Target>);
+/// A request that is on its way, until the server has taken it or it is given up.
+struct UnderWay {
+    target: Arc<Target>,
+    server: Arc<CancelKey>,
+    delivered: bool,
+}
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.arrive();
+        self.target.arrive((!self.delivered).then_some(&self.server));
     }
 }
 
@@ -131,8 +149,24 @@ mod tests {
         assert!(target.depart().is_some());
         assert!(!target.release());
         assert!(target.depart().is_none(), "it belongs to nobody now");
-        target.arrive();
+        target.arrive(None);
         assert!(target.release());
+    }
+
+    #[tokio::test]
+    async fn a_connection_for_which_a_request_was_lost_is_never_safe_again() {
+        let (cancels, server) = (Cancels::default(), nowhere());
+        let (key, target) = cancels.register().unwrap();
+        target.aim(&server);
+        assert_eq!(cancels.cancel(key).await, Cancelled::Forwarded, "to an address where nobody listens");
+        assert!(!target.release());
+        assert!(!target.settle(&server).await);
+        assert!(target.settle(&nowhere()).await, "another connection is not meant");
+        assert!(target.release());
+    }
+
+    fn nowhere() -> Arc<CancelKey> {
+        Arc::new(CancelKey { endpoint: Endpoint::Unix("/nowhere".into()), pid: 1, secret: 2 })
     }
 
     #[tokio::test]

@@ -15,6 +15,8 @@ pub(super) struct Client {
     inbox: Vec<u8>,
     /// They can be looked at without more behind them.
     inbox_ready: bool,
+    /// They may not be looked at before the reset of the session that stood before them is answered.
+    pub(super) barrier: bool,
     /// Bytes that the socket did not take yet.
     out: Vec<u8>,
 }
@@ -26,6 +28,7 @@ impl Client {
             requests: RequestScan::default(),
             inbox: Vec::new(),
             inbox_ready: false,
+            barrier: false,
             out: Vec::new(),
         }
     }

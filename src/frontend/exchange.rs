@@ -19,8 +19,13 @@ use crate::wire::turn::Status;
 pub(super) enum End {
     /// Nothing is owed and no transaction is open: the server connection may go back.
     Settled,
-    /// The client said goodbye, or is gone.
-    Left,
+    /// The client said goodbye in order, or is gone.
+    Left {
+        /// It said Terminate: what it had asked for before is still to be done.
+        in_order: bool,
+    },
+    /// Nothing more will come, but the server connection cannot be used again.
+    Spent,
     /// The server connection is of no more use.
     ServerLost(Lost),
     /// The client broke a rule.
@@ -46,6 +51,8 @@ pub(super) struct Exchange<'a> {
     pub(super) tally: &'a mut Tally,
     /// The server connection is not this client's alone for its whole life.
     pub(super) shared: bool,
+    /// The client keeps it, whatever state it is in.
+    pub(super) keeps: bool,
     /// The client may have a connection for a single statement only.
     pub(super) statement_mode: bool,
 }
@@ -68,6 +75,9 @@ impl Exchange<'_> {
             if moved && self.is_settled() {
                 return Poll::Ready(End::Settled);
             }
+            if !self.keeps && self.server.turn.is_spent() && !self.server.has_unsent() {
+                return Poll::Ready(End::Spent);
+            }
             if !replies && !requests {
                 return Poll::Pending;
             }
@@ -76,20 +86,26 @@ impl Exchange<'_> {
 
     /// Looks at what the client sent and passes it on. Called with the first request of a lease, and by `poll`.
     pub(super) fn pass_on(&mut self, chunk: &[u8]) -> Result<(), End> {
-        let scanned =
-            self.client.requests.scan(&mut self.server.turn, chunk, self.footprint, self.shared).map_err(
-                |error| End::Refused(Refusal::new(ErrorKind::ProtocolViolation, error.to_string())),
-            )?;
-        self.server.send(&chunk[..scanned.forward]).map_err(End::ServerLost)?;
+        let Self { client, server, footprint, .. } = self;
+        let scanned = client.requests.scan(&mut server.turn, chunk, footprint, self.shared);
+        let (sent, rest) = chunk.split_at(scanned.forward);
+        server.send(sent).map_err(End::ServerLost)?;
         match scanned.stop {
-            Stop::Drained => self.client.put_aside(&chunk[scanned.forward..], false),
-            Stop::Full => self.client.put_aside(&chunk[scanned.forward..], true),
-            Stop::Goodbye => return Err(End::Left),
+            Stop::Drained => client.put_aside(rest, false),
+            Stop::Full => client.put_aside(rest, true),
+            Stop::Barrier => {
+                client.barrier = true;
+                client.put_aside(rest, !rest.is_empty());
+            }
+            Stop::Goodbye => return Err(End::Left { in_order: true }),
             Stop::UnknownStatement => {
                 let refusal =
                     Refusal::new(ErrorKind::UnknownStatement, "unnamed prepared statement does not exist");
                 let why = "It was parsed in an earlier transaction, perhaps on another server connection.";
                 return Err(End::Refused(refusal.detail(why)));
+            }
+            Stop::Invalid(error) => {
+                return Err(End::Refused(Refusal::new(ErrorKind::ProtocolViolation, error.to_string())));
             }
         }
         Ok(())
@@ -97,14 +113,14 @@ impl Exchange<'_> {
 
     /// Whether the server connection has nothing more to do for this client at the moment.
     pub(super) fn is_settled(&self) -> bool {
-        self.server.is_settled() && self.client.requests.between_messages() && !self.footprint.will_bind()
+        self.server.is_settled() && self.client.requests.between_messages()
     }
 
     /// Server to client.
     fn replies(&mut self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Result<bool, End> {
         match self.client.poll_flush(cx) {
             Poll::Pending => return Ok(false),
-            Poll::Ready(Err(_)) => return Err(End::Left),
+            Poll::Ready(Err(_)) => return Err(End::Left { in_order: false }),
             Poll::Ready(Ok(())) => {}
         }
         let forward = match self.server.poll_receive(cx, scratch, &mut self.tally.seen) {
@@ -114,8 +130,11 @@ impl Exchange<'_> {
         if self.tally.seen.own_failure.is_some() {
             return Err(End::ServerLost(Lost::Refused));
         }
+        if let Some(event) = self.tally.seen.unnamed.take() {
+            self.footprint.learn(event);
+        }
         self.tally.sent += forward;
-        self.client.send(&scratch[..forward]).map_err(|_| End::Left)?;
+        self.client.send(&scratch[..forward]).map_err(|_| End::Left { in_order: false })?;
         if self.tally.seen.farewell {
             // Whatever else came with it, and though the end of the stream may still be on its way.
             return Err(End::ServerLost(Lost::Closed));
@@ -135,12 +154,19 @@ impl Exchange<'_> {
         if !self.server.turn.has_room() {
             return Ok(false);
         }
+        if self.client.barrier {
+            // Outside of a transaction it is the session's to lift.
+            if !self.server.turn.is_quiet() || self.is_settled() {
+                return Ok(false);
+            }
+            self.client.barrier = false;
+        }
         let length = match self.client.take_aside(scratch) {
             Some(length) => length,
             None => {
                 let aside = self.client.aside();
                 match self.client.poll_fill(cx, scratch) {
-                    Poll::Ready(Ok(0) | Err(_)) => return Err(End::Left),
+                    Poll::Ready(Ok(0) | Err(_)) => return Err(End::Left { in_order: false }),
                     Poll::Ready(Ok(length)) => {
                         self.tally.received += length - aside;
                         length

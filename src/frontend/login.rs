@@ -65,7 +65,7 @@ pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Sessi
         Err(Out::Refused(refusal)) => {
             shared.metrics.login(false);
             shared.metrics.refused(refusal.kind);
-            tracing::info!(kind = refusal.kind.as_str(), reason = %refusal, "a client was not let in");
+            tracing::info!(kind = refusal.kind.as_str(), reason = ?refusal.message, "a client was not let in");
             Client::new(stream).say_goodbye(&refuse::encode(&refusal)).await;
             None
         }
@@ -210,17 +210,27 @@ async fn welcome(
     }
     let settings = Arc::new(settings);
     let mut lease = checkout(worker, pool).await?;
-    reset::apply(&mut lease, &settings).await.map_err(|error| match error {
+    // What it reports is remembered for others: nothing of an earlier client's may be in it.
+    lease.needs_reset = true;
+    let rest = reset::bring_to_rest(&mut lease, true, true).await;
+    rest.map_err(|_| server_lost())?;
+    reset::apply(&mut lease, &settings).await.map_err(settings_refusal)?;
+    let parameters = Arc::new(lease.parameters().clone());
+    pool.remember_welcome(Arc::clone(&settings), Arc::clone(&parameters));
+    Ok((settings, parameters))
+}
+
+/// What a client is told whose settings could not be applied: the server's own words, which are about the client's own
+/// startup packet.
+pub(super) fn settings_refusal(error: SettingsError) -> Refusal {
+    match error {
         SettingsError::Refused { sqlstate, message } => {
             let mut refusal = Refusal::new(ErrorKind::SettingRefused, message);
             refusal.server_sqlstate = sqlstate.filter(|sqlstate| sqlstate.len() == 5);
             refusal
         }
         SettingsError::Lost(_) => server_lost(),
-    })?;
-    let parameters = Arc::new(lease.parameters().clone());
-    pool.remember_welcome(Arc::clone(&settings), Arc::clone(&parameters));
-    Ok((settings, parameters))
+    }
 }
 
 /// A server connection, waited for as long as a query may wait.

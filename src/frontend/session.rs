@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use super::cancel::Target;
 use super::client::Client;
@@ -18,9 +19,15 @@ use crate::config::PoolMode;
 use crate::error::{ErrorKind, Refusal};
 use crate::metrics::{Counter, Shard};
 use crate::pool::{Checkout, Lease, Permit, Pool, Wait};
-use crate::relay::request::Footprint;
-use crate::wire::frame;
+use crate::relay::request::{self, Footprint};
 use crate::wire::tag::SessionState;
+
+/// How long a server connection is held for a client that parsed the unnamed statement in one batch and is to bind it in
+/// the next. Drivers that do this send the second batch as soon as they have read the answer to the first.
+const HOLD: Duration = Duration::from_secs(1);
+
+/// How many server connections are tried before a client is told that its settings cannot be applied.
+const ATTEMPTS: usize = 3;
 
 /// What a login found out.
 #[derive(Debug)]
@@ -38,6 +45,8 @@ enum Phase {
     Idle,
     Waiting,
     Running,
+    /// It parsed the unnamed statement and is about to bind it.
+    Held,
     InTransaction,
 }
 
@@ -71,6 +80,8 @@ pub(super) struct Session {
     phase: Phase,
     /// Why the client keeps its server connection, if it does.
     pinned: Option<SessionState>,
+    /// Settings were reset to what the server thinks is their default, since the last barrier.
+    reset: bool,
 }
 
 impl Drop for Session {
@@ -85,7 +96,7 @@ impl Session {
         let shard = identity.pool.metrics().shard(worker.id);
         shard.add(Counter::ClientsOpened, 1);
         let watch = worker.watches.register();
-        Self { client, worker, identity, shard, watch, phase: Phase::Running, pinned: None }
+        Self { client, worker, identity, shard, watch, phase: Phase::Running, pinned: None, reset: false }
     }
 
     /// Serves the client to its end.
@@ -99,7 +110,7 @@ impl Session {
                 self.shard.add(Counter::ProxyErrors, 1);
                 self.worker.shared.metrics.refused(refusal.kind);
                 let (database, user) = (self.identity.pool.database(), self.identity.pool.user());
-                tracing::info!(database, user, kind = refusal.kind.as_str(), reason = %refusal, "a session was ended");
+                tracing::info!(database, user, kind = refusal.kind.as_str(), reason = ?refusal.message, "a session was ended");
             }
             let words =
                 if let Finish::Refused(refusal) = finish { refuse::encode(&refusal) } else { Vec::new() };
@@ -117,24 +128,51 @@ impl Session {
         self.client.slim();
         // Nothing may be awaited between this and the use of the scratch memory.
         let length = std::future::poll_fn(|cx| self.poll_request(cx)).await?;
-        let checkout = {
-            let mut aside = self.worker.aside.borrow_mut();
-            self.identity.pool.checkout(self.worker.id, &mut aside)
-        };
+        let mut checkout = self.checkout();
+        let mut fits = false;
+        if let Checkout::Ready(lease) = &mut checkout {
+            fits = lease.has(&self.identity.settings);
+        }
         match checkout {
-            Checkout::Ready(lease) => self.relay(lease, length).await,
-            Checkout::Refused(error) => Err(error.refusal(self.identity.pool.database()).into()),
-            Checkout::Wait(mut wait) => {
+            Checkout::Ready(lease) if fits => self.relay(lease, length).await,
+            checkout => {
                 self.client.put_aside(&self.worker.scratch.borrow()[..length], true);
-                self.enter(Phase::Waiting);
-                let lease = std::future::poll_fn(|cx| self.poll_wait(&mut wait, cx)).await?;
-                drop(wait);
+                let lease = self.equip(checkout).await?;
                 self.relay(lease, 0).await
             }
         }
     }
 
-    /// Ready when the scratch memory holds at least the header of a request; with its length.
+    fn checkout(&self) -> Checkout {
+        self.identity.pool.checkout(self.worker.id, &mut self.worker.aside.borrow_mut())
+    }
+
+    /// Waits for a server connection and brings it to the client's settings. One on which that fails is not tried again.
+    async fn equip(&mut self, mut checkout: Checkout) -> Result<Lease, Finish> {
+        self.enter(Phase::Waiting);
+        let mut attempts = 0;
+        loop {
+            let mut lease = match checkout {
+                Checkout::Ready(lease) => lease,
+                Checkout::Refused(error) => return Err(error.refusal(self.identity.pool.database()).into()),
+                Checkout::Wait(mut wait) => std::future::poll_fn(|cx| self.poll_wait(&mut wait, cx)).await?,
+            };
+            match reset::apply(&mut lease, &self.identity.settings).await {
+                Ok(()) => return Ok(lease),
+                Err(error) => {
+                    lease.spoil();
+                    attempts += 1;
+                    if attempts == ATTEMPTS {
+                        return Err(login::settings_refusal(error).into());
+                    }
+                }
+            }
+            drop(lease);
+            checkout = self.checkout();
+        }
+    }
+
+    /// Ready when the scratch memory holds a request that can be judged; with the length of all that is there.
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Finish>> {
         loop {
             if let Poll::Ready(reason) = self.watch.poll(cx) {
@@ -145,19 +183,25 @@ impl Session {
             if let Poll::Ready(Err(_)) = self.client.poll_flush(cx) {
                 return Poll::Ready(Err(Finish::Left));
             }
-            let before = self.client.aside();
-            let length = match ready!(self.client.poll_fill(cx, scratch)) {
-                Ok(0) | Err(_) => return Poll::Ready(Err(Finish::Left)),
-                Ok(length) => length,
+            let length = match self.client.take_aside(scratch) {
+                Some(length) => length,
+                None => {
+                    let before = self.client.aside();
+                    let length = match ready!(self.client.poll_fill(cx, scratch)) {
+                        Ok(0) | Err(_) => return Poll::Ready(Err(Finish::Left)),
+                        Ok(length) => length,
+                    };
+                    self.shard.add(Counter::ReceivedBytes, (length - before) as u64);
+                    length
+                }
             };
-            self.shard.add(Counter::ReceivedBytes, (length - before) as u64);
-            return Poll::Ready(match frame::request(&scratch[..length]) {
-                Ok(None) => {
+            return Poll::Ready(match request::is_judgeable(&scratch[..length]) {
+                Ok(false) => {
                     self.client.put_aside(&scratch[..length], false);
                     continue;
                 }
-                Ok(Some(header)) if header.tag == b'X' => Err(Finish::Left),
-                Ok(Some(_)) => Ok(length),
+                Ok(true) if scratch[0] == b'X' => Err(Finish::Left),
+                Ok(true) => Ok(length),
                 Err(error) => Err(Refusal::new(ErrorKind::ProtocolViolation, error.to_string()).into()),
             });
         }
@@ -199,8 +243,8 @@ impl Session {
     async fn relay(&mut self, mut lease: Lease, length: usize) -> Result<(), Finish> {
         self.identity.cancel.1.aim(lease.cancel_key());
         self.shard.add(Counter::Checkouts, 1);
-        lease.adopt(&self.identity.settings);
         let (mut footprint, mut tally) = (Footprint::default(), Tally::default());
+        lease.set_exclusive(self.keeps(&footprint));
         let mut end = None;
         if length > 0 {
             let worker = Rc::clone(&self.worker);
@@ -208,10 +252,11 @@ impl Session {
             end = self.exchange(&mut lease, &mut footprint, &mut tally).pass_on(&scratch[..length]).err();
         }
         loop {
-            let settled = lease.is_settled() && self.client.requests.between_messages();
+            let idle =
+                lease.is_settled() && self.client.requests.between_messages() && self.client.aside() == 0;
             let end = match end.take() {
                 Some(end) => end,
-                None if settled && self.client.aside() == 0 && !self.keeps(&footprint) => End::Settled,
+                None if idle && !self.keeps(&footprint) => End::Settled,
                 None => {
                     std::future::poll_fn(|cx| self.poll_relay(&mut lease, &mut footprint, &mut tally, cx))
                         .await
@@ -219,18 +264,42 @@ impl Session {
             };
             self.settle_accounts(&mut footprint, &mut tally);
             match end {
-                End::Settled if self.worker.draining.get() => {
-                    self.retire(lease);
-                    return Err(shutdown().into());
-                }
-                End::Settled if self.keeps(&footprint) => {}
                 End::Settled => {
+                    if std::mem::take(&mut self.client.barrier) && std::mem::take(&mut self.reset) {
+                        lease.forget_settings();
+                    }
+                    if self.worker.draining.get() {
+                        self.retire(lease, true);
+                        return Err(shutdown().into());
+                    }
+                    if !self.keeps(&footprint) {
+                        self.give_back(lease);
+                        return Ok(());
+                    }
+                    self.keep(&mut lease).await?;
+                }
+                End::Spent if self.keeps(&footprint) => {}
+                End::Spent => {
+                    lease.spoil();
                     self.give_back(lease);
                     return Ok(());
                 }
                 other => return Err(self.part(lease, other, tally.seen.farewell)),
             }
         }
+    }
+
+    /// Readies a server connection that is kept for the next request: after a reset of the session it has to get the
+    /// client's startup settings back, which are the reset values of a session of its own.
+    async fn keep(&mut self, lease: &mut Lease) -> Result<(), Finish> {
+        lease.set_exclusive(true);
+        if lease.has(&self.identity.settings) {
+            return Ok(());
+        }
+        reset::apply(lease, &self.identity.settings).await.map_err(|error| {
+            lease.spoil();
+            login::settings_refusal(error).into()
+        })
     }
 
     fn exchange<'a>(
@@ -246,6 +315,7 @@ impl Session {
             footprint,
             tally,
             shared: mode != PoolMode::Session,
+            keeps: mode == PoolMode::Session || self.pinned.is_some(),
             statement_mode: mode == PoolMode::Statement,
         }
     }
@@ -257,14 +327,20 @@ impl Session {
         tally: &mut Tally,
         cx: &mut Context<'_>,
     ) -> Poll<End> {
-        if let Poll::Ready(reason) = self.watch.poll(cx) {
-            return Poll::Ready(End::Refused(self.timed_out(reason)));
+        match self.watch.poll(cx) {
+            Poll::Ready(ErrorKind::UnknownStatement) => {
+                footprint.give_up();
+                return Poll::Ready(End::Settled);
+            }
+            Poll::Ready(reason) => return Poll::Ready(End::Refused(self.timed_out(reason))),
+            Poll::Pending => {}
         }
         let worker = Rc::clone(&self.worker);
         let end = self.exchange(lease, footprint, tally).poll(cx, &mut worker.scratch.borrow_mut());
         let phase = match () {
             () if lease.turn.awaits_reply() => Phase::Running,
-            () if lease.is_settled() => Phase::Idle,
+            () if lease.is_settled() && footprint.will_bind() && self.pinned.is_none() => Phase::Held,
+            () if lease.is_settled() || lease.turn.is_spent() => Phase::Idle,
             () => Phase::InTransaction,
         };
         if phase != self.phase || tally.seen.ready > 0 {
@@ -291,15 +367,14 @@ impl Session {
             }
         }
         seen.ready = 0;
+        self.reset |= std::mem::take(&mut seen.reset);
+        let (discarded, reason) = (std::mem::take(&mut seen.discarded), seen.leaves.take());
         if self.identity.pool.route().mode == PoolMode::Session {
             return;
         }
-        if std::mem::take(&mut seen.discarded) {
+        if discarded {
             self.pinned = None;
-            footprint.named_statement = false;
         }
-        let named = footprint.named_statement.then_some(SessionState::PreparedStatement);
-        let reason = seen.leaves.take().or(named);
         if let (None, Some(reason)) = (self.pinned, reason) {
             self.pinned = Some(reason);
             self.shard.pinned(reason);
@@ -318,37 +393,44 @@ impl Session {
         self.identity.pool.route().mode == PoolMode::Session || self.pinned.is_some() || footprint.will_bind()
     }
 
-    /// Returns a server connection that is settled and unpinned.
+    /// Returns a server connection that is unpinned, and settled or to be closed.
     fn give_back(&self, lease: Lease) {
         if self.identity.cancel.1.release() {
             drop(lease);
         } else {
-            self.retire(lease);
+            self.retire(lease, true);
         }
     }
 
     /// Returns a server connection that something has to be done about first, in a task of its own.
-    fn retire(&self, mut lease: Lease) {
+    fn retire(&self, mut lease: Lease, in_order: bool) {
         let target = Arc::clone(&self.identity.cancel.1);
         let no_cancel_under_way = target.release();
-        lease.needs_reset = self.pinned.is_some() || self.identity.pool.route().mode == PoolMode::Session;
+        lease.needs_reset |= self.pinned.is_some() || self.identity.pool.route().mode == PoolMode::Session;
+        if self.pinned == Some(SessionState::Load) {
+            // DISCARD ALL does not unload a library.
+            lease.spoil();
+        }
         if lease.at_rest() && no_cancel_under_way {
             return;
         }
         let whole_messages = self.client.requests.between_messages();
         tokio::task::spawn_local(async move {
-            if let Err(error) = reset::bring_to_rest(&mut lease, whole_messages).await {
+            if let Err(error) = reset::bring_to_rest(&mut lease, whole_messages, in_order).await {
                 tracing::debug!(%error, "a server connection is closed");
                 lease.spoil();
             }
-            target.settle().await;
+            if !target.settle(lease.cancel_key()).await {
+                lease.spoil();
+            }
         });
     }
 
     /// Ends the session after the relay ended.
     fn part(&self, mut lease: Lease, end: End, farewell: bool) -> Finish {
+        let in_order = matches!(end, End::Left { in_order: true });
         let finish = match end {
-            End::Settled | End::Left => Finish::Left,
+            End::Settled | End::Spent | End::Left { .. } => Finish::Left,
             End::Refused(refusal) => refusal.into(),
             End::ServerLost(error) => {
                 tracing::warn!(
@@ -362,7 +444,7 @@ impl Session {
             }
         };
         let torn = lease.is_mid_reply();
-        self.retire(lease);
+        self.retire(lease, in_order);
         match finish {
             Finish::Refused(refusal) if torn => Finish::Torn(refusal),
             finish => finish,
@@ -376,6 +458,7 @@ impl Session {
             Phase::Idle => (timeouts.client_idle, ErrorKind::ClientIdle),
             Phase::Waiting => (Some(timeouts.query_wait), ErrorKind::QueryWaitTimeout),
             Phase::Running => (timeouts.query, ErrorKind::QueryTimeout),
+            Phase::Held => (Some(HOLD), ErrorKind::UnknownStatement),
             Phase::InTransaction => (timeouts.idle_in_transaction, ErrorKind::IdleInTransaction),
         };
         let now = self.worker.shared.clock.now();

@@ -35,6 +35,10 @@ impl Watch {
     /// From now on, `reason` fires at `deadline`.
     pub(super) fn set(&self, deadline: Option<u64>, reason: ErrorKind, busy: bool) {
         self.deadline.set(deadline.unwrap_or(u64::MAX));
+        // What fired for the last phase and was not seen is over with it.
+        if self.fired.get() != Some(ErrorKind::Shutdown) {
+            self.fired.set(None);
+        }
         self.reason.set(reason);
         self.busy.set(busy);
     }
@@ -111,6 +115,19 @@ mod tests {
         assert_eq!(fired(&watch), Some(ErrorKind::QueryTimeout));
         watches.tick(101);
         assert_eq!(fired(&watch), None);
+    }
+
+    #[test]
+    fn what_fired_too_late_to_be_seen_does_not_end_the_next_phase() {
+        let watches = Watches::default();
+        let watch = watches.register();
+        watch.set(Some(100), ErrorKind::QueryWaitTimeout, true);
+        watches.tick(100);
+        watch.set(None, ErrorKind::QueryTimeout, true);
+        assert_eq!(fired(&watch), None);
+        watches.shut_down(true);
+        watch.set(None, ErrorKind::ClientIdle, false);
+        assert_eq!(fired(&watch), Some(ErrorKind::Shutdown), "but a shutdown does");
     }
 
     #[test]

@@ -47,6 +47,9 @@ const WELCOMES: usize = 64;
 const FIRST_PAUSE: u64 = 100;
 const LONGEST_PAUSE: u64 = 2_000;
 
+/// For how long a failed attempt counts as the reason why clients wait, in milliseconds after its pause.
+const TROUBLE: u64 = 5_000;
+
 /// The last attempt to open a connection failed.
 #[derive(Debug, Clone)]
 struct Failure {
@@ -160,12 +163,21 @@ impl Pool {
             let Some(mut slot) = taken else { return self.line_up(worker) };
             let fit = !slot.expired(self.clock.now())
                 && slot.move_idle_to(worker).is_ok()
-                && slot.check_idle(scratch).is_ok();
+                && self.check_idle(&mut slot, scratch).is_ok();
             if fit {
                 return Checkout::Ready(Lease::new(slot, Arc::clone(self), worker));
             }
             self.dispose(slot);
         }
+    }
+
+    /// [`crate::backend::ServerConn::check_idle`]. Other parameters mean that the server's configuration was reloaded:
+    /// what was remembered of it is not true any more.
+    fn check_idle(&self, slot: &mut Slot, scratch: &mut [u8]) -> Result<(), crate::backend::Lost> {
+        if slot.check_idle(scratch)? {
+            self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        Ok(())
     }
 
     fn line_up(self: &Arc<Self>, worker: usize) -> Checkout {
@@ -195,6 +207,7 @@ impl Pool {
             return self.dispose(slot);
         }
         let mut slot = slot;
+        slot.set_exclusive(false);
         loop {
             let back = self.queue().give_back(slot, worker, now);
             slot = match back {
@@ -217,7 +230,7 @@ impl Pool {
         let open = {
             let mut queue = self.queue();
             queue.lost();
-            !pausing && queue.start_opening(now)
+            !pausing && !self.closed.load(Ordering::Relaxed) && queue.start_opening(now)
         };
         if open {
             self.spawn_open(usize::MAX);
@@ -226,22 +239,10 @@ impl Pool {
 
     /// Opens a connection in the background, on the current runtime. The queue has been told.
     fn spawn_open(self: &Arc<Self>, worker: usize) {
-        let pool = Arc::clone(self);
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(async move { pool.open(worker).await })),
-            // Outside of any runtime, as at the end of the process: the next sweep opens it.
-            Err(_) => self.queue().opening_failed(),
-        }
-    }
-
-    async fn open(self: Arc<Self>, worker: usize) {
-        match self.try_open(worker).await {
-            Ok(slot) => {
-                *self.failure() = None;
-                self.queue().opened();
-                self.give_back(slot, worker);
-            }
-            Err(error) => self.opening_failed(error),
+        let opening = Opening { pool: Arc::clone(self), over: false };
+        // Outside of any runtime, as at the end of the process, it is given up, and the next sweep tries again.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(runtime.spawn(opening.run(worker)));
         }
     }
 
@@ -262,16 +263,18 @@ impl Pool {
 
     fn opening_failed(&self, error: ConnectError) {
         self.metrics.failed.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(database = self.database, user = self.user, %error, "could not open a server connection");
+        tracing::warn!(database = self.database, user = self.user, error = ?error.to_string(), "could not open a server connection");
         let definitive = error.is_definitive();
         {
             let mut failure = self.failure();
-            let pause = failure.as_ref().map_or(FIRST_PAUSE, |last| (last.pause * 2).min(LONGEST_PAUSE));
+            let pause = match &*failure {
+                Some(last) if error != ConnectError::LimitReached => (last.pause * 2).min(LONGEST_PAUSE),
+                _ => FIRST_PAUSE,
+            };
             *failure = Some(Failure { error: error.clone(), until: self.clock.now() + pause, pause });
         }
         let hopeless = {
             let mut queue = self.queue();
-            queue.opening_failed();
             if definitive && queue.is_deserted() { queue.drain_waiters() } else { Vec::new() }
         };
         for waiter in hopeless {
@@ -281,7 +284,8 @@ impl Pool {
 
     /// The error that keeps connections from being opened at this moment, if there is one.
     pub fn trouble(&self) -> Option<ConnectError> {
-        self.failure().as_ref().map(|failure| failure.error.clone())
+        let recent = self.clock.now().saturating_sub(TROUBLE);
+        self.failure().as_ref().filter(|failure| failure.until >= recent).map(|failure| failure.error.clone())
     }
 
     /// What a login with these settings is told, if another client has already had the same. The returned settings
@@ -315,8 +319,8 @@ impl Pool {
         let idle_limit = self.route.timeouts.server_idle.map(millis);
         let (useless, wanted) = {
             let mut queue = self.queue();
-            let useless =
-                queue.sweep(now, idle_limit, |slot| slot.expired(now) || slot.check_idle(scratch).is_err());
+            let useless = queue
+                .sweep(now, idle_limit, |slot| slot.expired(now) || self.check_idle(slot, scratch).is_err());
             let pausing = self.failure().as_ref().is_some_and(|failure| now < failure.until);
             let mut wanted = 0;
             while !pausing && !self.closed.load(Ordering::Relaxed) && queue.start_opening(now) {
@@ -347,6 +351,38 @@ impl Pool {
     pub fn is_deserted(&self) -> bool {
         let queue = self.queue();
         queue.is_deserted() && queue.waiting() == 0
+    }
+}
+
+/// A connection that is being opened, as the queue was told, until it is there or is given up, for whatever reason.
+struct Opening {
+    pool: Arc<Pool>,
+    over: bool,
+}
+
+impl Opening {
+    async fn run(mut self, worker: usize) {
+        let opened = self.pool.try_open(worker).await;
+        self.over = true;
+        match opened {
+            Ok(slot) => {
+                *self.pool.failure() = None;
+                self.pool.queue().opened();
+                self.pool.give_back(slot, worker);
+            }
+            Err(error) => {
+                self.pool.queue().opening_ended();
+                self.pool.opening_failed(error);
+            }
+        }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if !self.over {
+            self.pool.queue().opening_ended();
+        }
     }
 }
 

@@ -147,12 +147,12 @@ impl<C> Queue<C> {
 
     /// An opening connection is there; it counts as leased until it is given back.
     pub(super) fn opened(&mut self) {
-        self.opening = self.opening.saturating_sub(1);
+        self.opening_ended();
         self.leased += 1;
     }
 
     /// An opening connection did not come to be.
-    pub(super) fn opening_failed(&mut self) {
+    pub(super) fn opening_ended(&mut self) {
         self.opening = self.opening.saturating_sub(1);
     }
 

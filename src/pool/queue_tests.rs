@@ -98,7 +98,7 @@ fn as_many_connections_are_opened_as_clients_wait_and_no_more_than_the_size() {
         line_up(&mut queue, 0);
         assert_eq!(queue.start_opening(0), expected);
     }
-    queue.opening_failed();
+    queue.opening_ended();
     assert!(queue.start_opening(0), "a failed attempt makes room for the next");
 }
 

@@ -31,10 +31,25 @@ pub struct Seen {
     pub leaves: Option<SessionState>,
     /// The client discarded all session state.
     pub discarded: bool,
+    /// The client had settings reset to what the server thinks is their default.
+    pub reset: bool,
+    /// What last happened to the client's unnamed statement.
+    pub unnamed: Option<Unnamed>,
+    /// A notification came that this client cannot have asked for; it was swallowed.
+    pub strayed: bool,
     /// The server said that it ends the connection; the client gets to read it.
     pub farewell: bool,
     /// An error that answered the proxy's own request: its body.
     pub own_failure: Option<Vec<u8>>,
+}
+
+/// What happened to an unnamed statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unnamed {
+    /// The server has it.
+    Parsed,
+    /// The server has it, and it was bound.
+    Bound,
 }
 
 /// What becomes of a chunk.
@@ -53,6 +68,8 @@ pub struct ReplyScan {
     left: usize,
     /// Whether those bytes are swallowed.
     swallow: bool,
+    /// The connection is one client's alone, which may have asked for notifications.
+    pub exclusive: bool,
 }
 
 impl ReplyScan {
@@ -96,7 +113,9 @@ impl ReplyScan {
                     return Err(Violation::Unexpected { tag: b'E', expected: "nothing" }.into());
                 }
                 let reply = turn.reply(header.tag, body.first().copied().unwrap_or(0))?;
-                self.swallow = reply.asker == Asker::Proxy;
+                let strayed = header.tag == b'A' && !self.exclusive;
+                seen.strayed |= strayed;
+                self.swallow = strayed || reply.asker == Asker::Proxy;
                 self.left = header.len - taken;
                 if reply.kind != ReplyKind::Part {
                     note(seen, turn, reply.kind, reply.asker, body);
@@ -129,8 +148,14 @@ fn note(seen: &mut Seen, turn: &Turn, kind: ReplyKind, asker: Asker, body: &[u8]
             seen.ready += 1;
             seen.transactions += u32::from(turn.status() == crate::wire::turn::Status::Idle);
         }
+        (ReplyKind::Parsed { unnamed: true }, Asker::Client) => seen.unnamed = Some(Unnamed::Parsed),
+        (ReplyKind::Parsed { unnamed: false }, Asker::Client) => {
+            seen.leaves = Some(SessionState::PreparedStatement);
+        }
+        (ReplyKind::Bound { unnamed: true }, Asker::Client) => seen.unnamed = Some(Unnamed::Bound),
         (ReplyKind::Command, Asker::Client) => {
             let name = body.strip_suffix(&[0]).unwrap_or(body);
+            seen.reset |= tag::resets(name);
             if tag::discards_all(name) {
                 seen.discarded = true;
                 seen.leaves = None;

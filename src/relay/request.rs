@@ -3,52 +3,54 @@
 
 use std::cmp::min;
 
-use crate::wire::frame::{self, FrameError, HEADER};
+use super::reply::Unnamed;
+use crate::wire::frame::{self, FrameError, HEADER, Header};
 use crate::wire::turn::{Asker, Turn};
 
-/// Names in Bind and Describe that are longer than this are taken as names without reading them to the end.
+/// A portal's name in Bind is looked for in so many bytes. PostgreSQL keeps 63 of it.
 const NAMES: usize = 4096;
+
+/// The longest Query that may turn out to be a reset of the session.
+const RESET: usize = 64;
 
 /// Why the walk ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// The chunk is used up, or what is left of it is no complete header.
+    /// The chunk is used up, or what is left of it cannot be judged without more behind it.
     Drained,
-    /// Too many replies are owed: go on when some have come.
+    /// Replies have to come first: too many are owed, or one that decides what comes next.
     Full,
+    /// A query that resets the session: what stands behind it may go on when that is answered, and when the client's
+    /// startup settings are in force again.
+    Barrier,
     /// The client ended its session (Terminate).
     Goodbye,
     /// A Bind or Describe of the unnamed statement, which was not parsed on this server connection.
     UnknownStatement,
+    /// What no honest client sends.
+    Invalid(FrameError),
 }
 
 /// What becomes of a chunk.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Scanned {
-    /// So many bytes at the chunk's start go to the server.
+    /// So many bytes at the chunk's start go to the server, whatever the reason for the stop.
     pub forward: usize,
     /// Why no more than that.
     pub stop: Stop,
 }
 
-/// The unnamed prepared statement, as far as this server connection has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Unnamed {
-    /// Never parsed here by this client: what the server has under no name is somebody else's.
-    #[default]
-    Foreign,
-    /// Parsed, and not bound yet: the client means to come back for it.
-    Parsed,
-    /// Parsed and bound.
-    Bound,
-}
-
-/// What the requests on one lease leave behind.
+/// What the requests on one lease leave behind. The unnamed statement on a server connection is whoever's parsed it
+/// last; until the server has confirmed this client's own, it may be another client's.
 #[derive(Debug, Default)]
 pub struct Footprint {
-    unnamed: Unnamed,
-    /// A statement was parsed under a name.
-    pub named_statement: bool,
+    /// The server has said ParseComplete to an unnamed Parse of this client: what it has under no name is the client's,
+    /// or nothing.
+    confirmed: bool,
+    /// It was not bound since: the client means to come back for it.
+    unbound: bool,
+    /// An unnamed Parse was sent since the last Sync: should it fail, everything behind it is skipped.
+    in_batch: bool,
     /// Query, Execute and FunctionCall messages.
     pub queries: u32,
 }
@@ -57,7 +59,37 @@ impl Footprint {
     /// The unnamed statement was parsed and is still to be bound: as several drivers do, Parse and Bind come in two
     /// batches.
     pub fn will_bind(&self) -> bool {
-        self.unnamed == Unnamed::Parsed
+        self.unbound
+    }
+
+    /// The client did not come back for its unnamed statement.
+    pub fn give_up(&mut self) {
+        self.unbound = false;
+    }
+
+    /// Takes what the server said of the unnamed statement.
+    pub fn learn(&mut self, unnamed: Unnamed) {
+        self.confirmed = true;
+        self.unbound = unnamed == Unnamed::Parsed;
+    }
+
+    /// Notes a message; `false` if it uses an unnamed statement that may not be this client's.
+    fn note(&mut self, tag: u8, statement: Statement) -> bool {
+        if let Statement::UseUnnamed = statement
+            && !self.confirmed
+            && !self.in_batch
+        {
+            return false;
+        }
+        match (tag, statement) {
+            (_, Statement::ParseUnnamed) => self.in_batch = true,
+            (b'S', _) => self.in_batch = false,
+            // A Query destroys the unnamed statement.
+            (b'Q', _) => (self.in_batch, self.unbound) = (false, false),
+            _ => {}
+        }
+        self.queries += u32::from(matches!(tag, b'Q' | b'E' | b'F'));
+        true
     }
 }
 
@@ -82,12 +114,16 @@ impl RequestScan {
         chunk: &[u8],
         footprint: &mut Footprint,
         shared: bool,
-    ) -> Result<Scanned, FrameError> {
+    ) -> Scanned {
         let mut read = min(self.left, chunk.len());
         self.left -= read;
         let stop = loop {
             let rest = &chunk[read..];
-            let Some(header) = frame::request(rest)? else { break Stop::Drained };
+            let header = match frame::request(rest) {
+                Ok(Some(header)) => header,
+                Ok(None) => break Stop::Drained,
+                Err(error) => break Stop::Invalid(error),
+            };
             if header.tag == b'X' {
                 break Stop::Goodbye;
             }
@@ -95,79 +131,94 @@ impl RequestScan {
                 break Stop::Full;
             }
             let taken = min(header.len, rest.len());
-            let Some(names) = names(header.tag, &rest[HEADER..taken], taken == header.len) else {
+            let body = &rest[HEADER..taken];
+            let Some(statement) = statement(header, body) else {
                 break Stop::Drained;
             };
-            if !footprint.note(header.tag, names) && shared {
-                break Stop::UnknownStatement;
+            if !footprint.note(header.tag, statement) && shared {
+                // The answer to a Parse that is on its way decides.
+                break if turn.owes_unnamed_parse() { Stop::Full } else { Stop::UnknownStatement };
             }
-            turn.request(header.tag, rest.get(HEADER).copied().unwrap_or(0), Asker::Client);
+            let target = match statement {
+                Statement::ParseUnnamed | Statement::UseUnnamed if header.tag != b'D' => 0,
+                _ if matches!(header.tag, b'P' | b'B') => 1,
+                _ => body.first().copied().unwrap_or(0),
+            };
+            turn.request(header.tag, target, Asker::Client);
             read += taken;
             self.left = header.len - taken;
             if self.left > 0 {
                 break Stop::Drained;
             }
+            if header.tag == b'Q' && header.len <= RESET && resets_session(body) {
+                break Stop::Barrier;
+            }
         };
-        Ok(Scanned { forward: read, stop })
+        Scanned { forward: read, stop }
     }
+}
+
+/// Whether a chunk begins with a request that can be judged as it is; `false` while more has to come first.
+///
+/// # Errors
+/// What no honest client sends.
+pub fn is_judgeable(chunk: &[u8]) -> Result<bool, FrameError> {
+    let Some(header) = frame::request(chunk)? else { return Ok(false) };
+    let taken = min(header.len, chunk.len());
+    Ok(statement(header, &chunk[HEADER..taken]).is_some())
+}
+
+/// Whether a Query is nothing but DISCARD ALL or RESET ALL, as drivers and pools send it. Nothing depends on seeing it
+/// in every disguise: it only decides whether what is pipelined behind it waits.
+fn resets_session(body: &[u8]) -> bool {
+    let text = body.strip_suffix(&[0]).unwrap_or(body).trim_ascii();
+    let text = text.strip_suffix(b";").unwrap_or(text).trim_ascii_end();
+    text.eq_ignore_ascii_case(b"DISCARD ALL") || text.eq_ignore_ascii_case(b"RESET ALL")
 }
 
 /// What a message says about prepared statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Statement {
     None,
-    ParseNamed,
+    Named,
     ParseUnnamed,
-    UseNamed,
-    UseUnnamed { binds: bool },
+    UseUnnamed,
 }
 
 /// Reads the statement's name, as far as the answer needs it; `None` while the chunk does not hold enough.
-fn names(tag: u8, body: &[u8], whole: bool) -> Option<Statement> {
-    let enough = whole || body.len() > NAMES;
+fn statement(header: Header, body: &[u8]) -> Option<Statement> {
+    let whole = HEADER + body.len() == header.len;
     let unnamed = |at: usize| match body.get(at) {
         Some(0) => Some(true),
         Some(_) => Some(false),
         // A message that ends before its name is the server's to refuse.
-        None => enough.then_some(false),
+        None => whole.then_some(false),
     };
-    match tag {
-        b'P' => Some(if unnamed(0)? { Statement::ParseUnnamed } else { Statement::ParseNamed }),
-        b'B' => match body.iter().position(|&byte| byte == 0) {
-            Some(portal_end) if unnamed(portal_end + 1)? => Some(Statement::UseUnnamed { binds: true }),
-            None if !enough => None,
-            _ => Some(Statement::UseNamed),
+    match header.tag {
+        // Whether it resets the session is seen in the whole of it.
+        b'Q' if !whole && header.len <= RESET => None,
+        b'P' => Some(if unnamed(0)? { Statement::ParseUnnamed } else { Statement::Named }),
+        b'B' => match body.iter().take(NAMES).position(|&byte| byte == 0) {
+            Some(portal_end) if unnamed(portal_end + 1)? => Some(Statement::UseUnnamed),
+            // Who hides the statement's name behind such a portal's may well mean the unnamed one.
+            None if body.len() >= NAMES => Some(Statement::UseUnnamed),
+            None if !whole => None,
+            _ => Some(Statement::Named),
         },
-        b'D' if body.is_empty() && !enough => None,
+        b'D' if body.is_empty() && !whole => None,
         b'D' if body.first() == Some(&b'S') => {
-            Some(if unnamed(1)? { Statement::UseUnnamed { binds: false } } else { Statement::UseNamed })
+            Some(if unnamed(1)? { Statement::UseUnnamed } else { Statement::Named })
         }
         // Close needs its first body byte for the turn.
-        b'C' if body.is_empty() && !enough => None,
+        b'C' if body.is_empty() && !whole => None,
         _ => Some(Statement::None),
-    }
-}
-
-impl Footprint {
-    /// Notes a message; `false` if it uses an unnamed statement that is not this client's.
-    fn note(&mut self, tag: u8, statement: Statement) -> bool {
-        self.queries += u32::from(matches!(tag, b'Q' | b'E' | b'F'));
-        match statement {
-            Statement::ParseNamed => self.named_statement = true,
-            Statement::ParseUnnamed => self.unnamed = Unnamed::Parsed,
-            Statement::UseUnnamed { .. } if self.unnamed == Unnamed::Foreign => return false,
-            Statement::UseUnnamed { binds: true } => self.unnamed = Unnamed::Bound,
-            // A Query destroys the unnamed statement.
-            _ if tag == b'Q' => self.unnamed = Unnamed::Foreign,
-            _ => {}
-        }
-        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::turn::ReplyKind;
 
     fn message(tag: u8, body: &[u8]) -> Vec<u8> {
         let mut bytes = vec![tag];
@@ -182,7 +233,7 @@ mod tests {
         let (mut sent, mut carry, mut stop) = (Vec::new(), Vec::new(), Stop::Drained);
         for piece in bytes.chunks(size) {
             carry.extend(piece);
-            let scanned = scan.scan(&mut turn, &carry, footprint, true).unwrap();
+            let scanned = scan.scan(&mut turn, &carry, footprint, true);
             sent.extend(carry.drain(..scanned.forward));
             stop = scanned.stop;
             if stop != Stop::Drained {
@@ -238,27 +289,83 @@ mod tests {
             }
         }
         // Its own, parsed on this lease, is not; and a named one is the server's to judge.
-        let own =
-            [message(b'P', b"\0SELECT 1\0\0\0"), message(b'S', b""), message(b'B', b"\0\0\0\0\0\0\0\0")]
-                .concat();
+        let own = [parse(), bind()].concat();
         assert_eq!(feed(&own, own.len(), &mut Footprint::default()).1, Stop::Drained);
         let named = message(b'B', b"\0name\0\0\0\0\0\0\0");
         assert_eq!(feed(&named, named.len(), &mut Footprint::default()).1, Stop::Drained);
-        // A simple query destroys the unnamed statement.
-        let gone = [message(b'P', b"\0SELECT 1\0\0\0"), message(b'Q', b"\0"), message(b'D', b"S\0")].concat();
-        assert_eq!(feed(&gone, gone.len(), &mut Footprint::default()).1, Stop::UnknownStatement);
+        // A simple query destroys the unnamed statement; whether there was one, the answer to the Parse tells.
+        let gone = [parse(), message(b'Q', b"\0"), message(b'D', b"S\0")].concat();
+        assert_eq!(feed(&gone, gone.len(), &mut Footprint::default()).1, Stop::Full);
+    }
+
+    /// Plays requests (as bytes) and replies (as type bytes) against one turn; the last stop.
+    fn play(steps: &[Result<Vec<u8>, &str>]) -> (Stop, Footprint) {
+        let (mut turn, mut scan, mut footprint) = (Turn::new(), RequestScan::default(), Footprint::default());
+        let mut stop = Stop::Drained;
+        for step in steps {
+            match step {
+                Ok(bytes) => stop = scan.scan(&mut turn, bytes, &mut footprint, true).stop,
+                Err(replies) => {
+                    for tag in replies.bytes() {
+                        match turn.reply(tag, b'I').unwrap().kind {
+                            ReplyKind::Parsed { unnamed: true } => footprint.learn(Unnamed::Parsed),
+                            ReplyKind::Bound { unnamed: true } => footprint.learn(Unnamed::Bound),
+                            _ => {}
+                        }
+                    }
+                }
+            }
+        }
+        (stop, footprint)
+    }
+
+    fn parse() -> Vec<u8> {
+        message(b'P', b"\0SELECT 1\0\0\0")
+    }
+
+    fn bind() -> Vec<u8> {
+        message(b'B', b"\0\0\0\0\0\0\0\0")
+    }
+
+    fn sync() -> Vec<u8> {
+        message(b'S', b"")
     }
 
     #[test]
     fn a_client_that_parsed_and_not_yet_bound_will_come_back() {
-        let mut footprint = Footprint::default();
-        let parse = [message(b'P', b"\0SELECT 1\0\0\0"), message(b'D', b"S\0"), message(b'S', b"")].concat();
-        feed(&parse, parse.len(), &mut footprint);
-        assert!(footprint.will_bind() && !footprint.named_statement);
-        feed(&message(b'B', b"\0\0\0\0\0\0\0\0"), 99, &mut footprint);
+        let (_, footprint) = play(&[Ok([parse(), sync()].concat()), Err("1Z")]);
+        assert!(footprint.will_bind());
+        let (stop, footprint) =
+            play(&[Ok([parse(), sync()].concat()), Err("1Z"), Ok([bind(), sync()].concat()), Err("2Z")]);
+        assert!(!footprint.will_bind() && stop == Stop::Drained);
+        let (_, footprint) = play(&[Ok([parse(), bind(), sync()].concat()), Err("12Z")]);
         assert!(!footprint.will_bind());
-        feed(&message(b'P', b"name\0SELECT 1\0\0\0"), 99, &mut footprint);
-        assert!(footprint.named_statement);
+        let (_, footprint) = play(&[Ok([parse(), sync()].concat()), Err("EZ")]);
+        assert!(!footprint.will_bind(), "it failed: there is nothing to come back for");
+    }
+
+    #[test]
+    fn a_parse_that_was_sent_is_no_parse_that_the_server_has() {
+        // The first Bind fails, so that the server skips the Parse behind it and still has another client's statement.
+        let named = message(b'B', b"\0name\0\0\0\0\0\0\0");
+        let skipped = Ok([named, parse(), sync()].concat());
+        assert_eq!(play(&[skipped.clone(), Ok(bind())]).0, Stop::Full, "the answer decides");
+        assert_eq!(play(&[skipped, Err("EZ"), Ok(bind())]).0, Stop::UnknownStatement);
+        // Behind a Parse of the same batch a Bind is safe: it is skipped with it.
+        assert_eq!(play(&[Ok([parse(), bind()].concat())]).0, Stop::Drained);
+        assert_eq!(play(&[Ok([parse(), sync()].concat()), Ok(bind())]).0, Stop::Full);
+        assert_eq!(play(&[Ok([parse(), sync()].concat()), Err("1Z"), Ok(bind())]).0, Stop::Drained);
+    }
+
+    #[test]
+    fn what_stands_behind_a_reset_of_the_session_waits() {
+        for text in ["DISCARD ALL\0", " reset all ; \0"] {
+            let both = [message(b'Q', text.as_bytes()), message(b'Q', b"SELECT 1\0")].concat();
+            let scanned =
+                RequestScan::default().scan(&mut Turn::new(), &both, &mut Footprint::default(), true);
+            assert_eq!((scanned.forward, scanned.stop), (5 + text.len(), Stop::Barrier));
+        }
+        assert_eq!(play(&[Ok(message(b'Q', b"RESET work_mem\0"))]).0, Stop::Drained);
     }
 
     #[test]
@@ -272,11 +379,18 @@ mod tests {
     #[test]
     fn garbage_is_refused() {
         let mut turn = Turn::new();
-        let scan = |turn: &mut Turn, bytes: &[u8]| {
-            RequestScan::default().scan(turn, bytes, &mut Footprint::default(), true).map(|_| ())
+        let good = message(b'Q', b"SELECT 1\0");
+        let mut stop = |bytes: &[u8]| {
+            let bytes = [&good, bytes].concat();
+            let scanned = RequestScan::default().scan(&mut turn, &bytes, &mut Footprint::default(), true);
+            assert_eq!(scanned.forward, good.len(), "what came before is sent");
+            scanned.stop
         };
-        assert_eq!(scan(&mut turn, b"GET / HTTP/1.1\r\n"), Err(FrameError::UnknownType(b'G')));
-        assert!(scan(&mut turn, &[b'Q', 0xff, 0xff, 0xff, 0xff]).is_err());
-        assert!(scan(&mut turn, &[b'p', 0, 0, 0, 9]).is_err(), "a password has no place after the login");
+        assert_eq!(stop(b"GET / HTTP/1.1\r\n"), Stop::Invalid(FrameError::UnknownType(b'G')));
+        assert!(matches!(stop(&[b'Q', 0xff, 0xff, 0xff, 0xff]), Stop::Invalid(_)));
+        assert!(
+            matches!(stop(&[b'p', 0, 0, 0, 9]), Stop::Invalid(_)),
+            "a password has no place after the login"
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! What a CommandComplete tag tells: how many rows, and whether the session now holds state that the next user of the
 //! server connection must not see.
 //!
-//! The tag names the command, not its effect: it cannot tell SET from SET LOCAL, and it does not see `set_config()`,
-//! temporary tables or session advisory locks.
+//! The tag names the command, not its effect: it cannot tell SET from SET LOCAL or a temporary table from a lasting one,
+//! and it does not see `set_config()`, `CREATE TEMP TABLE ... AS` or session advisory locks.
 
 /// Session state that a command leaves on the server connection, and that therefore keeps its client there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,6 +13,8 @@ pub enum SessionState {
     Listen,
     /// LOAD.
     Load,
+    /// A command whose effect its tag does not tell: DO, CALL, and CREATE of what may be temporary.
+    Opaque,
     /// A statement prepared by SQL or under a name in the protocol.
     PreparedStatement,
     /// SET or RESET.
@@ -21,8 +23,8 @@ pub enum SessionState {
 
 impl SessionState {
     /// Every kind, in the order of [`SessionState::index`].
-    pub const ALL: [Self; 5] =
-        [Self::Cursor, Self::Listen, Self::Load, Self::PreparedStatement, Self::Setting];
+    pub const ALL: [Self; 6] =
+        [Self::Cursor, Self::Listen, Self::Load, Self::Opaque, Self::PreparedStatement, Self::Setting];
 
     /// The word of metrics and logs.
     pub fn as_str(self) -> &'static str {
@@ -30,6 +32,7 @@ impl SessionState {
             Self::Cursor => "cursor",
             Self::Listen => "listen",
             Self::Load => "load",
+            Self::Opaque => "opaque",
             Self::PreparedStatement => "prepared_statement",
             Self::Setting => "setting",
         }
@@ -41,8 +44,9 @@ impl SessionState {
             Self::Cursor => 0,
             Self::Listen => 1,
             Self::Load => 2,
-            Self::PreparedStatement => 3,
-            Self::Setting => 4,
+            Self::Opaque => 3,
+            Self::PreparedStatement => 4,
+            Self::Setting => 5,
         }
     }
 }
@@ -56,8 +60,16 @@ pub fn leaves(tag: &[u8]) -> Option<SessionState> {
         b"DECLARE CURSOR" => Some(SessionState::Cursor),
         b"LISTEN" => Some(SessionState::Listen),
         b"LOAD" => Some(SessionState::Load),
+        b"DO" | b"CALL" | b"CREATE TABLE" | b"CREATE SEQUENCE" | b"CREATE VIEW" | b"CREATE FUNCTION" => {
+            Some(SessionState::Opaque)
+        }
         _ => None,
     }
+}
+
+/// Whether the tag says that settings went back to what the server thinks is their default.
+pub fn resets(tag: &[u8]) -> bool {
+    matches!(tag, b"RESET" | b"DISCARD ALL")
 }
 
 /// Whether the tag says that everything a session can hold is gone.
@@ -74,6 +86,8 @@ mod tests {
         assert_eq!(leaves(b"SET"), Some(SessionState::Setting));
         assert_eq!(leaves(b"PREPARE"), Some(SessionState::PreparedStatement));
         assert_eq!(leaves(b"PREPARE TRANSACTION"), None);
+        assert_eq!(leaves(b"DO"), Some(SessionState::Opaque));
+        assert_eq!(leaves(b"CREATE TABLE"), Some(SessionState::Opaque));
         for tag in ["SELECT 1", "BEGIN", "COMMIT", "ROLLBACK", "SET CONSTRAINTS", "UPDATE 3", ""] {
             assert_eq!(leaves(tag.as_bytes()), None, "{tag}");
         }

@@ -51,8 +51,18 @@ pub struct Reply {
 /// The kinds of reply that the relay tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyKind {
-    /// Rows, descriptions, completions of Parse and Bind, COPY data: to be passed on.
+    /// Rows, descriptions, completions, COPY data: to be passed on.
     Part,
+    /// ParseComplete.
+    Parsed {
+        /// Of the unnamed statement.
+        unnamed: bool,
+    },
+    /// BindComplete.
+    Bound {
+        /// To the unnamed statement.
+        unnamed: bool,
+    },
     /// CommandComplete.
     Command,
     /// ErrorResponse.
@@ -103,6 +113,8 @@ enum Kind {
 struct Owed {
     kind: Kind,
     asker: Asker,
+    /// Parse and Bind: it is about the unnamed statement.
+    unnamed: bool,
 }
 
 /// The extended-protocol batch that the next Sync closes.
@@ -189,14 +201,26 @@ impl Turn {
         self.status
     }
 
-    /// Notes a message that goes to the server. `target` is the first body byte, which says whether Describe and
-    /// Close mean a statement (`S`) or a portal (`P`). Types that the protocol does not know are `frame`'s to refuse.
+    /// Whether nothing more will come though the connection cannot be reused: an error left it in doubt.
+    pub fn is_spent(&self) -> bool {
+        let quiet = self.owed.is_empty() && self.batch == Batch::Closed && self.copy == Copy::No;
+        self.doubtful && quiet && self.status == Status::Idle
+    }
+
+    /// Whether a Parse of the unnamed statement is still to be answered.
+    pub fn owes_unnamed_parse(&self) -> bool {
+        self.owed.iter().any(|owed| owed.kind == Kind::Parse && owed.unnamed)
+    }
+
+    /// Notes a message that goes to the server. `target` says what it is about: for Describe and Close the first body
+    /// byte, statement (`S`) or portal (`P`); for Parse and Bind 0 if it is about the unnamed statement. Types that
+    /// the protocol does not know are `frame`'s to refuse.
     pub fn request(&mut self, tag: u8, target: u8, asker: Asker) {
         let skipping = self.batch == Batch::Skipping;
         let kind = match tag {
             b'S' => {
                 self.batch = Batch::Closed;
-                self.owed.push_back(Owed { kind: Kind::Sync, asker });
+                self.owed.push_back(Owed { kind: Kind::Sync, asker, unnamed: false });
                 return;
             }
             _ if skipping => return,
@@ -216,7 +240,8 @@ impl Turn {
             Kind::CopyEnd => {}
             _ => self.batch = Batch::Open,
         }
-        self.owed.push_back(Owed { kind, asker });
+        let unnamed = matches!(kind, Kind::Parse | Kind::Bind) && target == 0;
+        self.owed.push_back(Owed { kind, asker, unnamed });
     }
 
     /// Judges a message that came from the server. `status` is the first body byte, which ReadyForQuery uses.
@@ -240,7 +265,12 @@ impl Turn {
             }
             _ => {
                 self.part(tag, front)?;
-                ReplyKind::Part
+                let unnamed = front.is_some_and(|owed| owed.unnamed);
+                match tag {
+                    b'1' => ReplyKind::Parsed { unnamed },
+                    b'2' => ReplyKind::Bound { unnamed },
+                    _ => ReplyKind::Part,
+                }
             }
         };
         Ok(Reply { asker, kind })
