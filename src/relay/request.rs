@@ -6,7 +6,7 @@ use std::cmp::min;
 use crate::wire::frame::{self, FrameError, HEADER};
 use crate::wire::turn::{Asker, Turn};
 
-/// Names in Bind and Describe that are longer than this are taken as names without reading them to the end.
+/// A portal's name in Bind is looked for in so many bytes. PostgreSQL keeps 63 of it.
 const NAMES: usize = 4096;
 
 /// Why the walk ended.
@@ -124,26 +124,27 @@ enum Statement {
 
 /// Reads the statement's name, as far as the answer needs it; `None` while the chunk does not hold enough.
 fn names(tag: u8, body: &[u8], whole: bool) -> Option<Statement> {
-    let enough = whole || body.len() > NAMES;
     let unnamed = |at: usize| match body.get(at) {
         Some(0) => Some(true),
         Some(_) => Some(false),
         // A message that ends before its name is the server's to refuse.
-        None => enough.then_some(false),
+        None => whole.then_some(false),
     };
     match tag {
         b'P' => Some(if unnamed(0)? { Statement::ParseUnnamed } else { Statement::ParseNamed }),
-        b'B' => match body.iter().position(|&byte| byte == 0) {
+        b'B' => match body.iter().take(NAMES).position(|&byte| byte == 0) {
             Some(portal_end) if unnamed(portal_end + 1)? => Some(Statement::UseUnnamed { binds: true }),
-            None if !enough => None,
+            // Who hides the statement's name behind such a portal's may well mean the unnamed one.
+            None if body.len() >= NAMES => Some(Statement::UseUnnamed { binds: true }),
+            None if !whole => None,
             _ => Some(Statement::UseNamed),
         },
-        b'D' if body.is_empty() && !enough => None,
+        b'D' if body.is_empty() && !whole => None,
         b'D' if body.first() == Some(&b'S') => {
             Some(if unnamed(1)? { Statement::UseUnnamed { binds: false } } else { Statement::UseNamed })
         }
         // Close needs its first body byte for the turn.
-        b'C' if body.is_empty() && !enough => None,
+        b'C' if body.is_empty() && !whole => None,
         _ => Some(Statement::None),
     }
 }
@@ -235,6 +236,14 @@ mod tests {
             for size in 1..=bytes.len() {
                 let (sent, stop, _) = feed(&bytes, size, &mut Footprint::default());
                 assert_eq!((sent.len(), stop), (0, Stop::UnknownStatement), "{bytes:?} in chunks of {size}");
+            }
+        }
+        // Nor does a portal's name help that is too long to be read to its end.
+        for length in [NAMES - 1, NAMES, NAMES + 1, 3 * NAMES] {
+            let bytes = message(b'B', &[&vec![b'p'; length][..], &[0; 8]].concat());
+            for size in [1, 100, NAMES, NAMES + 6, bytes.len()] {
+                let (sent, stop, _) = feed(&bytes, size, &mut Footprint::default());
+                assert_eq!((sent.len(), stop), (0, Stop::UnknownStatement), "{length} in chunks of {size}");
             }
         }
         // Its own, parsed on this lease, is not; and a named one is the server's to judge.
