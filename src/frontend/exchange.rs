@@ -83,7 +83,7 @@ impl Exchange<'_> {
         self.server.send(&chunk[..scanned.forward]).map_err(End::ServerLost)?;
         match scanned.stop {
             Stop::Drained => self.client.put_aside(&chunk[scanned.forward..], false),
-            Stop::Full => self.client.put_aside(&chunk[scanned.forward..], true),
+            Stop::Full | Stop::Unproven => self.client.put_aside(&chunk[scanned.forward..], true),
             Stop::Goodbye => return Err(End::Left),
             Stop::UnknownStatement => {
                 let refusal =
@@ -97,7 +97,9 @@ impl Exchange<'_> {
 
     /// Whether the server connection has nothing more to do for this client at the moment.
     pub(super) fn is_settled(&self) -> bool {
-        self.server.is_settled() && self.client.requests.between_messages() && !self.footprint.will_bind()
+        self.server.is_settled()
+            && self.client.requests.between_messages()
+            && !self.footprint.will_bind(&self.server.turn)
     }
 
     /// Server to client.
@@ -132,7 +134,7 @@ impl Exchange<'_> {
         if !self.server.flush().map_err(End::ServerLost)? {
             return Ok(self.server.poll_write_ready(cx).is_ready());
         }
-        if !self.server.turn.has_room() {
+        if !self.server.turn.has_room() || self.footprint.waits_for_proof(&self.server.turn) {
             return Ok(false);
         }
         let length = match self.client.take_aside(scratch) {

@@ -199,6 +199,7 @@ impl Session {
     async fn relay(&mut self, mut lease: Lease, length: usize) -> Result<(), Finish> {
         self.identity.cancel.1.aim(lease.cancel_key());
         self.shard.add(Counter::Checkouts, 1);
+        lease.turn.forget_unnamed();
         lease.adopt(&self.identity.settings);
         let (mut footprint, mut tally) = (Footprint::default(), Tally::default());
         let mut end = None;
@@ -211,7 +212,9 @@ impl Session {
             let settled = lease.is_settled() && self.client.requests.between_messages();
             let end = match end.take() {
                 Some(end) => end,
-                None if settled && self.client.aside() == 0 && !self.keeps(&footprint) => End::Settled,
+                None if settled && self.client.aside() == 0 && !self.keeps(&lease, &footprint) => {
+                    End::Settled
+                }
                 None => {
                     std::future::poll_fn(|cx| self.poll_relay(&mut lease, &mut footprint, &mut tally, cx))
                         .await
@@ -223,7 +226,7 @@ impl Session {
                     self.retire(lease);
                     return Err(shutdown().into());
                 }
-                End::Settled if self.keeps(&footprint) => {}
+                End::Settled if self.keeps(&lease, &footprint) => {}
                 End::Settled => {
                     self.give_back(lease);
                     return Ok(());
@@ -314,8 +317,10 @@ impl Session {
     }
 
     /// Whether the client keeps its server connection though nothing is under way.
-    fn keeps(&self, footprint: &Footprint) -> bool {
-        self.identity.pool.route().mode == PoolMode::Session || self.pinned.is_some() || footprint.will_bind()
+    fn keeps(&self, lease: &Lease, footprint: &Footprint) -> bool {
+        self.identity.pool.route().mode == PoolMode::Session
+            || self.pinned.is_some()
+            || footprint.will_bind(&lease.turn)
     }
 
     /// Returns a server connection that is settled and unpinned.

@@ -20,6 +20,9 @@ pub enum Stop {
     Goodbye,
     /// A Bind or Describe of the unnamed statement, which was not parsed on this server connection.
     UnknownStatement,
+    /// A Bind or Describe of the unnamed statement, of which the server has not yet said whether it could be parsed:
+    /// go on when it has.
+    Unproven,
 }
 
 /// What becomes of a chunk.
@@ -47,6 +50,10 @@ enum Unnamed {
 #[derive(Debug, Default)]
 pub struct Footprint {
     unnamed: Unnamed,
+    /// No Sync came since it was parsed: if the Parse fails, whatever uses it is skipped as well.
+    same_batch: bool,
+    /// The walk stopped to learn what became of it.
+    unproven: bool,
     /// A statement was parsed under a name.
     pub named_statement: bool,
     /// Query, Execute and FunctionCall messages.
@@ -56,8 +63,13 @@ pub struct Footprint {
 impl Footprint {
     /// The unnamed statement was parsed and is still to be bound: as several drivers do, Parse and Bind come in two
     /// batches.
-    pub fn will_bind(&self) -> bool {
-        self.unnamed == Unnamed::Parsed
+    pub fn will_bind(&self, turn: &Turn) -> bool {
+        self.unnamed == Unnamed::Parsed && (turn.holds_unnamed() || turn.owes_unnamed())
+    }
+
+    /// Whether the next request has to wait for a reply about the unnamed statement.
+    pub fn waits_for_proof(&self, turn: &Turn) -> bool {
+        self.unproven && turn.owes_unnamed()
     }
 }
 
@@ -98,9 +110,12 @@ impl RequestScan {
             let Some(names) = names(header.tag, &rest[HEADER..taken], taken == header.len) else {
                 break Stop::Drained;
             };
-            if !footprint.note(header.tag, names) && shared {
-                break Stop::UnknownStatement;
+            let unnamed = matches!(names, Statement::UseUnnamed { .. });
+            if let Some(stop) = footprint.objection(turn).filter(|_| unnamed && shared) {
+                footprint.unproven = stop == Stop::Unproven;
+                break stop;
             }
+            footprint.note(header.tag, names);
             turn.request(header.tag, rest.get(HEADER).copied().unwrap_or(0), Asker::Client);
             read += taken;
             self.left = header.len - taken;
@@ -150,19 +165,33 @@ fn names(tag: u8, body: &[u8], whole: bool) -> Option<Statement> {
 }
 
 impl Footprint {
-    /// Notes a message; `false` if it uses an unnamed statement that is not this client's.
-    fn note(&mut self, tag: u8, statement: Statement) -> bool {
+    /// Why the unnamed statement may not be used, if it may not: it would be another client's, or could turn out to.
+    fn objection(&self, turn: &Turn) -> Option<Stop> {
+        match self.unnamed {
+            Unnamed::Foreign => Some(Stop::UnknownStatement),
+            _ if self.same_batch => None,
+            _ if turn.owes_unnamed() => Some(Stop::Unproven),
+            _ if turn.holds_unnamed() => None,
+            _ => Some(Stop::UnknownStatement),
+        }
+    }
+
+    /// Notes a message.
+    fn note(&mut self, tag: u8, statement: Statement) {
         self.queries += u32::from(matches!(tag, b'Q' | b'E' | b'F'));
+        self.unproven = false;
         match statement {
             Statement::ParseNamed => self.named_statement = true,
-            Statement::ParseUnnamed => self.unnamed = Unnamed::Parsed,
-            Statement::UseUnnamed { .. } if self.unnamed == Unnamed::Foreign => return false,
+            Statement::ParseUnnamed => {
+                self.unnamed = Unnamed::Parsed;
+                self.same_batch = true;
+            }
             Statement::UseUnnamed { binds: true } => self.unnamed = Unnamed::Bound,
             // A Query destroys the unnamed statement.
             _ if tag == b'Q' => self.unnamed = Unnamed::Foreign,
+            _ if tag == b'S' => self.same_batch = false,
             _ => {}
         }
-        true
     }
 }
 
@@ -247,9 +276,7 @@ mod tests {
             }
         }
         // Its own, parsed on this lease, is not; and a named one is the server's to judge.
-        let own =
-            [message(b'P', b"\0SELECT 1\0\0\0"), message(b'S', b""), message(b'B', b"\0\0\0\0\0\0\0\0")]
-                .concat();
+        let own = [message(b'P', b"\0SELECT 1\0\0\0"), message(b'B', b"\0\0\0\0\0\0\0\0")].concat();
         assert_eq!(feed(&own, own.len(), &mut Footprint::default()).1, Stop::Drained);
         let named = message(b'B', b"\0name\0\0\0\0\0\0\0");
         assert_eq!(feed(&named, named.len(), &mut Footprint::default()).1, Stop::Drained);
@@ -259,13 +286,52 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_sync_the_unnamed_statement_is_the_clients_once_the_server_has_parsed_it() {
+        let parse = [message(b'P', b"\0SELECT 1\0\0\0"), message(b'S', b"")].concat();
+        let bind = message(b'B', b"\0\0\0\0\0\0\0\0");
+        let bytes = [&parse[..], &bind].concat();
+        for (replies, outcome) in [
+            (&b"1Z"[..], Stop::Drained),
+            (b"EZ", Stop::UnknownStatement),
+            (b"", Stop::Unproven),
+            (b"N", Stop::Unproven),
+        ] {
+            let mut footprint = Footprint::default();
+            let (sent, stop, mut turn) = feed(&bytes, bytes.len(), &mut footprint);
+            assert_eq!((sent, stop), (parse.clone(), Stop::Unproven));
+            assert!(footprint.waits_for_proof(&turn));
+            for reply in replies {
+                turn.reply(*reply, b'I').unwrap();
+            }
+            assert_eq!(footprint.waits_for_proof(&turn), outcome == Stop::Unproven);
+            let scanned = RequestScan::default().scan(&mut turn, &bind, &mut footprint, true).unwrap();
+            assert_eq!(scanned.stop, outcome, "{replies:?}");
+        }
+        // A Parse that was skipped, because of an error before it, has parsed nothing.
+        let bytes = [message(b'E', b"none\0\0\0\0\0"), parse, bind.clone()].concat();
+        let mut footprint = Footprint::default();
+        let (_, _, mut turn) = feed(&bytes, bytes.len(), &mut footprint);
+        turn.reply(b'E', 0).unwrap();
+        turn.reply(b'Z', b'I').unwrap();
+        let scanned = RequestScan::default().scan(&mut turn, &bind, &mut footprint, true).unwrap();
+        assert_eq!(scanned.stop, Stop::UnknownStatement);
+        assert!(!footprint.will_bind(&turn), "there is nothing to come back for");
+    }
+
+    #[test]
     fn a_client_that_parsed_and_not_yet_bound_will_come_back() {
         let mut footprint = Footprint::default();
         let parse = [message(b'P', b"\0SELECT 1\0\0\0"), message(b'D', b"S\0"), message(b'S', b"")].concat();
-        feed(&parse, parse.len(), &mut footprint);
-        assert!(footprint.will_bind() && !footprint.named_statement);
-        feed(&message(b'B', b"\0\0\0\0\0\0\0\0"), 99, &mut footprint);
-        assert!(!footprint.will_bind());
+        let (_, _, mut turn) = feed(&parse, parse.len(), &mut footprint);
+        for reply in b"1tnZ" {
+            assert!(footprint.will_bind(&turn) && !footprint.named_statement);
+            turn.reply(*reply, b'I').unwrap();
+        }
+        assert!(footprint.will_bind(&turn) && turn.at_rest());
+        let bind = message(b'B', b"\0\0\0\0\0\0\0\0");
+        let scanned = RequestScan::default().scan(&mut turn, &bind, &mut footprint, true).unwrap();
+        assert_eq!(scanned, Scanned { forward: bind.len(), stop: Stop::Drained });
+        assert!(!footprint.will_bind(&turn));
         feed(&message(b'P', b"name\0SELECT 1\0\0\0"), 99, &mut footprint);
         assert!(footprint.named_statement);
     }

@@ -87,6 +87,7 @@ pub enum Violation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Parse,
+    ParseUnnamed,
     Bind,
     DescribeStatement,
     DescribePortal,
@@ -134,6 +135,8 @@ pub struct Turn {
     /// An error met COPY mode where it cannot be known which Syncs the server had already ignored: one more
     /// ReadyForQuery may come than is owed. Such a connection is never reused.
     doubtful: bool,
+    /// The server's unnamed statement was parsed since [`Turn::forget_unnamed`].
+    holds_unnamed: bool,
 }
 
 impl Default for Turn {
@@ -151,6 +154,7 @@ impl Turn {
             batch: Batch::Closed,
             copy: Copy::No,
             doubtful: false,
+            holds_unnamed: false,
         }
     }
 
@@ -184,13 +188,28 @@ impl Turn {
         matches!(self.copy, Copy::In | Copy::Both)
     }
 
+    /// From here on the unnamed statement that the server may have is somebody else's.
+    pub fn forget_unnamed(&mut self) {
+        self.holds_unnamed = false;
+    }
+
+    /// Whether the server has confirmed an unnamed statement since then, as far as its replies have come.
+    pub fn holds_unnamed(&self) -> bool {
+        self.holds_unnamed
+    }
+
+    /// Whether the server has still to say what became of an unnamed statement.
+    pub fn owes_unnamed(&self) -> bool {
+        self.owed.iter().any(|owed| owed.kind == Kind::ParseUnnamed)
+    }
+
     /// The transaction status of the last ReadyForQuery.
     pub fn status(&self) -> Status {
         self.status
     }
 
     /// Notes a message that goes to the server. `target` is the first body byte, which says whether Describe and
-    /// Close mean a statement (`S`) or a portal (`P`). Types that the protocol does not know are `frame`'s to refuse.
+    /// Close mean a statement (`S`) or a portal (`P`), and whether Parse gives a name (not 0). Types that the protocol does not know are `frame`'s to refuse.
     pub fn request(&mut self, tag: u8, target: u8, asker: Asker) {
         let skipping = self.batch == Batch::Skipping;
         let kind = match tag {
@@ -202,6 +221,7 @@ impl Turn {
             _ if skipping => return,
             b'Q' => Kind::Query,
             b'F' => Kind::FunctionCall,
+            b'P' if target == 0 => Kind::ParseUnnamed,
             b'P' => Kind::Parse,
             b'B' => Kind::Bind,
             b'D' if target == b'S' => Kind::DescribeStatement,
@@ -254,6 +274,11 @@ impl Turn {
             Some(kind) => {
                 if kind == Kind::Execute && in_copy {
                     self.forget_copy();
+                }
+                // It is gone, or, if the server could not even read the message, what it was before. Where the Parse
+                // was skipped because of another error, what was there before stays as well.
+                if kind == Kind::ParseUnnamed {
+                    self.holds_unnamed = false;
                 }
                 self.skip_to_sync();
             }
@@ -316,6 +341,10 @@ impl Turn {
     fn part(&mut self, tag: u8, front: Option<Owed>) -> Result<(), Violation> {
         let kind = front.map(|owed| owed.kind);
         match (tag, kind) {
+            (b'1', Some(Kind::ParseUnnamed)) => {
+                self.holds_unnamed = true;
+                self.pop();
+            }
             (b'1', Some(Kind::Parse))
             | (b'2', Some(Kind::Bind))
             | (b'3', Some(Kind::Close))
@@ -349,7 +378,7 @@ impl Turn {
 fn unexpected(tag: u8, owed: Option<Kind>) -> Violation {
     let expected = match owed {
         None => "nothing",
-        Some(Kind::Parse) => "ParseComplete",
+        Some(Kind::Parse | Kind::ParseUnnamed) => "ParseComplete",
         Some(Kind::Bind) => "BindComplete",
         Some(Kind::DescribeStatement | Kind::DescribePortal) => "a description",
         Some(Kind::Execute) => "the result of Execute",
