@@ -28,7 +28,11 @@ fn nearly_right(dice: &mut Dice, types: &[u8]) -> Vec<u8> {
             1 => body.insert(0, 0),
             2 => body.splice(0..0, *b"SERROR\0VFATAL\0C57P01\0").for_each(drop),
             3 => body.splice(0..0, *b"SET\0").for_each(drop),
-            4 => body.iter_mut().for_each(|byte| *byte = *byte % 26 + b'a'),
+            4 => {
+                // A name, perhaps a long one, and an empty one behind it.
+                body.iter_mut().for_each(|byte| *byte = *byte % 26 + b'a');
+                body.extend([0, 0]);
+            }
             _ => {}
         }
         bytes.extend(message(tag, &body));

@@ -108,8 +108,9 @@ impl ReplyScan {
                 }
                 let taken = min(header.len, available);
                 let body = &chunk[read + HEADER..read + taken];
-                // PostgreSQL says nothing but its farewell without having been asked.
-                if header.tag == b'E' && turn.is_quiet() && !crate::wire::error_fields::is_fatal(body) {
+                // PostgreSQL says nothing but its farewell, which is short, without having been asked.
+                let farewell = whole && crate::wire::error_fields::is_fatal(body);
+                if header.tag == b'E' && turn.is_quiet() && !farewell {
                     return Err(Violation::Unexpected { tag: b'E', expected: "nothing" }.into());
                 }
                 let reply = turn.reply(header.tag, body.first().copied().unwrap_or(0))?;

@@ -25,16 +25,9 @@ fn conversation() -> Vec<Exchange> {
         complete("SELECT 2"),
         ready(b'I'),
     ];
-    let two_batches = [
-        message(b'1', b""),
-        message(b't', b"\0\x01\0\0\0\x17"),
-        description(),
-        ready(b'I'),
-        message(b'2', b""),
-        row(b"bound"),
-        complete("SELECT 1"),
-        ready(b'I'),
-    ];
+    // As drivers do that ask for the types first; PostgreSQL answers each batch at its Sync.
+    let parsed = [message(b'1', b""), message(b't', b"\0\x01\0\0\0\x17"), description(), ready(b'I')];
+    let bound = [message(b'2', b""), row(b"bound"), complete("SELECT 1"), ready(b'I')];
     let parse = [message(b'P', b"\0SELECT $1\0\0\0"), message(b'D', b"S\0"), message(b'S', b"")];
     let bind =
         [message(b'B', b"\0\0\0\0\0\x01\0\0\0\x011\0\0"), message(b'E', b"\0\0\0\0\0"), message(b'S', b"")];
@@ -43,7 +36,8 @@ fn conversation() -> Vec<Exchange> {
     vec![
         (query("SELECT 1"), answer(b"1")),
         (extended("SELECT 2"), extended_answer.concat()),
-        ([parse.concat(), bind.concat()].concat(), two_batches.concat()),
+        (parse.concat(), parsed.concat()),
+        (bind.concat(), bound.concat()),
         (query("SELECT nothing"), failed.concat()),
         (query("BEGIN"), [complete("BEGIN"), ready(b'T')].concat()),
         (

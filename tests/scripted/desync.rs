@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::peers::bytes::{answer, complete, error, extended, message, query, ready};
+use crate::peers::bytes::{answer, complete, description, error, extended, message, query, ready};
 use crate::peers::client::Client;
 use crate::peers::proxy::{Proxy, Wishes};
 use crate::peers::server::{BEGIN, Server};
@@ -152,6 +152,8 @@ fn noting() -> (Server, Log) {
                 b'H' if body.is_empty() => Vec::new(),
                 b'P' if !body.starts_with(b"\0wrong") => message(b'1', b""),
                 b'B' => message(b'2', b""),
+                b'D' => description(),
+                b'E' if !body.starts_with(b"no") => complete("SELECT 0"),
                 _ => {
                     skips = true;
                     error("ERROR", "08P01", "invalid message format")
@@ -237,4 +239,55 @@ fn a_client_cannot_use_the_unnamed_statement_of_another() {
     thief.send(&[message(b'B', b"\0\0\0\0\0\0\0\0"), message(b'S', b"")].concat());
     assert_eq!(thief.until_ready().unwrap_err(), "26000");
     assert_eq!(log.lock().unwrap().iter().filter(|(_, tag, _)| *tag == b'B').count(), 1);
+}
+
+#[test]
+fn a_parse_that_the_server_never_did_gives_no_right_to_the_unnamed_statement_of_another() {
+    let parse = message(b'P', b"\0SELECT 1\0\0\0");
+    let (sync, bind) = (message(b'S', b""), message(b'B', b"\0\0\0\0\0\0\0\0"));
+    for tricks in [
+        // Skipped behind an error; refused.
+        [message(b'E', b"no such portal\0\0\0\0\0"), parse].concat(),
+        message(b'P', b"\0wrong\0\0\0"),
+    ] {
+        let (server, log) = noting();
+        let proxy = Proxy::before(server.address);
+        let (mut owner, mut thief) = (Client::log_in(proxy.address), Client::log_in(proxy.address));
+        owner.send(&extended("SELECT secret"));
+        while owner.receive().unwrap().0 != b'Z' {}
+        // Inside of a transaction, so that the connection stays; everything at once, before any reply.
+        thief.query(BEGIN).unwrap();
+        thief.send(&[&tricks[..], &sync, &bind, &sync].concat());
+        // The refusal may overtake the first batch's ReadyForQuery.
+        let refusal = eventually("a refusal", || thief.until_ready().err());
+        assert_eq!(refusal, "26000");
+        assert_eq!(log.lock().unwrap().iter().filter(|(_, tag, _)| *tag == b'B').count(), 1);
+    }
+}
+
+#[test]
+fn a_client_whose_parse_failed_does_not_keep_its_server_connection() {
+    let (server, _) = noting();
+    let proxy = Proxy::before(server.address);
+    let mut failed = Client::log_in(proxy.address);
+    failed.send(&[message(b'P', b"\0wrong\0\0\0"), message(b'S', b"")].concat());
+    failed.until_ready().unwrap();
+    let mut other = Client::log_in(proxy.address);
+    assert_eq!(other.query("other").unwrap(), answer(b"other"));
+}
+
+#[test]
+fn parse_and_bind_in_two_batches_of_one_write_are_both_answered() {
+    let (server, _) = noting();
+    let proxy = Proxy::before(server.address);
+    let mut client = Client::log_in(proxy.address);
+    let (parse, sync) = (message(b'P', b"\0SELECT 1\0\0\0"), message(b'S', b""));
+    let bind = [message(b'B', b"\0\0\0\0\0\0\0\0"), message(b'E', b"\0\0\0\0\0")].concat();
+    for _ in 0..100 {
+        client.send(&[&parse[..], &sync, &bind, &sync].concat());
+        assert_eq!(client.until_ready().unwrap(), [message(b'1', b""), ready(b'I')].concat());
+        let bound = [message(b'2', b""), complete("SELECT 0"), ready(b'I')];
+        assert_eq!(client.until_ready().unwrap(), bound.concat());
+    }
+    assert_eq!(server.accepted(), 1);
 }
