@@ -71,7 +71,15 @@ fn main() -> ExitCode {
             a_bad_startup_setting_is_refused_with_the_servers_sqlstate,
             named_statements_work_for_as_long_as_their_client,
             an_unnamed_statement_is_out_of_reach_of_others,
-            a_driver_with_its_prepared_statements_and_pipelines_works;
+            a_driver_with_its_prepared_statements_and_pipelines_works,
+            a_listening_client_is_told_while_it_is_silent,
+            clients_with_different_encodings_share_a_connection,
+            a_statement_timeout_of_one_client_does_not_end_anothers_query
+            !
+            set_config_does_not_leak,
+            an_advisory_lock_of_a_session_is_gone_with_its_client,
+            a_temporary_table_is_its_clients_alone,
+            an_unnamed_statement_may_be_bound_in_several_batches;
         errors:
             an_unknown_database_is_refused_with_3d000,
             a_failed_login_says_the_same_whether_or_not_the_user_exists,
