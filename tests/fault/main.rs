@@ -15,6 +15,7 @@ mod support;
 
 use std::process::ExitCode;
 
+#[allow(clippy::too_many_lines, reason = "a list")]
 fn main() -> ExitCode {
     support::run::run(support::run::trials! {
         outage:
@@ -32,6 +33,8 @@ fn main() -> ExitCode {
             half_open_clients_are_gone_when_they_close_their_side,
             a_torn_login_leaves_nothing,
             five_hundred_that_never_finish_their_login_keep_nobody_out,
-            clients_that_vanish_at_every_moment_leave_the_pool_whole;
+            clients_that_vanish_at_every_moment_leave_the_pool_whole
+            !
+            a_connection_is_replaced_only_after_its_backend_has_ended;
     })
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::support::fixture::Fixture;
+use crate::support::fixture::{Fixture, Proxy};
 use crate::support::messages::*;
 use crate::support::raw::Raw;
-use crate::support::server::DATABASE;
+use crate::support::server::{DATABASE, PASSWORD, Server};
 use crate::support::wait::{LIMIT, eventually, until};
 
 pub fn metrics_count_what_happened() {
@@ -30,11 +30,17 @@ pub fn metrics_count_what_happened() {
 }
 
 pub fn live_and_ready_answer() {
-    let fixture = Fixture::transaction(1);
-    assert_eq!(fixture.proxy.get("/live"), (200, "live\n".to_owned()));
-    fixture.proxy.ready();
-    assert!(fixture.proxy.app.as_ref().unwrap().is_ready());
-    assert_eq!(fixture.proxy.get("/nothing").0, 404);
+    let server = Server::shared();
+    let role = server.role();
+    let text = format!("[users.{role}]\npassword = \"{PASSWORD}\"\n[[routes]]\ndatabase = \"{DATABASE}\"\n");
+    let proxy = Proxy::start(&server, &text);
+    assert_eq!(proxy.get("/live"), (200, "live\n".to_owned()));
+    proxy.ready();
+    assert!(proxy.app.as_ref().unwrap().is_ready());
+    assert_eq!(proxy.get("/nothing").0, 404);
+    // A server that refuses the login is there, and has answered.
+    let proxy = Proxy::start(&server, &text.replace(PASSWORD, "wrong"));
+    proxy.ready();
 }
 
 pub fn a_drain_lets_a_transaction_end_and_sends_idle_clients_home() {

@@ -26,6 +26,7 @@ mod upkeep;
 
 use std::process::ExitCode;
 
+#[allow(clippy::too_many_lines, reason = "a list")]
 fn main() -> ExitCode {
     support::run::run(support::run::trials! {
         guide:
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
             a_vanished_clients_transaction_is_rolled_back,
             a_vanished_clients_query_is_cancelled,
             a_vanished_clients_pipeline_is_cancelled_to_its_end,
+            what_a_client_set_after_it_vanished_is_gone_as_well,
             a_vanished_client_leaves_no_session_state_in_session_mode,
             a_pinned_client_that_vanishes_leaves_no_session_state_in_transaction_mode,
             clients_that_come_and_vanish_never_exceed_the_pool;
