@@ -10,6 +10,7 @@
 
 mod admin;
 mod cancel;
+mod chaos;
 mod copy;
 mod errors;
 mod guide;
@@ -113,7 +114,10 @@ fn main() -> ExitCode {
             a_client_waits_while_the_sibling_uses_all_that_is_allowed,
             a_client_that_waits_in_vain_under_a_shared_limit_gets_53300,
             a_users_limit_holds_over_several_databases,
-            the_reserve_serves_those_that_have_waited_and_is_given_back;
+            the_reserve_serves_those_that_have_waited_and_is_given_back,
+            a_client_in_session_mode_is_next_when_another_leaves
+            !
+            a_saturated_sibling_does_not_starve_the_other;
         upkeep:
             the_minimum_is_opened_ahead_and_kept,
             the_minimum_is_opened_before_the_first_client_comes,
@@ -131,5 +135,8 @@ fn main() -> ExitCode {
             a_drain_lets_a_transaction_end_and_sends_idle_clients_home,
             a_drain_ends_what_takes_too_long,
             a_drain_does_not_wait_for_logins_that_never_end;
+        chaos:
+            whatever_others_do_every_client_gets_its_own_rows,
+            a_pipeline_longer_than_the_books_is_answered_to_its_end;
     })
 }
