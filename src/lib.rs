@@ -11,6 +11,8 @@
 //! - [`wire`]: the protocol, pure.
 //! - On the ground floor: [`metrics`], [`scram`], [`stream`], [`clock`], [`error`].
 
+#![forbid(unsafe_code)]
+
 pub mod admin;
 pub mod app;
 pub mod backend;

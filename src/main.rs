@@ -1,5 +1,7 @@
 //! `firepool`: flags, to a command, to an exit code.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -73,8 +73,12 @@ impl ConnectError {
                 Refusal::new(ErrorKind::UnknownDatabase, format!("database \"{database}\" does not exist"))
             }
             Self::Refused { sqlstate, .. } => {
-                Refusal::new(ErrorKind::ServerRejected, "the server refused the connection of the pool")
-                    .detail(format!("The server answered with SQLSTATE {sqlstate}."))
+                let refusal =
+                    Refusal::new(ErrorKind::ServerRejected, "the server refused the connection of the pool");
+                match sqlstate.as_str() {
+                    "" => refusal.detail("The server answered without a SQLSTATE."),
+                    sqlstate => refusal.detail(format!("The server answered with SQLSTATE {sqlstate}.")),
+                }
             }
             Self::Unsupported(_) | Self::Protocol(_) => {
                 Refusal::new(ErrorKind::ServerRejected, "the pool could not log in to the server")

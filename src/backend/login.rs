@@ -169,8 +169,11 @@ impl Login {
 }
 
 fn refused(body: &[u8]) -> ConnectError {
+    // Clients read it: nothing that is not a SQLSTATE may pass for one.
+    let is_sqlstate =
+        |text: &String| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     ConnectError::Refused {
-        sqlstate: error_fields::text(body, b'C').unwrap_or_default(),
+        sqlstate: error_fields::text(body, b'C').filter(is_sqlstate).unwrap_or_default(),
         message: error_fields::text(body, b'M').unwrap_or_default(),
     }
 }

@@ -105,6 +105,11 @@ impl ServerConn {
             && self.stream.is_some()
     }
 
+    /// Whether the client has the beginning of a reply and not its end.
+    pub fn is_mid_reply(&self) -> bool {
+        self.replies.forwards_rest()
+    }
+
     /// Never to be used again.
     pub fn spoil(&mut self) {
         self.spoiled = true;
@@ -179,6 +184,7 @@ impl ServerConn {
         let parameters = &mut self.parameters;
         let scanned = self.replies.scan(&mut self.turn, chunk, seen, |body| parameters.report(body))?;
         self.carry.extend_from_slice(&chunk[scanned.rest..]);
+        self.spoiled |= seen.farewell;
         if seen.discarded {
             self.forget_settings();
         }

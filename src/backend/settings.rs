@@ -8,7 +8,14 @@ use std::fmt::Write;
 
 /// The parameters that a server reported with ParameterStatus.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Parameters(Vec<(Box<[u8]>, Box<[u8]>)>);
+pub struct Parameters(Vec<Parameter>);
+
+/// Bytes, because their encoding is the client's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Parameter {
+    name: Box<[u8]>,
+    value: Box<[u8]>,
+}
 
 /// A server reports about fifteen parameters; a hostile one is not followed further than this.
 const MAX_PARAMETERS: usize = 64;
@@ -18,10 +25,10 @@ impl Parameters {
     pub fn report(&mut self, body: &[u8]) {
         let mut parts = body.split(|&byte| byte == 0);
         let (Some(name), Some(value)) = (parts.next(), parts.next()) else { return };
-        if let Some((_, old)) = self.0.iter_mut().find(|(known, _)| **known == *name) {
-            *old = value.into();
+        if let Some(known) = self.0.iter_mut().find(|known| *known.name == *name) {
+            known.value = value.into();
         } else if self.0.len() < MAX_PARAMETERS {
-            self.0.push((name.into(), value.into()));
+            self.0.push(Parameter { name: name.into(), value: value.into() });
         }
     }
 
@@ -29,13 +36,13 @@ impl Parameters {
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.0
             .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|(_, value)| &**value)
+            .find(|known| known.name.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|known| &*known.value)
     }
 
     /// Name and value of each, in the order in which they were first reported.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
+        self.0.iter().map(|known| (&*known.name, &*known.value))
     }
 }
 

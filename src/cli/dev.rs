@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cluster::{self, Bootstrap, Cluster, Options, Port};
-use super::{complain, log, print, serve};
+use super::{complain, limits, log, print, serve};
 use crate::app::App;
 use crate::config::{self, Config, Pattern, Target};
 
@@ -70,6 +70,7 @@ fn start(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     let config = configuration(arguments, &server.socket_dir(), server.port())?;
     log::start(&config.log);
+    limits::raise_file_limit(&config);
     let app = App::start(Arc::new(config.clone()))?;
     print(&welcome(&app, &config, &server));
     serve::until_stopped(app, PATIENCE)?;

@@ -10,6 +10,7 @@ pub mod check;
 pub mod cluster;
 mod connect;
 mod dev;
+mod limits;
 mod log;
 mod serve;
 mod signals;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::signals::Signals;
-use super::{EX_CONFIG, complain, log};
+use super::{EX_CONFIG, complain, limits, log};
 use crate::app::App;
 use crate::config;
 
@@ -18,6 +18,7 @@ pub(super) fn run(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> 
     }
     let Some(config) = config else { return ExitCode::from(EX_CONFIG) };
     log::start(&config.log);
+    limits::raise_file_limit(&config);
     let limit = config.proxy.shutdown_timeout;
     let app = match App::start(Arc::new(config)) {
         Ok(app) => app,

@@ -116,6 +116,10 @@ impl Exchange<'_> {
         }
         self.tally.sent += forward;
         self.client.send(&scratch[..forward]).map_err(|_| End::Left)?;
+        if self.tally.seen.farewell {
+            // Whatever else came with it, and though the end of the stream may still be on its way.
+            return Err(End::ServerLost(Lost::Closed));
+        }
         if self.statement_mode && self.tally.seen.ready > 0 && self.server.turn.status() != Status::Idle {
             let message = "transaction blocks are not allowed in statement pooling mode";
             return Err(End::Refused(Refusal::new(ErrorKind::TransactionInStatementMode, message)));

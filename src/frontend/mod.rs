@@ -32,6 +32,12 @@ use crate::pool::{Limit, Registry};
 use crate::scram::{self, ScramError, Verifier};
 use cancel::Cancels;
 
+/// For the fuzz targets: whether a startup packet of this version, with this behind it, would be understood.
+#[doc(hidden)]
+pub fn takes_startup(body: &[u8]) -> bool {
+    startup::takes(body)
+}
+
 /// What every worker shares.
 #[derive(Debug)]
 pub struct Shared {

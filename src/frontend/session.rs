@@ -48,6 +48,8 @@ enum Finish {
     Left,
     /// The client has to be told why.
     Refused(Refusal),
+    /// The client would have to be told why, but has only the beginning of a reply: words would become part of it.
+    Torn(Refusal),
     /// The client has been told by the server.
     Told,
 }
@@ -93,15 +95,15 @@ impl Session {
                 Ok(()) => continue,
                 Err(finish) => finish,
             };
-            if let Finish::Refused(refusal) = finish {
+            if let Finish::Refused(refusal) | Finish::Torn(refusal) = &finish {
                 self.shard.add(Counter::ProxyErrors, 1);
                 self.worker.shared.metrics.refused(refusal.kind);
                 let (database, user) = (self.identity.pool.database(), self.identity.pool.user());
                 tracing::info!(database, user, kind = refusal.kind.as_str(), reason = %refusal, "a session was ended");
-                self.client.say_goodbye(&refuse::encode(&refusal)).await;
-            } else {
-                self.client.say_goodbye(&[]).await;
             }
+            let words =
+                if let Finish::Refused(refusal) = finish { refuse::encode(&refusal) } else { Vec::new() };
+            self.client.say_goodbye(&words).await;
             return;
         }
     }
@@ -359,8 +361,12 @@ impl Session {
                 if farewell { Finish::Told } else { login::server_lost().into() }
             }
         };
+        let torn = lease.is_mid_reply();
         self.retire(lease);
-        finish
+        match finish {
+            Finish::Refused(refusal) if torn => Finish::Torn(refusal),
+            finish => finish,
+        }
     }
 
     /// Starts the time-out of a phase.

@@ -139,6 +139,11 @@ fn startup(minor: u32, body: &[u8]) -> Result<Startup, OpeningError> {
     Ok(startup)
 }
 
+/// Whether the body of a startup packet, and the options in it, can be understood.
+pub(super) fn takes(body: &[u8]) -> bool {
+    startup(MINOR, body).is_ok_and(|startup| startup.get("options").is_none_or(|text| options(text).is_ok()))
+}
+
 fn malformed() -> OpeningError {
     OpeningError::Refused(Refusal::new(ErrorKind::ProtocolViolation, "invalid startup packet layout"))
 }

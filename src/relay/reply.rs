@@ -61,6 +61,11 @@ impl ReplyScan {
         self.left == 0
     }
 
+    /// Whether the stream stands within a message whose beginning went to the client.
+    pub fn forwards_rest(&self) -> bool {
+        self.left > 0 && !self.swallow
+    }
+
     /// Walks over `chunk`. `parameter` is told of each ParameterStatus: its body, name and value with their NULs.
     pub fn scan(
         &mut self,
@@ -86,6 +91,10 @@ impl ReplyScan {
                 }
                 let taken = min(header.len, available);
                 let body = &chunk[read + HEADER..read + taken];
+                // PostgreSQL says nothing but its farewell without having been asked.
+                if header.tag == b'E' && turn.is_quiet() && !crate::wire::error_fields::is_fatal(body) {
+                    return Err(Violation::Unexpected { tag: b'E', expected: "nothing" }.into());
+                }
                 let reply = turn.reply(header.tag, body.first().copied().unwrap_or(0))?;
                 self.swallow = reply.asker == Asker::Proxy;
                 self.left = header.len - taken;

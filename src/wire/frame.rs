@@ -45,7 +45,10 @@ pub fn request(bytes: &[u8]) -> Result<Option<Header>, FrameError> {
     let Some(&tag) = bytes.first() else { return Ok(None) };
     let limit = match tag {
         b'Q' | b'F' | b'P' | b'B' | b'd' => LARGE_REQUEST,
-        b'X' | b'C' | b'D' | b'E' | b'H' | b'S' | b'c' | b'f' => SMALL_REQUEST,
+        b'X' | b'C' | b'D' | b'E' | b'c' | b'f' => SMALL_REQUEST,
+        // They have no body. PostgreSQL answers a Flush that has one with an error that belongs to no request, and
+        // skips everything up to the next Sync: by then the connection could be another client's.
+        b'H' | b'S' => 4,
         _ => return Err(FrameError::UnknownType(tag)),
     };
     header(bytes, limit)

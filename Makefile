@@ -1,0 +1,30 @@
+# The one door to every command. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help dev test lint fmt doc bench deps
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+deps: ## install what is missing to build, run and test (Debian, Ubuntu)
+	@scripts/build-tools
+	@scripts/postgresql-programs
+
+dev: deps ## run PostgreSQL with FireFoundry's databases, and the proxy in front of it
+	cargo run --release --quiet -- dev $(ARGS)
+
+test: deps ## run every test; needs nothing but a Rust toolchain
+	deploy/sql/test.sh
+	cargo test --quiet --no-fail-fast
+
+lint: deps ## formatting, lints, and documentation without warnings
+	cargo fmt --check
+	cargo clippy --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet --document-private-items
+
+fmt: ## format the code
+	cargo fmt
+
+bench: deps ## side by side with PostgreSQL itself and pgbouncer; ARGS are passed on
+	benches/e2e/run $(ARGS)

@@ -1,0 +1,140 @@
+//! What must hold whatever the bytes. Each function is one fuzz target:
+//!
+//! ```text
+//! cargo +nightly fuzz run reply_scan
+//! ```
+//!
+//! The tests of firepool run the same functions with a bounded, reproducible driver.
+
+use firepool::frontend::takes_startup;
+use firepool::relay::reply::{ReplyScan, Seen};
+use firepool::relay::request::{Footprint, RequestScan, Stop};
+use firepool::wire::frame::{self, FrameError, HEADER, Header};
+use firepool::wire::turn::{Asker, ReplyKind, Turn};
+use firepool::wire::{error_fields, tag};
+
+/// A header is judged by its five bytes alone, and what it claims is believable.
+pub fn frame(data: &[u8]) {
+    type Judge = fn(&[u8]) -> Result<Option<Header>, FrameError>;
+    for judge in [frame::request as Judge, frame::reply as Judge] {
+        match judge(data) {
+            Ok(None) => assert!(data.len() < HEADER),
+            Ok(Some(header)) => {
+                assert!(header.len >= HEADER && header.len <= 1 << 31 && header.tag == data[0]);
+                assert_eq!(judge(&data[..HEADER]), Ok(Some(header)));
+            }
+            Err(error) => assert_eq!(judge(&data[..data.len().min(HEADER)]), Err(error)),
+        }
+    }
+    let _ = (tag::leaves(data), tag::discards_all(data), error_fields::is_fatal(data));
+    let _ = error_fields::text(data, b'C');
+}
+
+/// A startup packet is taken or refused, and taken only with its end where the protocol wants it.
+pub fn startup(data: &[u8]) {
+    if takes_startup(data) {
+        assert_eq!(data.last(), Some(&0));
+        assert!(!takes_startup(&data[..data.len() - 1]));
+    }
+}
+
+/// The tags of requests and of replies, so that few inputs are spent on types that do not exist.
+const REQUESTS: &[u8] = b"QFPBEDCHSdcf";
+const REPLIES: &[u8] = b"123CDEGHISTVWZcdnstAN";
+
+/// Random requests and replies in random order. The turn never panics, and at rest it owes nothing to anybody.
+pub fn turn(data: &[u8]) {
+    let mut turn = Turn::new();
+    let (mut asked, mut ready) = (0, 0);
+    for pair in data.chunks_exact(2) {
+        let [choice, detail] = [pair[0], pair[1]];
+        if choice & 1 == 0 {
+            let tag = REQUESTS[usize::from(choice >> 1) % REQUESTS.len()];
+            asked += u32::from(matches!(tag, b'Q' | b'F' | b'S'));
+            let asker = if detail & 1 == 0 { Asker::Client } else { Asker::Proxy };
+            turn.request(tag, if detail & 2 == 0 { b'S' } else { b'P' }, asker);
+        } else {
+            let tag = REPLIES[usize::from(choice >> 1) % REPLIES.len()];
+            let owed = turn.awaits_reply();
+            match turn.reply(tag, b"ITE?"[usize::from(detail % 4)]) {
+                Ok(reply) => ready += u32::from(reply.kind == ReplyKind::Ready),
+                // The connection is closed.
+                Err(_) => return,
+            }
+            assert!(
+                owed || !matches!(tag, b'C' | b'D' | b'T'),
+                "{:?} while nothing was owed",
+                char::from(tag)
+            );
+        }
+        if turn.at_rest() {
+            assert!(!turn.awaits_reply() && !turn.needs_sync() && !turn.in_copy_in() && turn.is_quiet());
+            assert!(ready <= asked, "{ready} times ready, {asked} times asked");
+        }
+    }
+}
+
+/// A turn that has been asked what the bytes at the input's start say, and the rest of the input.
+fn prepared(data: &[u8]) -> (Vec<u8>, &[u8]) {
+    let Some((&count, rest)) = data.split_first() else { return (Vec::new(), data) };
+    let (asked, rest) = rest.split_at(rest.len().min(usize::from(count % 16)));
+    (asked.iter().map(|choice| REQUESTS[usize::from(*choice) % REQUESTS.len()]).collect(), rest)
+}
+
+/// However the replies are cut, the client gets the same bytes, or the connection is closed.
+pub fn reply_scan(data: &[u8]) {
+    let (asked, stream) = prepared(data);
+    let walk = |sizes: &dyn Fn(usize) -> usize| {
+        let (mut turn, mut scan, mut seen) = (Turn::new(), ReplyScan::default(), Seen::default());
+        for (place, tag) in asked.iter().enumerate() {
+            turn.request(*tag, b'P', if place % 3 == 0 { Asker::Proxy } else { Asker::Client });
+        }
+        let (mut to_client, mut carry, mut at, mut round) = (Vec::new(), Vec::new(), 0, 0);
+        while at < stream.len() {
+            let end = stream.len().min(at + sizes(round).max(1));
+            let mut chunk = std::mem::take(&mut carry);
+            chunk.extend_from_slice(&stream[at..end]);
+            let Ok(scanned) = scan.scan(&mut turn, &mut chunk, &mut seen, |_| {}) else { return None };
+            assert!(scanned.forward <= scanned.rest && scanned.rest <= chunk.len());
+            to_client.extend_from_slice(&chunk[..scanned.forward]);
+            carry = chunk[scanned.rest..].to_vec();
+            (at, round) = (end, round + 1);
+        }
+        assert!(to_client.len() <= stream.len());
+        Some((to_client, carry, turn.at_rest(), seen.ready, seen.errors, seen.transactions))
+    };
+    let whole = walk(&|_| usize::MAX);
+    // Notes of what is only looked at in part may differ; nothing else may.
+    for cut in [walk(&|_| 1), walk(&|round| usize::from(data[round % data.len()]))] {
+        assert_eq!(cut, whole);
+    }
+}
+
+/// However the requests are cut, the server gets the same bytes, and the walk stops at the same place.
+pub fn request_scan(data: &[u8]) {
+    let walk = |sizes: &dyn Fn(usize) -> usize| {
+        let (mut turn, mut scan) = (Turn::new(), RequestScan::default());
+        let mut footprint = Footprint::default();
+        let (mut to_server, mut carry, mut at, mut round) = (Vec::new(), Vec::new(), 0, 0);
+        while at < data.len() {
+            let end = data.len().min(at + sizes(round).max(1));
+            let mut chunk = std::mem::take(&mut carry);
+            chunk.extend_from_slice(&data[at..end]);
+            let Ok(scanned) = scan.scan(&mut turn, &chunk, &mut footprint, true) else {
+                return (None, None, footprint.queries);
+            };
+            to_server.extend_from_slice(&chunk[..scanned.forward]);
+            if scanned.stop != Stop::Drained {
+                return (Some(to_server), Some(scanned.stop), footprint.queries);
+            }
+            carry = chunk[scanned.forward..].to_vec();
+            (at, round) = (end, round + 1);
+        }
+        assert!(data.starts_with(&to_server), "the server gets the beginning of what the client sent");
+        (Some(to_server), None, footprint.queries)
+    };
+    let whole = walk(&|_| usize::MAX);
+    for cut in [walk(&|_| 1), walk(&|round| usize::from(data[round % data.len()]))] {
+        assert_eq!(cut, whole);
+    }
+}

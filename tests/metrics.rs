@@ -1,0 +1,63 @@
+//! What `/metrics` shows is an interface: dashboards and alerts are built on it. `metrics.txt` lists every family with
+//! its type, and every series with its labels; a change of that list is a change that the changelog has to tell.
+#![allow(clippy::unwrap_used, reason = "helpers of tests panic like tests")]
+
+mod peers;
+
+use std::collections::BTreeSet;
+
+use peers::client::Client;
+use peers::proxy::Proxy;
+use peers::server::Server;
+
+/// Families with their types, and series with their labels; no values, and no version.
+fn interface(page: &str) -> BTreeSet<String> {
+    let mut lines = BTreeSet::new();
+    for line in page.lines() {
+        if let Some(family) = line.strip_prefix("# TYPE ") {
+            lines.insert(family.to_owned());
+        } else if line.starts_with(|first: char| first.is_ascii_lowercase())
+            && let Some((series, _value)) = line.rsplit_once(' ')
+            && series.contains('{')
+        {
+            lines.insert(series.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+        }
+    }
+    lines
+}
+
+#[test]
+fn the_exposition_has_the_families_types_and_labels_of_the_committed_list_and_no_others() {
+    let server = Server::honest();
+    let proxy = Proxy::before(server.address);
+    Client::log_in(proxy.address).query("SELECT 1").unwrap();
+    let page = proxy.ask("/metrics");
+    let body = page.split_once("\r\n\r\n").unwrap().1;
+    let actual = interface(body);
+    let expected: BTreeSet<String> = include_str!("metrics.txt").lines().map(str::to_owned).collect();
+    let missing: Vec<_> = expected.difference(&actual).collect();
+    let new: Vec<_> = actual.difference(&expected).collect();
+    let list: String = actual.iter().map(|line| format!("{line}\n")).collect();
+    assert!(missing.is_empty() && new.is_empty(), "missing: {missing:#?}\nnew: {new:#?}\nall:\n{list}");
+}
+
+#[test]
+fn every_family_has_a_help_text_and_every_series_belongs_to_a_family() {
+    let server = Server::honest();
+    let proxy = Proxy::before(server.address);
+    Client::log_in(proxy.address).query("SELECT 1").unwrap();
+    let page = proxy.ask("/metrics");
+    let body = page.split_once("\r\n\r\n").unwrap().1;
+    let named = |keyword: &str| -> BTreeSet<&str> {
+        let lines = body.lines().filter_map(|line| line.strip_prefix(keyword));
+        lines.map(|rest| rest.split(' ').next().unwrap()).collect()
+    };
+    let families = named("# TYPE ");
+    assert_eq!(named("# HELP "), families);
+    for line in body.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+        let known = families.contains(name) || base.is_some_and(|base| families.contains(base));
+        assert!(known, "{line}");
+    }
+}

@@ -1,0 +1,201 @@
+//! A server that misbehaves while the proxy logs in. The client gets an error that fits, in time; nothing of it stays.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use firepool::scram::{ServerExchange, Verifier};
+
+use crate::peers::bytes::{answer, message, notice, parameter, ready};
+use crate::peers::client::Client;
+use crate::peers::eventually;
+use crate::peers::proxy::{PASSWORD, Proxy, Wishes};
+use crate::peers::server::{Conn, Server, authentication_ok, welcome};
+
+type Script = Box<dyn Fn(&mut Conn) -> io::Result<()> + Send + Sync>;
+
+/// The proxy's login fails in a way that trying again would not mend, or the server cannot be reached.
+const REJECTED: &str = "08004";
+const UNREACHABLE: &str = "08001";
+
+fn authentication(code: u32, rest: &[u8]) -> Vec<u8> {
+    message(b'R', &[&code.to_be_bytes()[..], rest].concat())
+}
+
+/// Sends these bytes and then nothing, until the proxy leaves.
+fn says(bytes: Vec<u8>) -> Script {
+    Box::new(move |conn| {
+        conn.send(&bytes)?;
+        conn.await_end()
+    })
+}
+
+/// Sends these bytes again and again.
+fn repeats(bytes: Vec<u8>) -> Script {
+    Box::new(move |conn| {
+        conn.send(&authentication_ok())?;
+        loop {
+            conn.send(&bytes)?;
+        }
+    })
+}
+
+/// SCRAM-SHA-256 by the book, but for what is done to the challenge and to the signature.
+fn scram(
+    conn: &mut Conn,
+    challenge_of: impl Fn(&str, &str) -> String,
+    signature_of: impl Fn(String) -> Vec<Vec<u8>>,
+) -> io::Result<()> {
+    conn.send(&authentication(10, b"SCRAM-SHA-256\0\0"))?;
+    let initial = conn.expect(b'p')?;
+    let first = &initial[b"SCRAM-SHA-256\0".len() + 4..];
+    let nonce = std::str::from_utf8(first).unwrap().rsplit("r=").next().unwrap();
+    let exchange = ServerExchange::new(Verifier::of_password(PASSWORD).unwrap());
+    let (challenge, challenged) = exchange.challenge(first).unwrap();
+    conn.send(&authentication(11, challenge_of(&challenge, nonce).as_bytes()))?;
+    let last = conn.expect(b'p')?;
+    for message in signature_of(challenged.finish(&last).unwrap()) {
+        conn.send(&message)?;
+    }
+    Ok(())
+}
+
+fn challenges(with: impl Fn(&str, &str) -> String + Send + Sync + 'static) -> Script {
+    Box::new(move |conn| scram(conn, &with, |_| Vec::new()))
+}
+
+fn signs(with: impl Fn(String) -> Vec<Vec<u8>> + Send + Sync + 'static) -> Script {
+    Box::new(move |conn| {
+        scram(conn, |challenge, _| challenge.to_owned(), &with)?;
+        conn.send(&welcome())?;
+        conn.await_end()
+    })
+}
+
+fn misbehaviours() -> Vec<(&'static str, Script, &'static str)> {
+    let long = |tag: u8, length: u32| says([&[tag][..], &length.to_be_bytes(), &[0; 64]].concat());
+    let after_ok = |bytes: &[u8]| says([&authentication_ok(), bytes].concat());
+    let key = message(b'K', &[0; 8]);
+    vec![
+        ("a clear-text password is asked for", says(authentication(3, b"")), REJECTED),
+        ("MD5 is asked for", says(authentication(5, b"salt")), REJECTED),
+        ("GSSAPI is asked for", says(authentication(7, b"")), REJECTED),
+        ("an unknown method is asked for", says(authentication(4711, b"")), REJECTED),
+        ("only channel binding is offered", says(authentication(10, b"SCRAM-SHA-256-PLUS\0\0")), REJECTED),
+        ("no mechanism is offered", says(authentication(10, b"")), REJECTED),
+        ("an authentication message of two bytes", says(message(b'R', b"\0\0")), REJECTED),
+        ("ReadyForQuery before authentication", says(ready(b'I')), REJECTED),
+        ("a row before authentication", says(message(b'D', b"\0\0")), REJECTED),
+        ("parameters before authentication", says(welcome()), REJECTED),
+        ("an unknown message type", says(message(b'!', b"")), REJECTED),
+        ("no PostgreSQL at all", says(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()), REJECTED),
+        ("an error without SQLSTATE", says(message(b'E', b"SFATAL\0Mno\0\0")), REJECTED),
+        ("an error without any field", says(message(b'E', b"")), REJECTED),
+        ("an error with a torn field", says(message(b'E', b"C28")), REJECTED),
+        ("a SQLSTATE that is none", says(message(b'E', b"C'; DROP TABLE\0\0")), REJECTED),
+        ("an error that is not UTF-8", says(message(b'E', b"M\xff\xfe\0C28000\0\0")), REJECTED),
+        ("a message of 2 GiB", long(b'R', 0x7fff_ffff), REJECTED),
+        ("an error of 2 GiB", long(b'E', 0x7fff_ffff), REJECTED),
+        ("a negative length", long(b'R', 0xffff_ffff), REJECTED),
+        ("a length of 3", long(b'R', 3), REJECTED),
+        ("a length of 0", long(b'R', 0), REJECTED),
+        ("no cancel key", after_ok(&ready(b'I')), REJECTED),
+        ("a cancel key of 3 bytes", after_ok(&[message(b'K', &[0; 3]), ready(b'I')].concat()), REJECTED),
+        ("ready in a transaction", after_ok(&[key.clone(), ready(b'T')].concat()), REJECTED),
+        ("authenticated twice", after_ok(&authentication_ok()), REJECTED),
+        ("a parameter of 64 kB", after_ok(&parameter("a", &"x".repeat(65_536))), REJECTED),
+        ("two billion iterations", challenges(|challenge, _| iterations(challenge, "2000000000")), REJECTED),
+        ("no iterations", challenges(|challenge, _| iterations(challenge, "0")), REJECTED),
+        ("negative iterations", challenges(|challenge, _| iterations(challenge, "-1")), REJECTED),
+        ("another nonce", challenges(|_, _| "r=other,s=c2FsdA==,i=4096".into()), REJECTED),
+        ("the client's own nonce", challenges(|_, nonce| format!("r={nonce},s=c2FsdA==,i=4096")), REJECTED),
+        ("a salt that is no base64", challenges(|_, nonce| format!("r={nonce}x,s=*,i=4096")), REJECTED),
+        ("a challenge of nothing", challenges(|_, _| String::new()), REJECTED),
+        (
+            "a challenge of 60 kB",
+            challenges(|challenge, _| challenge.to_owned() + &"x".repeat(60_000)),
+            REJECTED,
+        ),
+        ("a wrong signature", signs(|_| vec![authentication(12, b"v=AAAA"), authentication_ok()]), REJECTED),
+        ("a signature of nothing", signs(|_| vec![authentication(12, b""), authentication_ok()]), REJECTED),
+        ("no signature", signs(|_| vec![authentication_ok()]), REJECTED),
+        ("silence", says(Vec::new()), UNREACHABLE),
+        ("silence after authentication", after_ok(&key), UNREACHABLE),
+        ("half a message", says(vec![b'R', 0, 0]), UNREACHABLE),
+        ("notices without end", repeats(notice("more")), UNREACHABLE),
+        ("parameters without end", repeats(parameter("name", "value")), UNREACHABLE),
+        ("it hangs up", Box::new(|_| Ok(())), UNREACHABLE),
+    ]
+}
+
+fn iterations(challenge: &str, count: &str) -> String {
+    format!("{},i={count}", challenge.rsplit_once(",i=").unwrap().0)
+}
+
+#[test]
+fn a_server_that_misbehaves_during_the_login_costs_an_error_and_nothing_else() {
+    let wishes = Wishes {
+        connect: Duration::from_millis(200),
+        query_wait: Duration::from_millis(400),
+        ..Wishes::default()
+    };
+    for (name, script, sqlstate) in misbehaviours() {
+        let mended = Arc::new(AtomicBool::new(false));
+        let is_mended = Arc::clone(&mended);
+        let server = Server::start(move |conn| {
+            if !is_mended.load(Ordering::SeqCst) {
+                return script(conn);
+            }
+            conn.log_in()?;
+            conn.be_honest()
+        });
+        let proxy = Proxy::with(server.address, &wishes);
+        let refused = Client::try_log_in(proxy.address, &[]).err();
+        assert_eq!(refused.as_deref(), Some(sqlstate), "{name}");
+        mended.store(true, Ordering::SeqCst);
+        let mut client = eventually(name, || Client::try_log_in(proxy.address, &[]).ok());
+        assert_eq!(client.query("SELECT 1").unwrap(), answer(b"SELECT 1"), "{name}");
+    }
+}
+
+#[test]
+fn a_server_that_asks_for_scram_and_proves_itself_is_used() {
+    let server = Server::start(|conn| {
+        let by_the_book =
+            |signature: String| vec![authentication(12, signature.as_bytes()), authentication_ok()];
+        scram(conn, |challenge, _| challenge.to_owned(), by_the_book)?;
+        conn.send(&welcome())?;
+        conn.be_honest()
+    });
+    let proxy = Proxy::before(server.address);
+    let mut client = Client::log_in(proxy.address);
+    assert_eq!(client.query("SELECT 1").unwrap(), answer(b"SELECT 1"));
+}
+
+#[test]
+fn a_login_that_comes_byte_by_byte_succeeds() {
+    let server = Server::start(|conn| {
+        conn.send_in_pieces(&[authentication_ok(), notice("hello"), welcome()].concat(), || 1)?;
+        conn.be_honest()
+    });
+    let proxy = Proxy::before(server.address);
+    let mut client = Client::log_in(proxy.address);
+    assert_eq!(client.query("SELECT 1").unwrap(), answer(b"SELECT 1"));
+}
+
+#[test]
+fn what_a_server_sends_behind_its_first_ready_for_query_reaches_no_client() {
+    let server = Server::start(|conn| {
+        if conn.number == 0 {
+            conn.send(&[authentication_ok(), welcome(), answer(b"stolen")].concat())?;
+            return conn.await_end();
+        }
+        conn.log_in()?;
+        conn.be_honest()
+    });
+    let proxy = Proxy::before(server.address);
+    let mut client = eventually("a login", || Client::try_log_in(proxy.address, &[]).ok());
+    assert_eq!(client.query("mine").unwrap(), answer(b"mine"));
+    assert_eq!(server.accepted(), 2);
+}

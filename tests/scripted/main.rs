@@ -1,0 +1,28 @@
+//! The proxy between scripted peers: no PostgreSQL, and every byte under the test's control.
+//!
+//! - `chunks`: however the bytes are cut, both sides get the same.
+//! - `torn`: a server that dies in the middle of a reply.
+//! - `unasked`: a server that speaks when nobody asked it.
+//! - `logins`: a server that misbehaves during the login.
+//! - `desync`: what one client leaves behind must not reach another.
+//! - `startup`: clients that misbehave before and during their login.
+//! - `requests`: clients that misbehave after it.
+//! - `floods`: clients that send without end, and many of them; memory stays bounded.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests panic like tests"
+)]
+
+#[path = "../peers/mod.rs"]
+mod peers;
+
+mod chunks;
+mod desync;
+mod floods;
+mod logins;
+mod requests;
+mod startup;
+mod torn;
+mod unasked;
