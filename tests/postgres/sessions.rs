@@ -4,6 +4,7 @@ use std::thread;
 
 use crate::support::fixture::Fixture;
 use crate::support::messages::*;
+use crate::support::wait::until;
 
 pub fn set_pins_its_client_and_does_not_leak() {
     let fixture = Fixture::transaction(2);
@@ -11,7 +12,8 @@ pub fn set_pins_its_client_and_does_not_leak() {
     let pins = || fixture.proxy.metric("firepool_pins_total", "reason=\"setting\"");
     assert_eq!(pins(), 0.0);
     first.run("SET work_mem = '777kB'");
-    assert_eq!(pins(), 1.0);
+    // Counters move when the client has its reply already.
+    until("the pin is counted", || pins() == 1.0);
     let backend = first.backend();
     for _ in 0..10 {
         assert_ne!(second.backend(), backend);
@@ -125,7 +127,9 @@ pub fn named_statements_work_for_as_long_as_their_client() {
             assert_eq!((reply.tags().as_str(), reply.rows()), ("2DCZ", vec![vec![answer.to_owned()]]));
         }
     }
-    assert_eq!(fixture.proxy.metric("firepool_pins_total", "prepared_statement"), 2.0);
+    until("the pins are counted", || {
+        fixture.proxy.metric("firepool_pins_total", "prepared_statement") == 2.0
+    });
     drop((first, second));
     let mut third = fixture.client();
     assert_eq!(third.batch(&[bind("", "same name", &["1"]), sync()]).code(), "26000");
@@ -176,7 +180,7 @@ pub fn a_listening_client_is_told_while_it_is_silent() {
     let fixture = Fixture::transaction(2);
     let (mut listener, mut other) = (fixture.client(), fixture.client());
     listener.run("LISTEN news");
-    assert_eq!(fixture.proxy.metric("firepool_pins_total", "reason=\"listen\""), 1.0);
+    until("the pin is counted", || fixture.proxy.metric("firepool_pins_total", "reason=\"listen\"") == 1.0);
     for n in 0..5 {
         other.run(&format!("NOTIFY news, '{n}'"));
         let message = listener.message().unwrap();
