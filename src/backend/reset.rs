@@ -154,6 +154,8 @@ async fn answered(conn: &mut ServerConn, scratch: &mut [u8]) -> Result<Option<Ve
             conn.poll_receive(cx, scratch, &mut seen).map_ok(drop)
         })
         .await?;
+        // What the client asked for and did not stay to hear of has its effect all the same.
+        conn.needs_reset |= seen.leaves.is_some();
         refusal = refusal.or(seen.own_failure);
     }
 }

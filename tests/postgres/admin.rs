@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::support::fixture::Fixture;
+use crate::support::fixture::{Fixture, Proxy};
 use crate::support::messages::*;
 use crate::support::raw::Raw;
-use crate::support::server::DATABASE;
+use crate::support::server::{DATABASE, PASSWORD, Server};
 use crate::support::wait::{LIMIT, eventually, until};
 
 pub fn metrics_count_what_happened() {
@@ -17,12 +17,16 @@ pub fn metrics_count_what_happened() {
     client.query("SELECT 1/0");
     client.batch(&[unnamed("SELECT 2", &[]), sync()]);
     let metric = |name: &str| fixture.proxy.metric(name, &fixture.role);
+    // Counters move when the client has its reply already.
+    until("the last query is counted", || metric("firepool_transactions_total") >= 4.0);
     assert_eq!(metric("firepool_queries_total") - before, 4.0);
     assert_eq!(metric("firepool_transactions_total"), 4.0);
     assert_eq!(metric("firepool_server_errors_total"), 1.0);
     assert_eq!(metric("firepool_client_connections_total"), 1.0);
-    assert_eq!(fixture.proxy.metric("firepool_server_connections", "idle"), 1.0);
-    assert_eq!(fixture.proxy.metric("firepool_clients", "idle"), 1.0);
+    until("all is idle", || {
+        fixture.proxy.metric("firepool_server_connections", "idle") == 1.0
+            && fixture.proxy.metric("firepool_clients", "idle") == 1.0
+    });
     assert!(metric("firepool_sent_bytes_total") > 0.0 && metric("firepool_received_bytes_total") > 0.0);
     client.send(&terminate());
     assert_eq!(client.message(), None);
@@ -30,11 +34,17 @@ pub fn metrics_count_what_happened() {
 }
 
 pub fn live_and_ready_answer() {
-    let fixture = Fixture::transaction(1);
-    assert_eq!(fixture.proxy.get("/live"), (200, "live\n".to_owned()));
-    fixture.proxy.ready();
-    assert!(fixture.proxy.app.as_ref().unwrap().is_ready());
-    assert_eq!(fixture.proxy.get("/nothing").0, 404);
+    let server = Server::shared();
+    let role = server.role();
+    let text = format!("[users.{role}]\npassword = \"{PASSWORD}\"\n[[routes]]\ndatabase = \"{DATABASE}\"\n");
+    let proxy = Proxy::start(&server, &text);
+    assert_eq!(proxy.get("/live"), (200, "live\n".to_owned()));
+    proxy.ready();
+    assert!(proxy.app.as_ref().unwrap().is_ready());
+    assert_eq!(proxy.get("/nothing").0, 404);
+    // A server that refuses the login is there, and has answered.
+    let proxy = Proxy::start(&server, &text.replace(PASSWORD, "wrong"));
+    proxy.ready();
 }
 
 pub fn a_drain_lets_a_transaction_end_and_sends_idle_clients_home() {

@@ -1,5 +1,8 @@
 //! Limits of server connections that several pools share, and the reserve.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
 use crate::support::fixture::{Fixture, Proxy};
 use crate::support::messages::*;
 use crate::support::raw::Raw;
@@ -120,4 +123,38 @@ pub fn the_reserve_serves_those_that_have_waited_and_is_given_back() {
     assert_eq!(third.reply().rows(), [["third"]]);
     second.run("COMMIT");
     until("the reserve is closed", || fixture.connections(&mut admin) == 1);
+}
+
+pub fn a_saturated_sibling_does_not_starve_the_other() {
+    let siblings = Siblings::new("query_wait = \"5s\"");
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let mut client = siblings.client(0);
+                while !over.load(Ordering::Relaxed) {
+                    client.run("SELECT pg_sleep(0.005)");
+                }
+            });
+        }
+        until("the first is saturated", || siblings.proxy.metric("firepool_clients", "waiting") >= 3.0);
+        let mut reply = None;
+        if let Ok(mut other) = Raw::login(siblings.proxy.address, &siblings.roles[1], DATABASE, &[]) {
+            reply = Some(other.query("SELECT 'served'"));
+        }
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(reply.expect("the login waited in vain").rows(), [["served"]]);
+    });
+}
+
+pub fn a_client_in_session_mode_is_next_when_another_leaves() {
+    let fixture = Fixture::new("mode = \"session\"\npool_size = 1");
+    let (mut first, mut second) = (fixture.client(), fixture.client());
+    first.run("SELECT 1");
+    second.send(&query("SELECT 'next'"));
+    until("the second waits", || fixture.proxy.metric("firepool_clients", "waiting") == 1.0);
+    first.run("SELECT 1");
+    first.send(&terminate());
+    assert_eq!(second.reply().rows(), [["next"]]);
+    assert!(fixture.connections(&mut fixture.superuser()) <= 1);
 }

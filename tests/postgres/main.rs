@@ -10,6 +10,7 @@
 
 mod admin;
 mod cancel;
+mod chaos;
 mod copy;
 mod errors;
 mod guide;
@@ -26,6 +27,7 @@ mod upkeep;
 
 use std::process::ExitCode;
 
+#[allow(clippy::too_many_lines, reason = "a list")]
 fn main() -> ExitCode {
     support::run::run(support::run::trials! {
         guide:
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
             a_vanished_clients_transaction_is_rolled_back,
             a_vanished_clients_query_is_cancelled,
             a_vanished_clients_pipeline_is_cancelled_to_its_end,
+            what_a_client_set_after_it_vanished_is_gone_as_well,
             a_vanished_client_leaves_no_session_state_in_session_mode,
             a_pinned_client_that_vanishes_leaves_no_session_state_in_transaction_mode,
             clients_that_come_and_vanish_never_exceed_the_pool;
@@ -71,7 +74,15 @@ fn main() -> ExitCode {
             a_bad_startup_setting_is_refused_with_the_servers_sqlstate,
             named_statements_work_for_as_long_as_their_client,
             an_unnamed_statement_is_out_of_reach_of_others,
-            a_driver_with_its_prepared_statements_and_pipelines_works;
+            a_driver_with_its_prepared_statements_and_pipelines_works,
+            a_listening_client_is_told_while_it_is_silent,
+            clients_with_different_encodings_share_a_connection,
+            a_statement_timeout_of_one_client_does_not_end_anothers_query
+            !
+            set_config_does_not_leak,
+            an_advisory_lock_of_a_session_is_gone_with_its_client,
+            a_temporary_table_is_its_clients_alone,
+            an_unnamed_statement_may_be_bound_in_several_batches;
         errors:
             an_unknown_database_is_refused_with_3d000,
             a_failed_login_says_the_same_whether_or_not_the_user_exists,
@@ -103,7 +114,10 @@ fn main() -> ExitCode {
             a_client_waits_while_the_sibling_uses_all_that_is_allowed,
             a_client_that_waits_in_vain_under_a_shared_limit_gets_53300,
             a_users_limit_holds_over_several_databases,
-            the_reserve_serves_those_that_have_waited_and_is_given_back;
+            the_reserve_serves_those_that_have_waited_and_is_given_back,
+            a_client_in_session_mode_is_next_when_another_leaves
+            !
+            a_saturated_sibling_does_not_starve_the_other;
         upkeep:
             the_minimum_is_opened_ahead_and_kept,
             the_minimum_is_opened_before_the_first_client_comes,
@@ -121,5 +135,8 @@ fn main() -> ExitCode {
             a_drain_lets_a_transaction_end_and_sends_idle_clients_home,
             a_drain_ends_what_takes_too_long,
             a_drain_does_not_wait_for_logins_that_never_end;
+        chaos:
+            whatever_others_do_every_client_gets_its_own_rows,
+            a_pipeline_longer_than_the_books_is_answered_to_its_end;
     })
 }

@@ -92,6 +92,19 @@ pub fn a_vanished_clients_pipeline_is_cancelled_to_its_end() {
     }
 }
 
+/// The replies that would have told what it left come when nobody listens any more.
+pub fn what_a_client_set_after_it_vanished_is_gone_as_well() {
+    let fixture = Fixture::transaction(1);
+    let mut admin = fixture.superuser();
+    for sql in ["SET work_mem = '1234kB'", "LISTEN mine", "PREPARE mine AS SELECT 1"] {
+        let mut client = fixture.client();
+        client.send(&[query("SELECT pg_sleep(600)"), query(sql)].concat());
+        until("the query runs", || fixture.count(&mut admin, "wait_event = 'PgSleep'") == 1);
+        drop(client);
+        assert_eq!(state(&mut fixture.client()), NOTHING, "{sql}");
+    }
+}
+
 pub fn a_vanished_client_leaves_no_session_state_in_session_mode() {
     let fixture = Fixture::new("mode = \"session\"\npool_size = 1");
     let mut client = fixture.client();

@@ -1,5 +1,6 @@
 //! A client that speaks the protocol byte by byte and hides nothing.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -10,10 +11,17 @@ use super::server::PASSWORD;
 use super::wait::LIMIT;
 
 /// A message of the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     pub tag: u8,
     pub body: Vec<u8>,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = &self.body[..self.body.len().min(300)];
+        write!(f, "{} \"{}\"", self.tag as char, body.escape_ascii())
+    }
 }
 
 /// The fields of an ErrorResponse that tests look at.

@@ -61,7 +61,8 @@ impl Server {
         fs::create_dir_all(&home).unwrap();
         // PostgreSQL's account has to get through.
         fs::set_permissions(&home, fs::Permissions::from_mode(0o755)).unwrap();
-        let mut options = Options::small(home.join("data"));
+        // What a test has committed is there after a SIGKILL, though not after a power cut.
+        let mut options = Options::small(home.join("data")).setting("synchronous_commit", "on");
         options.superuser_password = Some(PASSWORD.to_owned().into());
         options.bootstrap = bootstrap;
         let cluster = Cluster::start(options).unwrap();
