@@ -67,7 +67,7 @@ class Load:
         jobs = min(clients, self.options.jobs)
         seconds = round(self.options.warm_up + self.options.seconds)
         return [
-            os.path.join(self.workshop.bin, "pgbench"), "-n", *script, "-M", protocol, "-c", str(clients),
+            self.workshop.program("pgbench"), "-n", *script, "-M", protocol, "-c", str(clients),
             "-j", str(jobs), "-T", str(seconds), "-l", f"--log-prefix={prefix}", "-h", "127.0.0.1",
             "-p", str(port), "-U", USER, DATABASE,
         ]

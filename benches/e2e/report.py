@@ -85,7 +85,7 @@ def markdown(facts, rows, baseline):
     spread = max((row["tps_spread"] for row in rows), default=0)
     lines = [
         f"# Side by side, {facts['machine']['date']}", "",
-        f"`benches/e2e/run {facts['arguments']}`".replace(" `", "`"), "",
+        "`" + f"benches/e2e/run {facts['arguments']}".rstrip() + "`", "",
         f"- Machine: {facts['machine']['cores_usable']} of {facts['machine']['cores']} cores, "
         f"{facts['machine']['cpu']}, Linux {facts['machine']['kernel']}, {facts['machine']['postgresql']}",
         f"- Load average before: {facts['machine']['load_average_before']}; "

@@ -72,6 +72,9 @@ class Workshop:
     def path(self, *parts):
         return os.path.join(self.folder, *parts)
 
+    def program(self, name):
+        return os.path.join(self.bin, name)
+
     def own(self, path):
         if self.account:
             os.chown(path, self.account.pw_uid, self.account.pw_gid)
@@ -146,7 +149,7 @@ class PostgreSQL:
         self.workshop, self.port = workshop, free_port()
         data = workshop.path("home", "data")
         secret = workshop.write("pw", workshop.password)
-        program = lambda name: os.path.join(workshop.bin, name)
+        program = workshop.program
         workshop.call(program("initdb"), "-D", data, "-U", USER, "--auth=scram-sha-256", f"--pwfile={secret}",
                       "--no-sync", "--locale=C", "--encoding=UTF8")
         settings = {
@@ -166,14 +169,14 @@ class PostgreSQL:
 
     def answers(self, database):
         try:
-            self.workshop.call(os.path.join(self.workshop.bin, "psql"), "-X", *self.address(), "-c", "SELECT 1",
+            self.workshop.call(self.workshop.program("psql"), "-X", *self.address(), "-c", "SELECT 1",
                                database)
         except Failure:
             return False
         return True
 
     def version(self):
-        return self.workshop.call(os.path.join(self.workshop.bin, "postgres"), "--version").strip()
+        return self.workshop.call(self.workshop.program("postgres"), "--version").strip()
 
     def stop(self):
         self.process.stop()
