@@ -7,6 +7,7 @@ time is sampled beside it, so that logins, which poolers pay for very differentl
 import glob
 import os
 import re
+import resource
 import statistics
 import subprocess
 import time
@@ -41,6 +42,16 @@ def server_cpu_seconds(postmaster):
         except OSError:
             pass
     return times
+
+
+def sum_of(sample):
+    return sample[1] + sum(sample[2].values())
+
+
+def clients_cpu_seconds():
+    """CPU time of the runs of pgbench that have ended; what else was started still runs."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def resident_kb(pid):
@@ -92,24 +103,30 @@ class Load:
         return {**self.figures(folder, samples), **busy, "rss_kb": resident_kb(pid) if pid else None}
 
     def watch(self, pgbench, pid):
-        samples = []
+        samples, spent = [], -clients_cpu_seconds()
         deadline = time.monotonic() + self.options.warm_up + self.options.seconds + 60
         before, started = machine(), time.monotonic()
         while pgbench.poll() is None:
             if time.monotonic() > deadline:
                 raise Failure("pgbench did not end in time")
-            cpu = cpu_seconds(pid) if pid else 0.0
-            samples.append((time.time(), cpu, server_cpu_seconds(self.server.process.pid)))
+            samples.append(self.sample(pid))
             try:
                 pgbench.wait(PERIOD)
             except subprocess.TimeoutExpired:
                 pass
         after, elapsed = machine(), time.monotonic() - started
-        cores = os.cpu_count() or 1
-        busy = {"machine_busy": (after[0] - before[0]) / elapsed / cores,
-                "machine_stolen": (after[1] - before[1]) / elapsed / cores}
+        spent += clients_cpu_seconds()
+        spent += sum_of(samples[-1]) - sum_of(samples[0])
+        all_of_it = elapsed * (os.cpu_count() or 1)
+        busy = {"machine_busy": (after[0] - before[0]) / all_of_it,
+                "machine_stolen": (after[1] - before[1]) / all_of_it,
+                "machine_others": max(0.0, after[0] - before[0] - spent) / all_of_it}
         # Its output is a screenful, which the pipe holds.
         return samples, busy, pgbench.stdout.read()
+
+    def sample(self, pid):
+        """The time, the pooler's CPU time, and that of PostgreSQL's processes."""
+        return time.time(), cpu_seconds(pid) if pid else 0.0, server_cpu_seconds(self.server.process.pid)
 
     def figures(self, folder, samples):
         ended, latencies = [], []

@@ -89,7 +89,8 @@ def markdown(facts, rows, baseline):
         f"- Machine: {facts['machine']['cores_usable']} of {facts['machine']['cores']} cores, "
         f"{facts['machine']['cpu']}, Linux {facts['machine']['kernel']}, {facts['machine']['postgresql']}",
         f"- Load average before: {facts['machine']['load_average_before']}; "
-        f"time stolen by the hypervisor: {facts['stolen']:.1%}; largest spread of tps between rounds: {spread:.0%}",
+        f"taken by other programs: {facts['others']:.0%} of the machine, by the hypervisor: {facts['stolen']:.1%}; "
+        f"largest spread of tps between rounds: {spread:.0%}",
         f"- Load: {facts['load']}; {facts['rounds']} rounds of {facts['seconds']} s after {facts['warm_up']} s of "
         f"warm-up; poolers reach the server over {facts['server']}, clients reach the poolers over TCP",
         *(f"- {name}: {version}" for name, version in facts["versions"].items()),

@@ -24,9 +24,10 @@ impl Server {
         std::fs::create_dir_all(&folder).unwrap();
         let listener = UnixListener::bind(folder.join(".s.PGSQL.5432")).unwrap();
         thread::spawn(move || {
-            let clients: Vec<UnixStream> =
-                listener.incoming().map(|client| welcome(client.unwrap())).collect();
-            drop(clients);
+            let mut clients = Vec::new();
+            for client in listener.incoming() {
+                clients.push(welcome(client.unwrap()));
+            }
         });
         Self(folder)
     }
