@@ -14,6 +14,7 @@ pub mod settings;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use crate::relay::reply::{ReplyError, ReplyScan, Seen};
 use crate::stream::{Detached, Stream};
@@ -60,6 +61,8 @@ pub struct ServerConn {
     spoiled: bool,
     /// It holds session state of the client's that used it last.
     pub needs_reset: bool,
+    /// A client has used it since it was opened or reset.
+    pub used: bool,
 }
 
 impl ServerConn {
@@ -77,6 +80,7 @@ impl ServerConn {
             expires: None,
             spoiled: false,
             needs_reset: false,
+            used: false,
         }
     }
 
@@ -225,6 +229,12 @@ impl ServerConn {
         !self.out.is_empty()
     }
 
+    /// Sends a client's Parse of the unnamed statement again, for the proxy's own account: the client had its answer.
+    pub fn repeat(&mut self, parse: &[u8]) -> Result<(), Lost> {
+        self.turn.request(b'P', 0, Asker::Proxy);
+        self.send(parse)
+    }
+
     /// Queues a simple query of the proxy's own; its replies are swallowed. Sent with the next bytes.
     pub fn ask(&mut self, sql: &str) {
         self.turn.request(b'Q', 0, Asker::Proxy);
@@ -234,6 +244,19 @@ impl ServerConn {
         self.out.extend_from_slice(&(sql.len() as u32 + 5).to_be_bytes());
         self.out.extend_from_slice(sql.as_bytes());
         self.out.push(0);
+    }
+
+    /// Says goodbye and waits until the server has closed its end, so that its backend is gone when another connection
+    /// is opened in the place of this one. A server that takes longer than a second is not waited for.
+    pub async fn hang_up(&mut self) {
+        let Some(stream) = &mut self.stream else { return };
+        // Terminate. Where it cannot be sent, or comes within a message, the end of the stream says the same.
+        let _ = stream.try_write(&[b'X', 0, 0, 0, 4]);
+        let gone = async {
+            let mut scratch = [0; 1024];
+            while matches!(stream.read(&mut scratch).await, Ok(1..)) {}
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(1), gone).await;
     }
 
     /// Whether the session has the settings of a client. Comparing costs next to nothing where they are the same value.

@@ -66,7 +66,7 @@ async fn settle(conn: &mut ServerConn) -> Result<(), Lost> {
     if conn.needs_reset {
         conn.ask("DISCARD ALL");
         drain(conn, &mut scratch).await?;
-        conn.needs_reset = false;
+        (conn.needs_reset, conn.used) = (false, false);
         conn.forget_settings();
     }
     if conn.at_rest() { Ok(()) } else { Err(Lost::Refused) }
@@ -145,6 +145,9 @@ async fn answered(conn: &mut ServerConn, scratch: &mut [u8]) -> Result<Option<Ve
             && conn.replies.between_messages()
         {
             return Ok(refusal);
+        }
+        if conn.turn.is_spent() {
+            return Err(Lost::Refused);
         }
         let mut seen = Seen::default();
         std::future::poll_fn(|cx| {

@@ -17,6 +17,12 @@ pub(super) struct Client {
     inbox_ready: bool,
     /// They may not be looked at before the reset of the session that stood before them is answered.
     pub(super) barrier: bool,
+    /// They may not be looked at before the server has said whether it has the unnamed statement.
+    pub(super) verdict: bool,
+    /// The Parse of the client's unnamed statement, if it may be bound on another server connection.
+    pub(super) parse: Option<Box<[u8]>>,
+    /// A server has taken it: it may have been refused, or skipped behind an error.
+    pub(super) parse_known: bool,
     /// Bytes that the socket did not take yet.
     out: Vec<u8>,
 }
@@ -29,6 +35,9 @@ impl Client {
             inbox: Vec::new(),
             inbox_ready: false,
             barrier: false,
+            verdict: false,
+            parse: None,
+            parse_known: false,
             out: Vec::new(),
         }
     }

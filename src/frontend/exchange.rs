@@ -11,8 +11,11 @@ use super::client::Client;
 use crate::backend::{Lost, ServerConn};
 use crate::error::{ErrorKind, Refusal};
 use crate::relay::reply::Seen;
-use crate::relay::request::{Footprint, Stop};
+use crate::relay::request::{Footprint, Memory, Stop};
 use crate::wire::turn::Status;
+
+/// The longest Parse of an unnamed statement that is remembered for another server connection, in bytes.
+const PARSE: usize = 8 * 1024;
 
 /// Why the relay stopped.
 #[derive(Debug)]
@@ -85,30 +88,46 @@ impl Exchange<'_> {
     }
 
     /// Looks at what the client sent and passes it on. Called with the first request of a lease, and by `poll`.
-    pub(super) fn pass_on(&mut self, chunk: &[u8]) -> Result<(), End> {
-        let Self { client, server, footprint, .. } = self;
-        let scanned = client.requests.scan(&mut server.turn, chunk, footprint, self.shared);
-        let (sent, rest) = chunk.split_at(scanned.forward);
-        server.send(sent).map_err(End::ServerLost)?;
-        match scanned.stop {
-            Stop::Drained => client.put_aside(rest, false),
-            Stop::Full => client.put_aside(rest, true),
-            Stop::Barrier => {
-                client.barrier = true;
-                client.put_aside(rest, !rest.is_empty());
+    pub(super) fn pass_on(&mut self, mut chunk: &[u8]) -> Result<(), End> {
+        loop {
+            let Self { client, server, footprint, .. } = self;
+            let scanned = client.requests.scan(&mut server.turn, chunk, footprint, self.shared);
+            match scanned.memory {
+                Memory::Same => {}
+                Memory::Nothing => client.parse = None,
+                Memory::Parse(place) => {
+                    let parse = chunk.get(place).filter(|parse| parse.len() <= PARSE);
+                    (client.parse, client.parse_known) = (parse.map(Into::into), false);
+                }
             }
-            Stop::Goodbye => return Err(End::Left { in_order: true }),
-            Stop::UnknownStatement => {
-                let refusal =
-                    Refusal::new(ErrorKind::UnknownStatement, "unnamed prepared statement does not exist");
-                let why = "It was parsed in an earlier transaction, perhaps on another server connection.";
-                return Err(End::Refused(refusal.detail(why)));
+            let (sent, rest) = chunk.split_at(scanned.forward);
+            server.send(sent).map_err(End::ServerLost)?;
+            match scanned.stop {
+                Stop::Drained => client.put_aside(rest, false),
+                Stop::Full => client.put_aside(rest, true),
+                Stop::Verdict => {
+                    client.verdict = true;
+                    client.put_aside(rest, true);
+                }
+                Stop::Barrier => {
+                    client.barrier = true;
+                    client.put_aside(rest, !rest.is_empty());
+                }
+                Stop::Goodbye => return Err(End::Left { in_order: true }),
+                Stop::UnknownStatement => {
+                    let known = client.parse.as_ref().filter(|_| client.parse_known);
+                    let Some(parse) = known else { return Err(End::Refused(unknown_statement())) };
+                    server.repeat(parse).map_err(End::ServerLost)?;
+                    footprint.parsed_again();
+                    chunk = rest;
+                    continue;
+                }
+                Stop::Invalid(error) => {
+                    return Err(End::Refused(Refusal::new(ErrorKind::ProtocolViolation, error.to_string())));
+                }
             }
-            Stop::Invalid(error) => {
-                return Err(End::Refused(Refusal::new(ErrorKind::ProtocolViolation, error.to_string())));
-            }
+            return Ok(());
         }
-        Ok(())
     }
 
     /// Whether the server connection has nothing more to do for this client at the moment.
@@ -132,6 +151,7 @@ impl Exchange<'_> {
         }
         if let Some(event) = self.tally.seen.unnamed.take() {
             self.footprint.learn(event);
+            self.client.parse_known = true;
         }
         self.tally.sent += forward;
         self.client.send(&scratch[..forward]).map_err(|_| End::Left { in_order: false })?;
@@ -152,6 +172,10 @@ impl Exchange<'_> {
             return Ok(self.server.poll_write_ready(cx).is_ready());
         }
         if !self.server.turn.has_room() {
+            return Ok(false);
+        }
+        if std::mem::take(&mut self.client.verdict) && self.server.turn.owes_unnamed_parse() {
+            self.client.verdict = true;
             return Ok(false);
         }
         if self.client.barrier {
@@ -178,4 +202,9 @@ impl Exchange<'_> {
         self.pass_on(&scratch[..length])?;
         Ok(true)
     }
+}
+
+fn unknown_statement() -> Refusal {
+    Refusal::new(ErrorKind::UnknownStatement, "unnamed prepared statement does not exist")
+        .detail("It was parsed in an earlier transaction, perhaps on another server connection.")
 }

@@ -211,7 +211,7 @@ async fn welcome(
     let settings = Arc::new(settings);
     let mut lease = checkout(worker, pool).await?;
     // What it reports is remembered for others: nothing of an earlier client's may be in it.
-    lease.needs_reset = true;
+    lease.needs_reset = lease.used;
     let rest = reset::bring_to_rest(&mut lease, true, true).await;
     rest.map_err(|_| server_lost())?;
     reset::apply(&mut lease, &settings).await.map_err(settings_refusal)?;

@@ -5,7 +5,8 @@
 //! - `startup`: from the first byte to exactly one of Startup or Cancel.
 //! - `auth`: who it is.
 //! - `login`: everything between startup and the first ReadyForQuery.
-//! - `session`: the life of a client that is logged in; `exchange` is its only relay loop.
+//! - `session`: the life of a client that is logged in; `exchange` is its only relay loop, `phase` its time-outs, and
+//!   `parting` how it leaves a server connection.
 //! - `watch`: time-outs and shutdown, without a timer for each client.
 //! - `cancel`: which client's query a cancel request means.
 //! - `refuse`: the only place that says no to a client.
@@ -16,6 +17,8 @@ mod cancel;
 mod client;
 mod exchange;
 mod login;
+mod parting;
+mod phase;
 mod refuse;
 mod session;
 mod startup;

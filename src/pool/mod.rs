@@ -200,8 +200,17 @@ impl Pool {
         Checkout::Wait(Wait::new(waiter, Arc::clone(self), worker))
     }
 
-    /// Takes a leased connection back.
+    /// Takes a connection back that a client has used.
     fn give_back(self: &Arc<Self>, slot: Slot, worker: usize) {
+        // A pool that starves under a shared limit is served before this pool's own clients.
+        if self.caps.iter().any(|cap| cap.is_claimed_from(self)) {
+            return self.dispose(slot);
+        }
+        self.hand_on(slot, worker);
+    }
+
+    /// Hands a connection that counts as leased to the next client, or lets it rest.
+    fn hand_on(self: &Arc<Self>, slot: Slot, worker: usize) {
         let now = self.clock.now();
         if !slot.at_rest() || slot.expired(now) || self.closed.load(Ordering::Relaxed) {
             return self.dispose(slot);
@@ -222,9 +231,25 @@ impl Pool {
         }
     }
 
-    /// Closes a leased connection, and opens another if clients wait.
-    fn dispose(self: &Arc<Self>, slot: Slot) {
-        manager::close(slot);
+    /// Closes a connection that counts as leased, in the background where that is possible.
+    fn dispose(self: &Arc<Self>, mut slot: Slot) {
+        let pool = Arc::clone(self);
+        self.queue().closing();
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
+                slot.hang_up().await;
+                manager::close(slot);
+                pool.lost();
+            })),
+            Err(_) => {
+                manager::close(slot);
+                self.lost();
+            }
+        }
+    }
+
+    /// A connection is gone: opens another if clients wait.
+    fn lost(self: &Arc<Self>) {
         let now = self.clock.now();
         let pausing = self.failure().as_ref().is_some_and(|failure| now < failure.until);
         let open = {
@@ -246,8 +271,8 @@ impl Pool {
         }
     }
 
-    async fn try_open(&self, worker: usize) -> Result<Slot, ConnectError> {
-        let permits = limits::acquire_all(&self.caps).ok_or(ConnectError::LimitReached)?;
+    async fn try_open(self: &Arc<Self>, worker: usize) -> Result<Slot, ConnectError> {
+        let permits = limits::acquire_all(&self.caps, self).ok_or(ConnectError::LimitReached)?;
         let mut slot = manager::open(&self.bb8, permits).await?;
         slot.opened_by(worker);
         let lifetime = self.route.timeouts.server_lifetime.map(|lifetime| {
@@ -328,23 +353,28 @@ impl Pool {
             }
             (useless, wanted)
         };
-        useless.into_iter().for_each(manager::close);
+        useless.into_iter().for_each(|slot| self.dispose(slot));
         for _ in 0..wanted {
             self.spawn_open(usize::MAX);
         }
     }
 
     /// Closes the idle connection that has lain unused longest, to make room under a cap that several pools share.
-    fn evict(&self) -> bool {
+    fn evict(self: &Arc<Self>) -> bool {
         let oldest = self.queue().evict();
-        oldest.map(manager::close).is_some()
+        oldest.map(|slot| self.dispose(slot)).is_some()
     }
 
     /// Closes idle connections now, and every other one when it comes back.
-    pub fn close(&self) {
+    pub fn close(self: &Arc<Self>) {
         self.closed.store(true, Ordering::Relaxed);
         let idle = self.queue().take_idle();
-        idle.into_iter().for_each(manager::close);
+        idle.into_iter().for_each(|slot| self.dispose(slot));
+    }
+
+    /// Whether clients wait while not a single connection exists.
+    fn is_starved(&self) -> bool {
+        self.queue().is_starved()
     }
 
     /// Whether no client waits and no connection exists.
@@ -368,7 +398,7 @@ impl Opening {
             Ok(slot) => {
                 *self.pool.failure() = None;
                 self.pool.queue().opened();
-                self.pool.give_back(slot, worker);
+                self.pool.hand_on(slot, worker);
             }
             Err(error) => {
                 self.pool.queue().opening_ended();

@@ -52,7 +52,7 @@ pub(super) enum Back<C> {
     Surplus(C),
 }
 
-/// The state of a pool. The connections that exist are `idle`, `leased` or `opening`.
+/// The state of a pool. The connections that exist are `idle`, `leased`, `opening` or `closing`.
 #[derive(Debug)]
 pub(super) struct Queue<C> {
     /// The most recently used is last.
@@ -64,6 +64,8 @@ pub(super) struct Queue<C> {
     overtaken: u32,
     leased: u32,
     opening: u32,
+    /// They are of no more use, and their backends may still be there.
+    closing: u32,
     limits: Limits,
 }
 
@@ -77,13 +79,14 @@ impl<C> Queue<C> {
             overtaken: 0,
             leased: 0,
             opening: 0,
+            closing: 0,
             limits,
         }
     }
 
     fn total(&self) -> u32 {
         // The idle ones are at most `size + reserve`, which is a u32.
-        self.idle.len() as u32 + self.leased + self.opening
+        self.idle.len() as u32 + self.leased + self.opening + self.closing
     }
 
     /// Takes an idle connection: the last one that `worker` used, or else the last one that anybody used. `None` if
@@ -156,9 +159,15 @@ impl<C> Queue<C> {
         self.opening = self.opening.saturating_sub(1);
     }
 
-    /// A leased connection was closed.
-    pub(super) fn lost(&mut self) {
+    /// A leased connection is being closed.
+    pub(super) fn closing(&mut self) {
         self.leased = self.leased.saturating_sub(1);
+        self.closing += 1;
+    }
+
+    /// A closing connection is gone.
+    pub(super) fn lost(&mut self) {
+        self.closing = self.closing.saturating_sub(1);
     }
 
     /// Takes a leased connection that is at rest.
@@ -166,7 +175,7 @@ impl<C> Queue<C> {
         if let Some(waiter) = self.next(worker) {
             return Back::Granted(waiter, conn);
         }
-        if self.total() > self.limits.size {
+        if self.total() - self.closing > self.limits.size {
             return Back::Surplus(conn);
         }
         self.leased = self.leased.saturating_sub(1);
@@ -174,8 +183,8 @@ impl<C> Queue<C> {
         Back::Kept
     }
 
-    /// Removes idle connections that are dead, or unused for longer than `limit` milliseconds while there are more
-    /// than the minimum.
+    /// Takes idle connections that are dead, or unused for longer than `limit` milliseconds while there are more than
+    /// the minimum. They count as leased until they are lost.
     pub(super) fn sweep(
         &mut self,
         now: u64,
@@ -183,13 +192,15 @@ impl<C> Queue<C> {
         mut dead: impl FnMut(&mut C) -> bool,
     ) -> Vec<C> {
         let mut useless = Vec::new();
-        let mut place = 0;
+        let (mut place, mut gone) = (0, 0);
         while place < self.idle.len() {
-            let spare = self.total() > self.limits.min;
+            let spare = self.total() - gone > self.limits.min;
             let idle = &mut self.idle[place];
             let stale = limit.is_some_and(|limit| now.saturating_sub(idle.since) >= limit);
             if dead(&mut idle.conn) || (stale && spare) {
                 useless.push(self.idle.remove(place).conn);
+                self.leased += 1;
+                gone += 1;
             } else {
                 place += 1;
             }
@@ -197,15 +208,24 @@ impl<C> Queue<C> {
         useless
     }
 
-    /// Takes the idle connection that has lain unused longest, unless the minimum is reached.
+    /// Takes the idle connection that has lain unused longest, unless the minimum is reached. It counts as leased until
+    /// it is lost.
     pub(super) fn evict(&mut self) -> Option<C> {
         let oldest = self.idle.iter().enumerate().min_by_key(|(_, idle)| idle.since)?.0;
-        (self.total() > self.limits.min).then(|| self.idle.remove(oldest).conn)
+        let spare = self.total() > self.limits.min;
+        self.leased += u32::from(spare);
+        spare.then(|| self.idle.remove(oldest).conn)
     }
 
-    /// Takes every idle connection.
+    /// Takes every idle connection. They count as leased until they are lost.
     pub(super) fn take_idle(&mut self) -> Vec<C> {
+        self.leased += self.idle.len() as u32;
         self.idle.drain(..).map(|idle| idle.conn).collect()
+    }
+
+    /// Whether clients wait while not a single connection exists.
+    pub(super) fn is_starved(&self) -> bool {
+        self.waiting() > 0 && self.idle.is_empty() && self.leased == 0
     }
 
     /// Empties the line.

@@ -117,6 +117,7 @@ fn the_reserve_is_for_clients_that_have_waited_too_long() {
     granted(queue.give_back(1, 0, 0));
     granted(queue.give_back(2, 0, 0));
     assert!(matches!(queue.give_back(1, 0, 0), Back::Surplus(1)));
+    queue.closing();
     queue.lost();
     assert!(matches!(queue.give_back(2, 0, 0), Back::Kept));
 }
@@ -134,6 +135,8 @@ fn the_minimum_is_opened_without_anybody_asking_and_survives_the_sweep() {
     assert!(queue.sweep(1_000_000, Some(10), |_| false).is_empty());
     assert_eq!(queue.evict(), None);
     assert_eq!(queue.sweep(1_000_000, Some(10), |conn| *conn == 0), [0], "but not if it is dead");
+    queue.closing();
+    queue.lost();
     assert!(queue.start_opening(0), "and then another is opened");
 }
 

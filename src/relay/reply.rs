@@ -120,6 +120,8 @@ impl ReplyScan {
                 self.left = header.len - taken;
                 if reply.kind != ReplyKind::Part {
                     note(seen, turn, reply.kind, reply.asker, body);
+                    // Its own notifications may come in the same breath.
+                    self.exclusive |= seen.leaves == Some(SessionState::Listen);
                     if reply.kind == ReplyKind::Parameter {
                         parameter(body);
                     }

@@ -2,6 +2,7 @@
 //! goodbye or something has to be decided first.
 
 use std::cmp::min;
+use std::ops::Range;
 
 use super::reply::Unnamed;
 use crate::wire::frame::{self, FrameError, HEADER, Header};
@@ -18,8 +19,10 @@ const RESET: usize = 64;
 pub enum Stop {
     /// The chunk is used up, or what is left of it cannot be judged without more behind it.
     Drained,
-    /// Replies have to come first: too many are owed, or one that decides what comes next.
+    /// Too many replies are owed: go on when some have come.
     Full,
+    /// The answer to a Parse of the unnamed statement has to come first: it decides whether what is next may be sent.
+    Verdict,
     /// A query that resets the session: what stands behind it may go on when that is answered, and when the client's
     /// startup settings are in force again.
     Barrier,
@@ -38,6 +41,20 @@ pub struct Scanned {
     pub forward: usize,
     /// Why no more than that.
     pub stop: Stop,
+    /// What to remember of the unnamed statement from here on.
+    pub memory: Memory,
+}
+
+/// What to remember of the unnamed statement. Several drivers parse it in one batch and bind it in later ones; by then
+/// they may have another server connection, which has to be given the statement first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Memory {
+    /// What is remembered is still true.
+    Same,
+    /// Nothing: it is gone, or was bound at once, as most drivers do.
+    Nothing,
+    /// The Parse that stands here in the chunk.
+    Parse(Range<usize>),
 }
 
 /// What the requests on one lease leave behind. The unnamed statement on a server connection is whoever's parsed it
@@ -65,6 +82,11 @@ impl Footprint {
     /// The client did not come back for its unnamed statement.
     pub fn give_up(&mut self) {
         self.unbound = false;
+    }
+
+    /// The remembered Parse was sent again, in front of what is next.
+    pub fn parsed_again(&mut self) {
+        self.in_batch = true;
     }
 
     /// Takes what the server said of the unnamed statement.
@@ -117,6 +139,7 @@ impl RequestScan {
     ) -> Scanned {
         let mut read = min(self.left, chunk.len());
         self.left -= read;
+        let mut memory = Memory::Same;
         let stop = loop {
             let rest = &chunk[read..];
             let header = match frame::request(rest) {
@@ -137,7 +160,7 @@ impl RequestScan {
             };
             if !footprint.note(header.tag, statement) && shared {
                 // The answer to a Parse that is on its way decides.
-                break if turn.owes_unnamed_parse() { Stop::Full } else { Stop::UnknownStatement };
+                break if turn.owes_unnamed_parse() { Stop::Verdict } else { Stop::UnknownStatement };
             }
             let target = match statement {
                 Statement::ParseUnnamed | Statement::UseUnnamed if header.tag != b'D' => 0,
@@ -145,6 +168,12 @@ impl RequestScan {
                 _ => body.first().copied().unwrap_or(0),
             };
             turn.request(header.tag, target, Asker::Client);
+            memory = match (header.tag, statement, memory) {
+                (_, Statement::ParseUnnamed, _) if taken == header.len => Memory::Parse(read..read + taken),
+                (_, Statement::ParseUnnamed, _) | (b'Q', ..) => Memory::Nothing,
+                (b'B', Statement::UseUnnamed, Memory::Parse(_)) => Memory::Nothing,
+                (.., memory) => memory,
+            };
             read += taken;
             self.left = header.len - taken;
             if self.left > 0 {
@@ -154,7 +183,7 @@ impl RequestScan {
                 break Stop::Barrier;
             }
         };
-        Scanned { forward: read, stop }
+        Scanned { forward: read, stop, memory }
     }
 }
 
@@ -295,7 +324,7 @@ mod tests {
         assert_eq!(feed(&named, named.len(), &mut Footprint::default()).1, Stop::Drained);
         // A simple query destroys the unnamed statement; whether there was one, the answer to the Parse tells.
         let gone = [parse(), message(b'Q', b"\0"), message(b'D', b"S\0")].concat();
-        assert_eq!(feed(&gone, gone.len(), &mut Footprint::default()).1, Stop::Full);
+        assert_eq!(feed(&gone, gone.len(), &mut Footprint::default()).1, Stop::Verdict);
     }
 
     /// Plays requests (as bytes) and replies (as type bytes) against one turn; the last stop.
@@ -349,11 +378,11 @@ mod tests {
         // The first Bind fails, so that the server skips the Parse behind it and still has another client's statement.
         let named = message(b'B', b"\0name\0\0\0\0\0\0\0");
         let skipped = Ok([named, parse(), sync()].concat());
-        assert_eq!(play(&[skipped.clone(), Ok(bind())]).0, Stop::Full, "the answer decides");
+        assert_eq!(play(&[skipped.clone(), Ok(bind())]).0, Stop::Verdict);
         assert_eq!(play(&[skipped, Err("EZ"), Ok(bind())]).0, Stop::UnknownStatement);
         // Behind a Parse of the same batch a Bind is safe: it is skipped with it.
         assert_eq!(play(&[Ok([parse(), bind()].concat())]).0, Stop::Drained);
-        assert_eq!(play(&[Ok([parse(), sync()].concat()), Ok(bind())]).0, Stop::Full);
+        assert_eq!(play(&[Ok([parse(), sync()].concat()), Ok(bind())]).0, Stop::Verdict);
         assert_eq!(play(&[Ok([parse(), sync()].concat()), Err("1Z"), Ok(bind())]).0, Stop::Drained);
     }
 

@@ -13,7 +13,7 @@ pub enum SessionState {
     Listen,
     /// LOAD.
     Load,
-    /// A command whose effect its tag does not tell: DO, CALL, and CREATE of what may be temporary.
+    /// A command whose effect its tag does not tell: DO and CALL.
     Opaque,
     /// A statement prepared by SQL or under a name in the protocol.
     PreparedStatement,
@@ -60,9 +60,7 @@ pub fn leaves(tag: &[u8]) -> Option<SessionState> {
         b"DECLARE CURSOR" => Some(SessionState::Cursor),
         b"LISTEN" => Some(SessionState::Listen),
         b"LOAD" => Some(SessionState::Load),
-        b"DO" | b"CALL" | b"CREATE TABLE" | b"CREATE SEQUENCE" | b"CREATE VIEW" | b"CREATE FUNCTION" => {
-            Some(SessionState::Opaque)
-        }
+        b"DO" | b"CALL" => Some(SessionState::Opaque),
         _ => None,
     }
 }
@@ -87,7 +85,6 @@ mod tests {
         assert_eq!(leaves(b"PREPARE"), Some(SessionState::PreparedStatement));
         assert_eq!(leaves(b"PREPARE TRANSACTION"), None);
         assert_eq!(leaves(b"DO"), Some(SessionState::Opaque));
-        assert_eq!(leaves(b"CREATE TABLE"), Some(SessionState::Opaque));
         for tag in ["SELECT 1", "BEGIN", "COMMIT", "ROLLBACK", "SET CONSTRAINTS", "UPDATE 3", ""] {
             assert_eq!(leaves(tag.as_bytes()), None, "{tag}");
         }

@@ -33,8 +33,7 @@ fn main() -> ExitCode {
             half_open_clients_are_gone_when_they_close_their_side,
             a_torn_login_leaves_nothing,
             five_hundred_that_never_finish_their_login_keep_nobody_out,
-            clients_that_vanish_at_every_moment_leave_the_pool_whole
-            !
+            clients_that_vanish_at_every_moment_leave_the_pool_whole,
             a_connection_is_replaced_only_after_its_backend_has_ended;
     })
 }

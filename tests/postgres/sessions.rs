@@ -212,31 +212,6 @@ pub fn a_statement_timeout_of_one_client_does_not_end_anothers_query() {
     }
 }
 
-pub fn set_config_does_not_leak() {
-    let fixture = Fixture::transaction(1);
-    let (mut first, mut second) = (fixture.client(), fixture.client());
-    first.run("SELECT set_config('work_mem', '777kB', false)");
-    drop(first);
-    assert_eq!(second.value("SHOW work_mem"), "4MB");
-}
-
-pub fn an_advisory_lock_of_a_session_is_gone_with_its_client() {
-    let fixture = Fixture::transaction(1);
-    let (mut first, mut second) = (fixture.client(), fixture.client());
-    first.run("SELECT pg_advisory_lock(4711)");
-    drop(first);
-    let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
-    assert_eq!(second.value(held), "0");
-}
-
-pub fn a_temporary_table_is_its_clients_alone() {
-    let fixture = Fixture::transaction(1);
-    let (mut first, mut second) = (fixture.client(), fixture.client());
-    first.run("CREATE TEMP TABLE mine (n int)");
-    drop(first);
-    assert_eq!(second.value("SELECT to_regclass('pg_temp.mine') IS NULL"), "t");
-}
-
 pub fn an_unnamed_statement_may_be_bound_in_several_batches() {
     let fixture = Fixture::transaction(2);
     let mut client = fixture.client();

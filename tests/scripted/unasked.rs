@@ -169,6 +169,9 @@ fn parameters_and_notices_at_any_moment_are_passed_on_in_their_place() {
             )
         })
         .collect();
+    // Notifications are passed on to those who listen.
+    let listen = [complete("LISTEN"), ready(b'I')].concat();
+    let replies = [vec![listen], replies].concat();
     let script = replies.clone();
     let server = Server::start(move |conn| {
         conn.log_in()?;

@@ -46,18 +46,13 @@ fn wait_for_signal() {
 }
 
 /// The list of tests: `module: test, test;` and so on. A test that is not listed is dead code, which clippy refuses.
-/// Those behind a `!` reproduce bugs that are still open; `--ignored` runs them.
 macro_rules! trials {
-    ($($module:ident: $($name:ident),+ $(! $($open:ident),+)?;)+) => {{
+    ($($module:ident: $($name:ident),+;)+) => {{
         let mut trials = Vec::new();
         $($(trials.push(libtest_mimic::Trial::test(
             concat!(stringify!($module), "::", stringify!($name)),
             || { $module::$name(); Ok(()) },
-        ));)+
-        $($(trials.push(libtest_mimic::Trial::test(
-            concat!(stringify!($module), "::", stringify!($open)),
-            || { $module::$open(); Ok(()) },
-        ).with_ignored_flag(true));)+)?)+
+        ));)+)+
         trials
     }};
 }

@@ -1,0 +1,71 @@
+//! How a session and its server connection part.
+
+use std::sync::Arc;
+
+use super::exchange::End;
+use super::login;
+use super::session::{Finish, Session};
+use crate::backend::reset;
+use crate::config::PoolMode;
+use crate::pool::Lease;
+use crate::wire::tag::SessionState;
+
+impl Session {
+    /// Returns a server connection that is unpinned, and settled or to be closed.
+    pub(super) fn give_back(&self, lease: Lease) {
+        if self.identity.cancel.1.release() {
+            drop(lease);
+        } else {
+            self.retire(lease, true);
+        }
+    }
+
+    /// Returns a server connection that something has to be done about first, in a task of its own.
+    pub(super) fn retire(&self, mut lease: Lease, in_order: bool) {
+        let target = Arc::clone(&self.identity.cancel.1);
+        let no_cancel_under_way = target.release();
+        lease.needs_reset |= self.pinned.is_some() || self.identity.pool.route().mode == PoolMode::Session;
+        if self.pinned == Some(SessionState::Load) {
+            // DISCARD ALL does not unload a library.
+            lease.spoil();
+        }
+        if lease.at_rest() && no_cancel_under_way {
+            return;
+        }
+        let whole_messages = self.client.requests.between_messages();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = reset::bring_to_rest(&mut lease, whole_messages, in_order).await {
+                tracing::debug!(%error, "a server connection is closed");
+                lease.spoil();
+            }
+            if !target.settle(lease.cancel_key()).await {
+                lease.spoil();
+            }
+        });
+    }
+
+    /// Ends the session after the relay ended.
+    pub(super) fn part(&self, mut lease: Lease, end: End, farewell: bool) -> Finish {
+        let in_order = matches!(end, End::Left { in_order: true });
+        let finish = match end {
+            End::Settled | End::Spent | End::Left { .. } => Finish::Left,
+            End::Refused(refusal) => refusal.into(),
+            End::ServerLost(error) => {
+                tracing::warn!(
+                    database = self.identity.pool.database(),
+                    user = self.identity.pool.user(),
+                    %error,
+                    "a server connection was lost"
+                );
+                lease.spoil();
+                if farewell { Finish::Told } else { login::server_lost().into() }
+            }
+        };
+        let torn = lease.is_mid_reply();
+        self.retire(lease, in_order);
+        match finish {
+            Finish::Refused(refusal) if torn => Finish::Torn(refusal),
+            finish => finish,
+        }
+    }
+}
