@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::admin::http::{self, Readiness};
 use crate::backend::connect::{ConnectError, Opener};
 use crate::clock::{self, Clock};
-use crate::config::{Config, Target};
+use crate::config::{Config, Target, budget};
 use crate::frontend::Shared;
 use crate::frontend::accept::Listeners;
 use crate::frontend::worker::{self, Handle, Stage};
@@ -29,6 +29,12 @@ const SWEEP: Duration = Duration::from_millis(100);
 
 /// How often a required target that has not answered is asked again.
 const PROBE: Duration = Duration::from_millis(500);
+
+/// Clients that may be about to log in at once, at the least.
+const LOGINS: usize = 1_000;
+
+/// File descriptors that are neither clients' nor server connections': listeners, reactors, admin HTTP, cancel requests.
+const OWN_FILES: u64 = 128;
 
 /// Why the proxy could not start.
 #[derive(Debug, thiserror::Error)]
@@ -85,11 +91,11 @@ impl App {
         let required: Vec<_> = config.targets.iter().filter(|target| target.required).cloned().collect();
         let readiness = Arc::new(Readiness::waits_for(required.len()));
 
-        let handles = Arc::clone(&workers);
+        let (handles, sockets) = (Arc::clone(&workers), sockets(&config));
         let serving = stages.clone();
         let acceptor = thread::Builder::new()
             .name("accept".into())
-            .spawn(move || accepting.block_on(listeners.serve(handles, serving)))?;
+            .spawn(move || accepting.block_on(listeners.serve(handles, sockets, serving)))?;
         let housekeeping = Housekeeping { clock, registry: Arc::clone(&registry), config };
         let (ready, metrics) = (Arc::clone(&readiness), metrics);
         let keeper = thread::Builder::new().name("admin".into()).spawn(move || {
@@ -156,6 +162,16 @@ impl Drop for App {
             workers.drain(..).for_each(Handle::join);
         }
     }
+}
+
+/// How many clients' sockets may be open at once: those that may log in and as many again that are about to, but never
+/// so many that server connections would find no file descriptor.
+fn sockets(config: &Config) -> usize {
+    let wanted = config.proxy.max_clients.saturating_add(config.proxy.max_clients.max(LOGINS));
+    let pools: u64 = budget::worst(config).iter().map(|worst| worst.server).sum();
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let left = files.saturating_sub(pools).saturating_sub(OWN_FILES).max(1);
+    wanted.min(usize::try_from(left).unwrap_or(usize::MAX))
 }
 
 fn runtime() -> io::Result<Runtime> {

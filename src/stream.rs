@@ -6,8 +6,9 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -40,6 +41,19 @@ impl Detached {
 }
 
 impl Stream {
+    /// Has the kernel find out within about two minutes that a silent peer's host is gone, also while bytes are on
+    /// their way to it. A Unix socket needs nothing.
+    pub fn keep_alive(&self) -> io::Result<()> {
+        let Self::Tcp(socket) = self else { return Ok(()) };
+        let socket = SockRef::from(socket);
+        let probes =
+            TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20));
+        socket.set_tcp_keepalive(&probes.with_retries(3))?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(Duration::from_secs(120)))?;
+        Ok(())
+    }
+
     /// Takes the socket out of the runtime that it is registered with. Two system calls with [`Detached::attach`].
     pub fn detach(self) -> io::Result<Detached> {
         Ok(match self {

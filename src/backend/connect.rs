@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::time::timeout;
 
 use super::ServerConn;
@@ -147,11 +146,15 @@ impl Opener {
             return Ok((endpoint.connect().await?, endpoint));
         }
         let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-        for address in tokio::net::lookup_host((host.as_str(), *port)).await? {
+        let addresses: Vec<_> = tokio::net::lookup_host((host.as_str(), *port)).await?.collect();
+        // One that swallows packets must not use up the time of the others.
+        let share = self.limit / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+        for address in addresses {
             let endpoint = Endpoint::Tcp(address);
-            match endpoint.connect().await {
+            let connecting = timeout(share, endpoint.connect()).await;
+            match connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => {
-                    keep_alive(&stream)?;
+                    stream.keep_alive()?;
                     return Ok((stream, endpoint));
                 }
                 Err(error) => last = io::Error::new(error.kind(), format!("{endpoint}: {error}")),
@@ -159,14 +162,4 @@ impl Opener {
         }
         Err(last)
     }
-}
-
-/// Finds out within about two minutes that a silent server's host is gone.
-fn keep_alive(stream: &Stream) -> io::Result<()> {
-    if let Stream::Tcp(socket) = stream {
-        let probes =
-            TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(20));
-        SockRef::from(socket).set_tcp_keepalive(&probes.with_retries(3))?;
-    }
-    Ok(())
 }

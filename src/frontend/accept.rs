@@ -70,7 +70,10 @@ impl Listeners {
     }
 
     /// Accepts clients and gives them to workers until the process drains.
-    pub async fn serve(self, workers: Arc<Vec<Handle>>, mut stage: watch::Receiver<Stage>) {
+    ///
+    /// At most `most` sockets are open at once, logged in or not: those above are closed without a word, so that
+    /// clients that never log in cannot take the file descriptors that server connections need.
+    pub async fn serve(self, workers: Arc<Vec<Handle>>, most: usize, mut stage: watch::Receiver<Stage>) {
         let Self { tcp, unix } = self;
         let mut accepting = tokio::task::JoinSet::new();
         for listener in tcp {
@@ -79,9 +82,11 @@ impl Listeners {
                 loop {
                     let socket = listener.accept().await.and_then(|(socket, _)| {
                         socket.set_nodelay(true)?;
-                        Stream::Tcp(socket).detach()
+                        let stream = Stream::Tcp(socket);
+                        stream.keep_alive()?;
+                        stream.detach()
                     });
-                    hand_over(&workers, socket).await;
+                    hand_over(&workers, most, socket).await;
                 }
             });
         }
@@ -91,7 +96,7 @@ impl Listeners {
                 loop {
                     let socket =
                         listener.accept().await.and_then(|(socket, _)| Stream::Unix(socket).detach());
-                    hand_over(&workers, socket).await;
+                    hand_over(&workers, most, socket).await;
                 }
             });
             file
@@ -100,8 +105,11 @@ impl Listeners {
     }
 }
 
-async fn hand_over(workers: &[Handle], socket: io::Result<Detached>) {
+async fn hand_over(workers: &[Handle], most: usize, socket: io::Result<Detached>) {
     match socket {
+        Ok(_) if workers.iter().map(Handle::load).sum::<usize>() >= most => {
+            tracing::debug!(most, "a client was turned away: too many sockets");
+        }
         Ok(socket) => {
             if let Some(worker) = workers.iter().min_by_key(|worker| worker.load()) {
                 worker.take(socket).await;

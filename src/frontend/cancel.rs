@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::Shared;
 use crate::backend::cancel::{self, CancelKey};
 use crate::metrics::Cancelled;
 use crate::scram::{self, ScramError};
@@ -15,6 +16,30 @@ type Key = (u32, u32);
 /// Every client's key.
 #[derive(Debug, Default)]
 pub(super) struct Cancels(Mutex<HashMap<Key, Arc<Target>>>);
+
+/// A client's key, for as long as the client is there.
+#[derive(Debug)]
+pub(super) struct Registration {
+    shared: Arc<Shared>,
+    /// What the client is given.
+    pub(super) key: Key,
+    /// What a request with it hits.
+    pub(super) target: Arc<Target>,
+}
+
+impl Registration {
+    /// Gives a client a key.
+    pub(super) fn new(shared: &Arc<Shared>) -> Result<Self, ScramError> {
+        let (key, target) = shared.cancels.register()?;
+        Ok(Self { shared: Arc::clone(shared), key, target })
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.shared.cancels.forget(self.key);
+    }
+}
 
 /// What a cancel request for one client hits.
 #[derive(Debug, Default)]
@@ -34,7 +59,7 @@ struct State {
 
 impl Cancels {
     /// A fresh key for a client: a process id that is positive as a signed number, as PostgreSQL's are, and a secret.
-    pub(super) fn register(&self) -> Result<(Key, Arc<Target>), ScramError> {
+    fn register(&self) -> Result<(Key, Arc<Target>), ScramError> {
         loop {
             let [a, b, c, d, secret @ ..] = scram::random::<8>()?;
             let key = ((u32::from_be_bytes([a, b, c, d]) >> 1).max(1), u32::from_be_bytes(secret));
@@ -49,7 +74,7 @@ impl Cancels {
     }
 
     /// The client is gone.
-    pub(super) fn forget(&self, key: Key) {
+    fn forget(&self, key: Key) {
         self.clients().remove(&key);
     }
 

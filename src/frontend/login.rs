@@ -11,6 +11,7 @@ use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtoco
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::auth::{self, AuthError};
+use super::cancel::Registration;
 use super::client::Client;
 use super::session::{Identity, Session};
 use super::startup::{self, Opening, OpeningError, Startup};
@@ -104,10 +105,9 @@ async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Identity, Ou
         shared.registry.pool(database, user, route).map_err(|error| io::Error::other(error.to_string()))?;
     let permits = permits(shared, &pool)?;
     let (settings, parameters) = welcome(worker, &pool, settings).await?;
-    let (key, target) = shared.cancels.register().map_err(|error| io::Error::other(error.to_string()))?;
-    let identity = Identity { pool, settings, cancel: (key, target), _permits: permits };
-    greet(stream, &parameters, key).await.inspect_err(|_| shared.cancels.forget(key))?;
-    Ok(identity)
+    let cancel = Registration::new(&worker.shared).map_err(|error| io::Error::other(error.to_string()))?;
+    greet(stream, &parameters, cancel.key).await?;
+    Ok(Identity { pool, settings, cancel, _permits: permits })
 }
 
 /// Ends what waits for a client when the process drains: one that never speaks must not hold it up.

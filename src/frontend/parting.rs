@@ -13,7 +13,7 @@ use crate::wire::tag::SessionState;
 impl Session {
     /// Returns a server connection that is unpinned, and settled or to be closed.
     pub(super) fn give_back(&self, lease: Lease) {
-        if self.identity.cancel.1.release() {
+        if self.identity.cancel.target.release() {
             drop(lease);
         } else {
             self.retire(lease, true);
@@ -22,7 +22,7 @@ impl Session {
 
     /// Returns a server connection that something has to be done about first, in a task of its own.
     pub(super) fn retire(&self, mut lease: Lease, in_order: bool) {
-        let target = Arc::clone(&self.identity.cancel.1);
+        let target = Arc::clone(&self.identity.cancel.target);
         let no_cancel_under_way = target.release();
         lease.needs_reset |= self.pinned.is_some() || self.identity.pool.route().mode == PoolMode::Session;
         if self.pinned == Some(SessionState::Load) {

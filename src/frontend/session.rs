@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::cancel::Target;
+use super::cancel::Registration;
 use super::client::Client;
 use super::exchange::{End, Exchange, Tally};
 use super::phase::{self, Phase};
@@ -30,7 +30,7 @@ const ATTEMPTS: usize = 3;
 pub(super) struct Identity {
     pub(super) pool: Arc<Pool>,
     pub(super) settings: Arc<Settings>,
-    pub(super) cancel: ((u32, u32), Arc<Target>),
+    pub(super) cancel: Registration,
     /// Its places under the limits of clients, held and never read.
     pub(super) _permits: Vec<Permit>,
 }
@@ -71,7 +71,6 @@ pub(super) struct Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.worker.shared.cancels.forget(self.identity.cancel.0);
         self.shard.add(Counter::ClientsClosed, 1);
     }
 }
@@ -226,7 +225,7 @@ impl Session {
     /// Serves the client on a server connection until it can go back. `length` bytes of the scratch memory are the
     /// client's first request; with 0, it was put aside.
     async fn relay(&mut self, mut lease: Lease, length: usize) -> Result<(), Finish> {
-        self.identity.cancel.1.aim(lease.cancel_key());
+        self.identity.cancel.target.aim(lease.cancel_key());
         self.shard.add(Counter::Checkouts, 1);
         let (mut footprint, mut tally) = (Footprint::default(), Tally::default());
         lease.set_exclusive(self.keeps(&footprint));

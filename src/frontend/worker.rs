@@ -23,6 +23,9 @@ const SCRATCH: usize = 64 * 1024;
 /// How often clients' deadlines are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Ticks for which clients may still be told that everything ends.
+const LAST_WORDS: usize = 15;
+
 /// Sockets that may wait for a worker that is busy.
 const BACKLOG: usize = 1024;
 
@@ -123,7 +126,7 @@ async fn run(
     });
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut open = true;
+    let (mut open, mut ending) = (true, 0);
     loop {
         tokio::select! {
             socket = sockets.recv(), if open => match socket {
@@ -136,7 +139,8 @@ async fn run(
                 if stage != Stage::Serving {
                     worker.draining.set(true);
                     worker.watches.shut_down(stage == Stage::Ending);
-                    if clients.load(Ordering::Relaxed) == 0 {
+                    ending += usize::from(stage == Stage::Ending);
+                    if clients.load(Ordering::Relaxed) == 0 || ending > LAST_WORDS {
                         return;
                     }
                 }
