@@ -13,6 +13,7 @@ mod cancel;
 mod chaos;
 mod copy;
 mod errors;
+mod fidelity;
 mod guide;
 mod limits;
 mod load;
@@ -78,6 +79,13 @@ fn main() -> ExitCode {
             clients_with_different_encodings_share_a_connection,
             a_statement_timeout_of_one_client_does_not_end_anothers_query,
             an_unnamed_statement_may_be_bound_in_several_batches;
+        fidelity:
+            a_statement_that_is_prepared_behind_discard_all_is_still_its_clients_alone,
+            a_reset_leaves_a_client_with_its_startup_settings_at_once,
+            a_request_never_runs_with_settings_that_could_not_be_applied,
+            settings_mean_the_same_whatever_encoding_the_connection_had,
+            what_was_asked_before_terminate_is_done,
+            a_notification_that_nobody_asked_for_reaches_nobody;
         errors:
             an_unknown_database_is_refused_with_3d000,
             a_failed_login_says_the_same_whether_or_not_the_user_exists,

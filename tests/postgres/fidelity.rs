@@ -1,0 +1,91 @@
+//! Ways in which one client's session could once reach another's, each with the conversation that did it.
+
+use crate::support::fixture::Fixture;
+use crate::support::messages::*;
+
+/// 1. A pool resets a connection and prepares a statement in one write, as drivers do.
+/// 2. The reset's answer must not make the statement forgotten: the connection is not free.
+pub fn a_statement_that_is_prepared_behind_discard_all_is_still_its_clients_alone() {
+    let fixture = Fixture::transaction(2);
+    let (mut owner, mut thief) = (fixture.client(), fixture.client());
+    owner.send(&[query("DISCARD ALL"), parse("mine", "SELECT 'secret'"), sync()].concat());
+    assert_eq!(owner.reply().tags(), "CZ");
+    assert_eq!(owner.reply().tags(), "1Z");
+    for _ in 0..4 {
+        let reply = thief.batch(&[bind("", "mine", &[]), execute("", 0), sync()]);
+        assert_eq!(reply.code(), "26000");
+    }
+    assert_eq!(owner.batch(&[bind("", "mine", &[]), execute("", 0), sync()]).rows(), [["secret"]]);
+}
+
+/// 1. A client's startup packet sets search_path.
+/// 2. It says DISCARD ALL with a query behind it in the same write.
+/// 3. PostgreSQL resets to what the startup packet said, and so must what is pipelined behind it see it.
+pub fn a_reset_leaves_a_client_with_its_startup_settings_at_once() {
+    for mode in ["session", "transaction"] {
+        let fixture = Fixture::new(&format!("mode = \"{mode}\"\npool_size = 1"));
+        let mut client = fixture.login(&[("search_path", "pg_catalog")]).unwrap();
+        for reset in ["DISCARD ALL", "RESET ALL"] {
+            client.send(&[query(reset), query("SHOW search_path"), query("SELECT 1")].concat());
+            assert_eq!(client.reply().code(), "", "{mode} {reset}");
+            assert_eq!(client.reply().rows(), [["pg_catalog"]], "{mode} {reset}");
+            assert_eq!(client.reply().rows(), [["1"]], "{mode} {reset}");
+        }
+    }
+}
+
+/// 1. A client names a role in its startup packet; the role is dropped.
+/// 2. Its settings cannot be applied any more: what it sends must not run with another client's.
+pub fn a_request_never_runs_with_settings_that_could_not_be_applied() {
+    let fixture = Fixture::transaction(1);
+    let mut admin = fixture.superuser();
+    let mut other = fixture.client();
+    other.run("CREATE TABLE t (who text)");
+    let user = other.value("SELECT current_user");
+    let role = format!("{user}_lesser");
+    admin.run(&format!("CREATE ROLE {role}; GRANT {role} TO {user}; GRANT ALL ON SCHEMA {user} TO {role}"));
+    let mut lesser = fixture.login(&[("role", &role)]).unwrap();
+    assert_eq!(lesser.value("SELECT current_user"), role);
+    assert_eq!(other.value("SELECT current_user"), user);
+    admin.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+    let reply = lesser.query("INSERT INTO t VALUES (current_user)");
+    assert_eq!((reply.code().as_str(), reply.ended), ("22023", true));
+    assert_eq!(other.value("SELECT count(*) FROM t"), "0");
+}
+
+/// 1. A client has an encoding in which a byte swallows the one behind it.
+/// 2. The next client's settings hold such a byte before a quote.
+pub fn settings_mean_the_same_whatever_encoding_the_connection_had() {
+    let fixture = Fixture::transaction(1);
+    let tokyo = [("client_encoding", "SJIS"), ("backslash_quote", "on")];
+    let mut tokyo = fixture.login(&tokyo).unwrap();
+    let value = "schü\u{c3}\\',false), pg_catalog.set_config($$my.injected$$,$$yes$$,false)--";
+    let mut other = fixture.login(&[("client_encoding", "UTF8"), ("my.value", value)]).unwrap();
+    for _ in 0..3 {
+        assert_eq!(tokyo.value("SELECT 1"), "1");
+        assert_eq!(other.value("SELECT current_setting('my.value')"), value);
+        assert_eq!(other.value("SELECT coalesce(current_setting('my.injected', true), 'none')"), "none");
+    }
+}
+
+/// 1. A client sends a query and Terminate in one write.
+/// 2. PostgreSQL works off everything before Terminate, and so must the proxy.
+pub fn what_was_asked_before_terminate_is_done() {
+    let fixture = Fixture::transaction(1);
+    let mut client = fixture.client();
+    client.run("CREATE TABLE t (n int)");
+    client.send(&[query("INSERT INTO t SELECT 1 FROM pg_sleep(0.2)"), terminate()].concat());
+    assert_eq!(client.message(), None);
+    assert_eq!(fixture.client().value("SELECT count(*) FROM t"), "1");
+}
+
+/// 1. A client leaves a LISTEN behind that no command tag shows.
+/// 2. Whoever has the connection next must not be told what it did not ask for.
+pub fn a_notification_that_nobody_asked_for_reaches_nobody() {
+    let fixture = Fixture::transaction(1);
+    let (mut first, mut second) = (fixture.client(), fixture.client());
+    first.run("CREATE FUNCTION listen() RETURNS int LANGUAGE plpgsql AS $$ BEGIN LISTEN c; RETURN 1; END $$");
+    first.run("SELECT listen()");
+    let reply = second.query("NOTIFY c");
+    assert!(!reply.tags().contains('A'), "{reply:?}");
+}
