@@ -47,6 +47,9 @@ const WELCOMES: usize = 64;
 const FIRST_PAUSE: u64 = 100;
 const LONGEST_PAUSE: u64 = 2_000;
 
+/// How often the same failure is said in the log, in milliseconds: a server that is away is away for every attempt.
+const REPEAT: u64 = 30_000;
+
 /// For how long a failed attempt counts as the reason why clients wait, in milliseconds after its pause.
 const TROUBLE: u64 = 5_000;
 
@@ -57,6 +60,8 @@ struct Failure {
     /// When the next attempt is due.
     until: u64,
     pause: u64,
+    /// When it was last said in the log.
+    said: u64,
 }
 
 /// The server connections of one database and user.
@@ -288,15 +293,22 @@ impl Pool {
 
     fn opening_failed(&self, error: ConnectError) {
         self.metrics.failed.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(database = self.database, user = self.user, error = ?error.to_string(), "could not open a server connection");
-        let definitive = error.is_definitive();
+        let (now, definitive) = (self.clock.now(), error.is_definitive());
         {
             let mut failure = self.failure();
-            let pause = match &*failure {
+            let last = failure.as_ref();
+            let pause = match last {
                 Some(last) if error != ConnectError::LimitReached => (last.pause * 2).min(LONGEST_PAUSE),
                 _ => FIRST_PAUSE,
             };
-            *failure = Some(Failure { error: error.clone(), until: self.clock.now() + pause, pause });
+            let said =
+                last.filter(|last| last.error == error && now < last.said + REPEAT).map(|last| last.said);
+            if said.is_none() {
+                let (database, user, error) = (&self.database, &self.user, error.to_string());
+                tracing::warn!(database, user, ?error, "could not open a server connection");
+            }
+            let said = said.unwrap_or(now);
+            *failure = Some(Failure { error: error.clone(), until: now + pause, pause, said });
         }
         let hopeless = {
             let mut queue = self.queue();
