@@ -51,7 +51,7 @@ async fn check(config: &Config) -> bool {
     for worst in budget::worst(config) {
         if let Some((max, reserved)) = allowances.get(&worst.target) {
             match budget::judge(&worst, *max, *reserved) {
-                Some(warning) => print(&format!("target `{}`: warning: {warning}\n", worst.target)),
+                Some(warning) => print(&format!("warning: {warning}\n")),
                 None => print(&format!(
                     "target `{}`: {max} connections allowed, {reserved} reserved\n",
                     worst.target
