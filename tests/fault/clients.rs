@@ -162,7 +162,8 @@ pub fn a_connection_is_replaced_only_after_its_backend_has_ended() {
         let mut next = fixture.client();
         next.send(&query("SELECT 'next'"));
         drop(client);
-        assert_eq!(next.reply().rows(), [["next"]]);
+        let reply = next.reply();
+        assert_eq!(reply.rows(), [["next"]], "round {round}: {reply:?}");
         let connections = fixture.connections(&mut admin);
         assert!(connections <= 1, "{connections} connections in round {round}");
     }

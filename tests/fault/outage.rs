@@ -157,7 +157,7 @@ pub fn a_server_that_accepts_and_says_nothing_is_given_up() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = format!(
         "[users.postgres]\npassword = \"{PASSWORD}\"\n[[routes]]\nuser = \"postgres\"\n\
-         timeouts = {{ query_wait = \"600ms\", connect = \"200ms\" }}\n"
+         timeouts = {{ query_wait = \"3s\", connect = \"200ms\" }}\n"
     );
     let proxy = Proxy::serve(configuration(silent.local_addr().unwrap(), &text));
     let failure = Raw::login(proxy.address, "postgres", DATABASE, &[]).unwrap_err();
