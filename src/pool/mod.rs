@@ -23,7 +23,7 @@ mod wait;
 mod queue_tests;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::connect::{ConnectError, Opener};
@@ -77,6 +77,7 @@ pub struct Pool {
     caps: Vec<Arc<Limit>>,
     clients: Limit,
     closed: AtomicBool,
+    used: AtomicU64,
     clock: Arc<Clock>,
     metrics: Arc<PoolMetrics>,
 }
@@ -119,6 +120,7 @@ impl Pool {
             welcomes: Mutex::default(),
             clients: Limit::new(route.max_clients),
             closed: AtomicBool::new(false),
+            used: AtomicU64::new(clock.now()),
             database,
             user,
             route,
@@ -382,6 +384,17 @@ impl Pool {
         self.closed.store(true, Ordering::Relaxed);
         let idle = self.queue().take_idle();
         idle.into_iter().for_each(|slot| self.dispose(slot));
+    }
+
+    /// When the pool was last seen in use, moved to `now` if it is.
+    fn last_used(&self, now: Option<u64>) -> u64 {
+        now.map_or_else(
+            || self.used.load(Ordering::Relaxed),
+            |now| {
+                self.used.store(now, Ordering::Relaxed);
+                now
+            },
+        )
     }
 
     /// Whether clients wait while not a single connection exists.

@@ -10,6 +10,9 @@ use crate::clock::Clock;
 use crate::config::{Config, Route, User};
 use crate::metrics::{Metrics, PoolState};
 
+/// How long the pool of a wildcard route, and its counters, are kept after its last client, in milliseconds.
+const FORGET: u64 = 600_000;
+
 type Key = (String, String);
 
 /// Every pool of the process, and the limits that are shared between them.
@@ -108,7 +111,11 @@ impl Registry {
         }
         let named = |route: &Route| route.database != crate::config::Pattern::Any;
         let mut pools = self.pools.write().unwrap_or_else(PoisonError::into_inner);
-        pools.retain(|_, pool| named(pool.route()) || Arc::strong_count(pool) > 1 || !pool.is_deserted());
+        let now = self.clock.now();
+        pools.retain(|_, pool| {
+            let used = Arc::strong_count(pool) > 1 || !pool.is_deserted();
+            named(pool.route()) || now.saturating_sub(pool.last_used(used.then_some(now))) < FORGET
+        });
     }
 
     /// Closes every pool.
