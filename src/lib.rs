@@ -8,6 +8,7 @@
 //! - [`pool`]: who gets which server connection when.
 //! - [`backend`]: server connections.
 //! - [`relay`]: original bytes from one side to the other.
+//! - [`statement`]: what SQL does to a session, pure.
 //! - [`wire`]: the protocol, pure.
 //! - On the ground floor: [`metrics`], [`scram`], [`stream`], [`clock`], [`error`].
 
@@ -25,5 +26,6 @@ pub mod metrics;
 pub mod pool;
 pub mod relay;
 pub mod scram;
+pub mod statement;
 pub mod stream;
 pub mod wire;

@@ -1,0 +1,312 @@
+//! Judged texts, bounded by number and by bytes, for one worker.
+//!
+//! A text is stored when it is seen a second time within a while: until then only its hash is remembered, so that a
+//! stream of texts that never come again (literals instead of parameters) neither fills the cache nor allocates for it.
+//! The key is the text's exact bytes: anything that normalised it would be a second lexer, which can be wrong.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::rc::Rc;
+
+use super::dialect::Dialect;
+use super::facts::{Effects, Facts, Kind};
+use super::parse;
+
+/// Judged texts. They are in two generations: when the young one is full, the old one is forgotten and the young one
+/// becomes the old one; who is found in the old one moves back into the young one.
+pub struct Cache {
+    young: Generation,
+    old: Generation,
+    max_entries: usize,
+    max_bytes: usize,
+    /// Keyed at random, so that nobody can choose texts that collide.
+    hasher: RandomState,
+    /// Hashes of texts that were seen once, each at its own place.
+    doorkeeper: Box<[u64]>,
+    shared: Shared,
+    hits: u64,
+    misses: u64,
+}
+
+/// How a cache fares.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct CacheStats {
+    /// Texts that were found.
+    pub hits: u64,
+    /// Texts that had to be judged.
+    pub misses: u64,
+    /// Texts that are held.
+    pub entries: usize,
+    /// Bytes of them.
+    pub bytes: usize,
+}
+
+struct Entry {
+    text: Box<[u8]>,
+    /// Nothing where the text is read the same in every dialect.
+    dialect: Option<Dialect>,
+    facts: Rc<Facts>,
+}
+
+impl Entry {
+    fn is(&self, text: &[u8], dialect: Dialect) -> bool {
+        *self.text == *text && self.dialect.is_none_or(|own| own == dialect)
+    }
+}
+
+/// Two texts with the same 64 bits take turns.
+#[derive(Default)]
+struct Generation {
+    entries: HashMap<u64, Entry, BuildHasherDefault<Hashed>>,
+    bytes: usize,
+}
+
+impl Generation {
+    fn find(&self, hash: u64, text: &[u8], dialect: Dialect) -> Option<&Entry> {
+        self.entries.get(&hash).filter(|entry| entry.is(text, dialect))
+    }
+
+    fn take(&mut self, hash: u64, text: &[u8], dialect: Dialect) -> Option<Entry> {
+        self.find(hash, text, dialect)?;
+        let entry = self.entries.remove(&hash)?;
+        self.bytes -= entry.text.len();
+        Some(entry)
+    }
+
+    fn put(&mut self, hash: u64, entry: Entry) {
+        self.bytes += entry.text.len();
+        if let Some(before) = self.entries.insert(hash, entry) {
+            self.bytes -= before.text.len();
+        }
+    }
+}
+
+impl Cache {
+    /// For at most so many texts, of so many bytes in sum.
+    pub fn new(max_entries: usize, max_bytes: usize) -> Self {
+        let places = max_entries.clamp(1 << 8, 1 << 16).next_power_of_two();
+        Self {
+            young: Generation::default(),
+            old: Generation::default(),
+            max_entries: max_entries / 2,
+            max_bytes: max_bytes / 2,
+            hasher: RandomState::new(),
+            doorkeeper: vec![0; places].into_boxed_slice(),
+            shared: Shared::new(),
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    /// The facts of a text (without its final NUL).
+    pub fn facts(&mut self, text: &[u8], dialect: Dialect) -> Rc<Facts> {
+        if parse::is_too_long(text) {
+            self.misses += 1;
+            return self.shared.unknown();
+        }
+        let hash = self.hasher.hash_one(text);
+        if let Some(entry) = self.young.find(hash, text, dialect) {
+            self.hits += 1;
+            return Rc::clone(&entry.facts);
+        }
+        if let Some(entry) = self.old.take(hash, text, dialect) {
+            self.hits += 1;
+            let facts = Rc::clone(&entry.facts);
+            self.store(hash, entry);
+            return facts;
+        }
+        self.misses += 1;
+        let facts = self.shared.of(parse::judge(text, dialect));
+        if self.was_seen(hash) && text.len() <= self.max_bytes {
+            let dialect = parse::depends_on_dialect(text).then_some(dialect);
+            self.store(hash, Entry { text: text.into(), dialect, facts: Rc::clone(&facts) });
+        }
+        facts
+    }
+
+    /// How it fares.
+    pub fn stats(&self) -> CacheStats {
+        CacheStats {
+            hits: self.hits,
+            misses: self.misses,
+            entries: self.young.entries.len() + self.old.entries.len(),
+            bytes: self.young.bytes + self.old.bytes,
+        }
+    }
+
+    fn was_seen(&mut self, hash: u64) -> bool {
+        // The mask fits the table, whose length is a power of two.
+        let place = (hash >> 32) as usize & (self.doorkeeper.len() - 1);
+        std::mem::replace(&mut self.doorkeeper[place], hash) == hash
+    }
+
+    fn store(&mut self, hash: u64, entry: Entry) {
+        let full = self.young.entries.len() >= self.max_entries
+            || self.young.bytes + entry.text.len() > self.max_bytes;
+        if full {
+            std::mem::swap(&mut self.young, &mut self.old);
+            // Its table stays, for the next ones.
+            self.young.entries.clear();
+            self.young.bytes = 0;
+        }
+        if self.max_entries > 0 {
+            self.old.take_any(hash);
+            self.young.put(hash, entry);
+        }
+    }
+}
+
+impl Generation {
+    /// Forgets what has that hash, so that no text is held twice.
+    fn take_any(&mut self, hash: u64) {
+        if let Some(before) = self.entries.remove(&hash) {
+            self.bytes -= before.text.len();
+        }
+    }
+}
+
+/// Facts that most texts have in common, allocated once.
+struct Shared {
+    /// No statement, or one without any effect, by its kind.
+    plain: [Rc<Facts>; Kind::COUNT],
+    unknown: Rc<Facts>,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let of = |kind: Kind| Rc::new(Facts::new(u32::from(kind != Kind::Empty), kind, Effects::default()));
+        // In the order of `Kind`.
+        let kinds = [
+            Kind::Empty,
+            Kind::Read,
+            Kind::Transaction,
+            Kind::Session,
+            Kind::Other,
+            Kind::Copy,
+            Kind::Write,
+            Kind::Ddl,
+            Kind::Unknown,
+        ];
+        Self { plain: kinds.map(of), unknown: Rc::new(Facts::unknown()) }
+    }
+
+    fn unknown(&self) -> Rc<Facts> {
+        Rc::clone(&self.unknown)
+    }
+
+    fn of(&self, facts: Facts) -> Rc<Facts> {
+        let plain = &self.plain[facts.kind as usize];
+        if **plain == facts {
+            Rc::clone(plain)
+        } else if facts == *self.unknown {
+            self.unknown()
+        } else {
+            Rc::new(facts)
+        }
+    }
+}
+
+/// What is hashed is a hash already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::Cache;
+    use crate::statement::{Dialect, Encoding, Kind};
+
+    const PLAIN: Dialect = Dialect { encoding: Encoding::Utf8, standard_conforming_strings: true };
+
+    #[test]
+    fn a_text_is_held_from_the_second_time_on() {
+        let mut cache = Cache::new(100, 10_000);
+        for _ in 0..4 {
+            assert_eq!(cache.facts(b"BEGIN", PLAIN).kind, Kind::Transaction);
+        }
+        let stats = cache.stats();
+        assert_eq!((stats.misses, stats.hits, stats.entries, stats.bytes), (2, 2, 1, 5));
+    }
+
+    #[test]
+    fn texts_that_never_come_again_are_not_held_and_share_their_facts() {
+        let mut cache = Cache::new(100, 10_000);
+        let first = cache.facts(b"SELECT 0", PLAIN);
+        for number in 1..1_000 {
+            let facts = cache.facts(format!("SELECT {number}").as_bytes(), PLAIN);
+            assert!(Rc::ptr_eq(&facts, &first));
+        }
+        assert_eq!(cache.stats().entries, 0);
+        let broken = cache.facts(b"SELEC 1", PLAIN);
+        assert!(Rc::ptr_eq(&broken, &cache.facts(b"\0", PLAIN)));
+        assert!(Rc::ptr_eq(&broken, &cache.facts(&[b' '; 70_000], PLAIN)));
+    }
+
+    #[test]
+    fn the_cache_keeps_to_its_number_and_its_bytes() {
+        let mut cache = Cache::new(64, 2_000);
+        for number in 0..5_000 {
+            let text = format!("SELECT {number}, '{}'", "x".repeat(number % 90));
+            for _ in 0..2 {
+                cache.facts(text.as_bytes(), PLAIN);
+            }
+            assert!(cache.stats().entries <= 64 && cache.stats().bytes <= 2_000, "{:?}", cache.stats());
+        }
+        assert!(cache.stats().entries > 8);
+        let mut cache = Cache::new(0, 0);
+        for _ in 0..5 {
+            cache.facts(b"BEGIN", PLAIN);
+        }
+        assert_eq!((cache.stats().entries, cache.stats().hits), (0, 0));
+    }
+
+    #[test]
+    fn what_is_used_survives_what_comes_and_goes() {
+        let mut cache = Cache::new(64, 100_000);
+        for number in 0..2_000 {
+            let text = format!("SELECT {number}");
+            for text in ["SELECT 'always'", &text, &text] {
+                cache.facts(text.as_bytes(), PLAIN);
+            }
+        }
+        assert!(cache.stats().hits >= 1_998, "{:?}", cache.stats());
+    }
+
+    #[test]
+    fn a_dialect_gets_only_its_own_facts_where_it_matters() {
+        let loose = Dialect { standard_conforming_strings: false, ..PLAIN };
+        let mut cache = Cache::new(100, 10_000);
+        for _ in 0..3 {
+            assert_eq!(cache.facts(br"SELECT '\'", PLAIN).kind, Kind::Read);
+            assert_eq!(cache.facts(br"SELECT '\'", loose).kind, Kind::Unknown);
+        }
+        for dialect in [PLAIN, loose, PLAIN, loose] {
+            cache.facts(b"SELECT 1", dialect);
+        }
+        assert_eq!(cache.stats().hits, 2, "a text of ASCII without backslashes is the same in every dialect");
+    }
+
+    #[test]
+    fn plain_facts_are_plain_and_others_are_not() {
+        let mut cache = Cache::new(100, 10_000);
+        assert!(cache.facts(b"SELECT 1", PLAIN).is_plain());
+        assert!(!cache.facts(b"BEGIN", PLAIN).is_plain());
+    }
+}

@@ -1,0 +1,225 @@
+//! What one statement or call leaves behind, added to what was found before it.
+
+use pg_raw_parse::{ConstValue, Node, nodes};
+
+use super::facts::{Effects, Facts, Kind, Listening, Pin, States};
+use super::functions::{self, Act};
+use super::settings::{Names, Scope};
+
+/// `CURSOR_OPT_HOLD` of PostgreSQL's `nodes/parsenodes.h`.
+const HOLD: i32 = 0x0020;
+
+/// What was found in a text so far.
+pub(super) struct Findings {
+    kind: Kind,
+    /// Without its names, which are gathered beside it.
+    effects: Effects,
+    pub(super) settings: Names,
+    pub(super) local_settings: Names,
+    prepared_names: Vec<Box<str>>,
+    deallocates: Vec<Box<str>>,
+    listens: Vec<Listening>,
+    /// Whether names beyond ASCII are in the text as the server will have them.
+    names_hold: bool,
+}
+
+impl Findings {
+    pub(super) fn new(names_hold: bool) -> Self {
+        Self {
+            kind: Kind::Empty,
+            effects: Effects::default(),
+            settings: Names::default(),
+            local_settings: Names::default(),
+            prepared_names: Vec::new(),
+            deallocates: Vec::new(),
+            listens: Vec::new(),
+            names_hold,
+        }
+    }
+
+    pub(super) fn facts(self, statements: u32) -> Facts {
+        let effects = Effects {
+            settings: self.settings.into_touched(),
+            local_settings: self.local_settings.into_touched(),
+            prepared_names: self.prepared_names.into(),
+            deallocates: self.deallocates.into(),
+            listens: self.listens.into(),
+            ..self.effects
+        };
+        Facts::new(statements, self.kind, effects)
+    }
+
+    pub(super) fn kind(&mut self, kind: Kind) {
+        self.kind = self.kind.max(kind);
+    }
+
+    pub(super) fn kind_so_far(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn restore_kind(&mut self, kind: Kind) {
+        self.kind = kind;
+    }
+
+    pub(super) fn suspect(&mut self, states: States) {
+        self.effects.suspects.insert(states);
+    }
+
+    pub(super) fn releases(&mut self) {
+        self.effects.releases = true;
+    }
+
+    pub(super) fn resets(&mut self) {
+        self.effects.resets = true;
+    }
+
+    pub(super) fn calls_unknown(&mut self) {
+        self.effects.calls_unknown = true;
+    }
+
+    /// The first reason stays.
+    pub(super) fn pin(&mut self, pin: Pin) {
+        self.effects.pin.get_or_insert(pin);
+    }
+
+    /// A relation is made: is it a temporary one?
+    pub(super) fn creates(&mut self, relation: Option<&nodes::RangeVar>) {
+        let Some(relation) = relation else { return };
+        let temporary = relation.relpersistence.cast_unsigned() == b't';
+        if temporary || relation.schemaname().is_some_and(is_temporary_schema) {
+            self.suspect(States::TEMP);
+        }
+    }
+
+    /// An object with a qualified name is made.
+    pub(super) fn creates_named<'t>(&mut self, mut names: impl DoubleEndedIterator<Item = Node<'t>>) {
+        let _own = names.next_back();
+        if names.any(|name| name.as_str().is_some_and(is_temporary_schema)) {
+            self.suspect(States::TEMP);
+        }
+    }
+
+    /// A name as the server will have it. Where that is not known, the client had better stay where it is.
+    fn certain<'n>(&mut self, name: Option<&'n str>) -> Option<&'n str> {
+        let name = name.filter(|name| self.names_hold || name.is_ascii());
+        if name.is_none() {
+            self.pin(Pin::Opaque);
+        }
+        name
+    }
+
+    pub(super) fn prepares(&mut self, name: Option<&str>) {
+        self.suspect(States::PREPARED);
+        self.names_prepared(name);
+    }
+
+    pub(super) fn names_prepared(&mut self, name: Option<&str>) {
+        if let Some(name) = self.certain(name) {
+            self.prepared_names.push(name.into());
+        }
+    }
+
+    fn deallocates(&mut self, deallocate: &nodes::DeallocateStmt) {
+        self.releases();
+        if deallocate.isall {
+            self.effects.deallocates_all = true;
+        } else if let Some(name) = self.certain(deallocate.name()) {
+            self.prepared_names.push(name.into());
+            self.deallocates.push(name.into());
+        }
+    }
+
+    pub(super) fn declares(&mut self, declare: &nodes::DeclareCursorStmt) {
+        self.kind(Kind::Read);
+        if declare.options & HOLD != 0 {
+            self.suspect(States::CURSOR);
+        }
+    }
+
+    /// Statements whose purpose is the session or its transaction.
+    pub(super) fn is_session_statement(&mut self, node: Node<'_>) -> bool {
+        match node {
+            Node::TransactionStmt(_) => {
+                self.effects.transaction_control = true;
+                self.kind(Kind::Transaction);
+                return true;
+            }
+            Node::VariableSetStmt(set) => {
+                self.sets(set);
+                return true;
+            }
+            Node::DeallocateStmt(deallocate) => self.deallocates(deallocate),
+            Node::ClosePortalStmt(_) => self.releases(),
+            Node::DiscardStmt(discard) => self.discards(discard),
+            Node::LoadStmt(_) => self.pin(Pin::Load),
+            Node::ListenStmt(listen) => {
+                self.suspect(States::LISTEN);
+                if let Some(channel) = self.certain(listen.conditionname()) {
+                    self.listens.push(Listening::Listen(channel.into()));
+                }
+            }
+            Node::UnlistenStmt(unlisten) => {
+                self.releases();
+                if unlisten.conditionname().is_none() {
+                    self.listens.push(Listening::UnlistenAll);
+                } else if let Some(channel) = self.certain(unlisten.conditionname()) {
+                    self.listens.push(Listening::Unlisten(channel.into()));
+                }
+            }
+            _ => return false,
+        }
+        self.kind(Kind::Session);
+        true
+    }
+
+    fn discards(&mut self, discard: &nodes::DiscardStmt) {
+        self.releases();
+        if discard.target == pg_raw_parse::raw::DiscardMode::DISCARD_ALL {
+            self.resets();
+            self.settings.any();
+            self.effects.discards_all = true;
+            self.effects.deallocates_all = true;
+            self.listens.push(Listening::UnlistenAll);
+        }
+    }
+
+    /// A function is called.
+    pub(super) fn call(&mut self, call: &nodes::FuncCall) {
+        let mut names = call.funcname().iter().filter_map(Node::as_str).rev();
+        let Some(name) = names.next() else { return self.calls_unknown() };
+        let own = match names.next() {
+            Some(schema) => schema == "pg_catalog",
+            None => functions::is_builtin(name),
+        };
+        if !own {
+            self.calls_unknown();
+        }
+        match functions::act(name) {
+            None => {}
+            Some(Act::Locks) => self.suspect(States::ADVISORY),
+            Some(Act::Unlocks) => self.releases(),
+            Some(Act::Sets) => self.calls_set_config(call),
+            Some(Act::SetsOne(setting)) => self.touches(Scope::Session, Some(setting)),
+            Some(Act::Seeds) => self.pin(Pin::RandomSeed),
+            Some(Act::ReadsSequence) => self.effects.reads_sequence = true,
+            Some(Act::RunsSql) => self.calls_unknown(),
+            Some(Act::Opaque) => self.pin(Pin::Opaque),
+        }
+    }
+}
+
+/// `pg_temp`, or one of the schemas that it stands for.
+pub(super) fn is_temporary_schema(name: &str) -> bool {
+    name == "pg_temp" || name.starts_with("pg_temp_")
+}
+
+/// A constant, behind any casts.
+pub(super) fn constant(mut node: Node<'_>) -> Option<ConstValue<'_>> {
+    while let Node::TypeCast(cast) = node {
+        node = cast.arg();
+    }
+    match node {
+        Node::A_Const(constant) => constant.val(),
+        _ => None,
+    }
+}

@@ -1,0 +1,214 @@
+//! What is known of a text once it has been read.
+
+/// What a text of SQL does, as far as whoever carries it has to know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Facts {
+    /// How many statements the text has; none where it is only blanks and comments, or [`Kind::Unknown`].
+    pub statements: u32,
+    /// Of its heaviest statement.
+    pub kind: Kind,
+    /// What it may leave behind.
+    pub effects: Effects,
+    plain: bool,
+}
+
+impl Facts {
+    pub(super) fn new(statements: u32, kind: Kind, effects: Effects) -> Self {
+        let plain = effects == Effects::default();
+        Self { statements, kind, effects, plain }
+    }
+
+    /// Of a text that cannot be read: it may do anything.
+    pub(super) fn unknown() -> Self {
+        let effects = Effects {
+            suspects: States::ALL,
+            releases: true,
+            settings: Touched::Any,
+            local_settings: Touched::Any,
+            pin: Some(Pin::Opaque),
+            reads_sequence: true,
+            transaction_control: true,
+            calls_unknown: true,
+            ..Effects::default()
+        };
+        Self::new(0, Kind::Unknown, effects)
+    }
+
+    /// Whether there is no effect at all: whoever carries the text has nothing to do.
+    pub fn is_plain(&self) -> bool {
+        self.plain
+    }
+}
+
+/// What a statement is for, from the lightest to the heaviest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Kind {
+    /// Blanks and comments.
+    Empty,
+    /// SELECT without locks, VALUES, TABLE, SHOW, FETCH, and EXPLAIN of these.
+    Read,
+    /// BEGIN, COMMIT, SAVEPOINT, SET TRANSACTION, LOCK and the like.
+    Transaction,
+    /// SET, LISTEN, PREPARE, DISCARD and the like.
+    Session,
+    /// What is none of the others: CALL, DO, EXECUTE, VACUUM, NOTIFY.
+    Other,
+    /// COPY in either direction.
+    Copy,
+    /// INSERT, UPDATE, DELETE, MERGE, TRUNCATE, SELECT FOR UPDATE, and a SELECT around one of these.
+    Write,
+    /// CREATE, ALTER, DROP, GRANT and the like, SELECT INTO.
+    Ddl,
+    /// Could not be read.
+    Unknown,
+}
+
+impl Kind {
+    /// How many there are.
+    pub(super) const COUNT: usize = Self::Unknown as usize + 1;
+}
+
+/// What a text may leave behind in the session.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Effects {
+    /// Session state that may be there afterwards and that the server can be asked about.
+    pub suspects: States,
+    /// Such state may be gone afterwards. Ends of transactions do not count: those are seen without reading SQL.
+    pub releases: bool,
+    /// Settings whose value in the session may change.
+    pub settings: Touched,
+    /// Settings that may change until the end of the transaction.
+    pub local_settings: Touched,
+    /// A setting may go back to what the server holds for its default.
+    pub resets: bool,
+    /// State that the server cannot be asked about: it keeps the client on its server connection until it leaves.
+    pub pin: Option<Pin>,
+    /// DISCARD ALL.
+    pub discards_all: bool,
+    /// DEALLOCATE ALL, or DISCARD ALL.
+    pub deallocates_all: bool,
+    /// Prepared statements that SQL names: PREPARE, EXECUTE, DEALLOCATE.
+    pub prepared_names: Box<[Box<str>]>,
+    /// Those of them that DEALLOCATE removes.
+    pub deallocates: Box<[Box<str>]>,
+    /// What the session's own sequences gave is read: currval, lastval.
+    pub reads_sequence: bool,
+    /// In the text's order.
+    pub listens: Box<[Listening]>,
+    /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT and the like.
+    pub transaction_control: bool,
+    /// A function is called that is none of PostgreSQL's own, or that runs SQL from a string: it may do anything.
+    pub calls_unknown: bool,
+}
+
+/// Why a client has to stay on its server connection until it leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Pin {
+    /// LOAD brought a library into the server process.
+    Load,
+    /// setseed: the numbers that follow are the session's own.
+    RandomSeed,
+    /// SET SESSION AUTHORIZATION.
+    SessionAuthorization,
+    /// What it leaves behind cannot be told from the text.
+    Opaque,
+}
+
+/// LISTEN and UNLISTEN.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Listening {
+    /// LISTEN to this channel.
+    Listen(Box<str>),
+    /// UNLISTEN this channel.
+    Unlisten(Box<str>),
+    /// UNLISTEN *, or DISCARD ALL.
+    UnlistenAll,
+}
+
+/// Settings that a text may change.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub enum Touched {
+    /// None of them.
+    #[default]
+    None,
+    /// These, in lower case, each once.
+    Names(Box<[Box<str>]>),
+    /// Any of them.
+    Any,
+}
+
+/// Kinds of session state that the server can be asked about.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Hash, Debug)]
+pub struct States(u8);
+
+impl States {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Statements prepared with SQL.
+    pub const PREPARED: Self = Self(1);
+    /// Cursors that outlive their transaction.
+    pub const CURSOR: Self = Self(1 << 1);
+    /// Objects in the session's temporary schema.
+    pub const TEMP: Self = Self(1 << 2);
+    /// Advisory locks of the session.
+    pub const ADVISORY: Self = Self(1 << 3);
+    /// Channels listened to.
+    pub const LISTEN: Self = Self(1 << 4);
+    /// Everything.
+    pub const ALL: Self = Self(0b1_1111);
+
+    /// What is in either.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// What is in this one and not in the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Adds what is in the other.
+    pub fn insert(&mut self, other: Self) {
+        *self = self.union(other);
+    }
+
+    /// Whether everything that is in the other is in this one.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether there is nothing.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Each of its states by itself.
+    pub fn iter(self) -> StatesIter {
+        StatesIter(self)
+    }
+}
+
+impl IntoIterator for States {
+    type Item = States;
+    type IntoIter = StatesIter;
+
+    fn into_iter(self) -> StatesIter {
+        self.iter()
+    }
+}
+
+/// The states of a set, one by one.
+#[derive(Clone, Debug)]
+pub struct StatesIter(States);
+
+impl Iterator for StatesIter {
+    type Item = States;
+
+    fn next(&mut self) -> Option<States> {
+        let rest = self.0.0;
+        self.0 = States(rest & rest.wrapping_sub(1));
+        (rest != 0).then_some(States(rest & rest.wrapping_neg()))
+    }
+}

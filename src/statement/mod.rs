@@ -1,0 +1,36 @@
+//! What a text of SQL does to the session that runs it, found with PostgreSQL's own grammar.
+//!
+//! The room promises [`judge`]: bytes and a [`Dialect`] to [`Facts`], whatever the bytes; and [`Cache`], which makes it
+//! cheap. It never guesses: a text that it cannot read as the server will read it (too long, nested too deep, an
+//! encoding whose bytes may look like ASCII, a syntax of another version) is [`Kind::Unknown`], and its facts are the
+//! most careful ones. It never looks at names in a catalogue, so a function of the database's own is only known to be
+//! unknown.
+//!
+//! Facts are what *may* be there afterwards, not what is: a statement can fail, a condition can be false. So they decide
+//! whom to ask, what to watch, and when to be careful. Nothing else looks into SQL.
+//!
+//! - `dialect`: what must be known of a session before its text can be read.
+//! - `facts`: the answers.
+//! - `parse`: the only door to libpg_query, and what is refused in front of it.
+//! - `walk`: over the whole tree, without recursion.
+//! - `effects`: what one statement or call leaves behind; `settings`: of SET and `set_config`; `functions`: tables of names.
+//! - `cache`: judged texts, bounded.
+
+mod cache;
+mod dialect;
+mod effects;
+mod facts;
+mod functions;
+mod parse;
+mod settings;
+mod walk;
+
+#[cfg(test)]
+mod table_tests;
+#[cfg(test)]
+mod tests;
+
+pub use cache::{Cache, CacheStats};
+pub use dialect::{Dialect, Encoding};
+pub use facts::{Effects, Facts, Kind, Listening, Pin, States, StatesIter, Touched};
+pub use parse::judge;

@@ -1,0 +1,71 @@
+//! The only door to libpg_query, and what is refused in front of it.
+//!
+//! The grammar is compiled in as PostgreSQL 18 has it, and reads UTF-8 with standard strings. So a text comes here only
+//! if the server will find the same tokens in it.
+
+use std::borrow::Cow;
+use std::panic::catch_unwind;
+
+use super::dialect::{Dialect, Encoding};
+use super::effects::Findings;
+use super::facts::Facts;
+
+/// Bytes of a text that is read at all. What is longer is data more than SQL, and takes milliseconds.
+const LONGEST: usize = 64 * 1024;
+
+/// Comments in a text. The lexer calls itself at each that follows another, so thousands would use up the stack.
+const MOST_COMMENTS: usize = 500;
+
+/// Stands for a byte of a character whose encoding is not UTF-8: to the lexer, a letter like it, and no ASCII one, so
+/// that it never makes a keyword.
+const PLACEHOLDER: char = '\u{ff}';
+
+/// Judges a text (without its final NUL). Never panics, whatever the bytes.
+pub fn judge(text: &[u8], dialect: Dialect) -> Facts {
+    let Some((text, names_hold)) = readable(text, dialect) else { return Facts::unknown() };
+    // What the tree holds is PostgreSQL's matter, and a surprise in it must cost one pin, not a worker.
+    catch_unwind(|| facts(&text, names_hold)).ok().flatten().unwrap_or_else(Facts::unknown)
+}
+
+/// Whether a text of that length is refused unread.
+pub(super) fn is_too_long(text: &[u8]) -> bool {
+    text.len() > LONGEST
+}
+
+/// Whether the facts of a text depend on the dialect.
+pub(super) fn depends_on_dialect(text: &[u8]) -> bool {
+    text.iter().any(|byte| !byte.is_ascii() || *byte == b'\\')
+}
+
+/// The text as the grammar reads it, and whether the names in it are the server's.
+fn readable(text: &[u8], dialect: Dialect) -> Option<(Cow<'_, str>, bool)> {
+    if is_too_long(text) || text.contains(&0) || has_many_comments(text) {
+        return None;
+    }
+    if !dialect.standard_conforming_strings && text.contains(&b'\\') {
+        return None;
+    }
+    if text.is_ascii() || dialect.encoding == Encoding::Utf8 {
+        return Some((Cow::Borrowed(std::str::from_utf8(text).ok()?), true));
+    }
+    if dialect.encoding == Encoding::Unsafe {
+        return None;
+    }
+    let stand_in = |byte: &u8| if byte.is_ascii() { char::from(*byte) } else { PLACEHOLDER };
+    Some((Cow::Owned(text.iter().map(stand_in).collect()), false))
+}
+
+fn has_many_comments(text: &[u8]) -> bool {
+    let starts = || text.windows(2).filter(|pair| matches!(*pair, [b'-', b'-'] | [b'/', b'*'])).count();
+    text.len() > 2 * MOST_COMMENTS && starts() > MOST_COMMENTS
+}
+
+/// None where the grammar does not take the text.
+fn facts(text: &str, names_hold: bool) -> Option<Facts> {
+    let tree = pg_raw_parse::parse(text).ok()?;
+    let mut findings = Findings::new(names_hold);
+    for statement in tree.stmts() {
+        findings.walk(statement);
+    }
+    Some(findings.facts(u32::try_from(tree.len()).unwrap_or(u32::MAX)))
+}

@@ -1,0 +1,259 @@
+//! Over the whole tree of a text. What is still to be looked at waits in a list, not on the stack: a sum of ten thousand
+//! numbers is a tree ten thousand levels deep.
+
+use pg_raw_parse::walk::{Recurse, walk_manual};
+use pg_raw_parse::{Node, nodes};
+
+use super::effects::Findings;
+use super::facts::{Kind, Pin, States};
+
+/// Nodes that are to be looked at.
+pub(super) type Open<'t> = Vec<Node<'t>>;
+
+impl Findings {
+    /// Looks at a statement or expression and everything in it that runs with it.
+    pub(super) fn walk<'t>(&mut self, root: Node<'t>) {
+        let mut open = Vec::with_capacity(32);
+        open.push(root);
+        while let Some(node) = open.pop() {
+            self.visit(node, &mut open);
+        }
+    }
+
+    fn visit<'t>(&mut self, node: Node<'t>, open: &mut Open<'t>) {
+        match node {
+            // Most of what there is: nothing in it.
+            Node::None
+            | Node::A_Const(_)
+            | Node::ColumnRef(_)
+            | Node::ParamRef(_)
+            | Node::String(_)
+            | Node::RangeVar(_) => {}
+            Node::NodeList(list) => open.extend(list.iter()),
+            Node::FuncCall(call) => {
+                self.call(call);
+                children(node, open);
+            }
+            Node::IntoClause(into) => {
+                self.kind(Kind::Ddl);
+                self.creates(into.rel());
+            }
+            Node::SelectStmt(select) => {
+                self.kind(if select.locking_clause().is_empty() { Kind::Read } else { Kind::Write });
+                children(node, open);
+            }
+            Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
+                self.kind(Kind::Write);
+                children(node, open);
+            }
+            _ if self.is_statement(node, open) => {}
+            _ => children(node, open),
+        }
+    }
+
+    /// Statements that are more than an expression. Bodies of views, rules and functions do not run when they are made.
+    fn is_statement<'t>(&mut self, node: Node<'t>, open: &mut Open<'t>) -> bool {
+        match node {
+            Node::ExplainStmt(explain) => open.push(explain.query()),
+            Node::PrepareStmt(prepare) => {
+                self.prepares(prepare.name());
+                // Its calls count now, because nobody looks at the query again; its kind does not.
+                let kind = self.kind_so_far();
+                self.walk(prepare.query());
+                self.restore_kind(kind.max(Kind::Session));
+            }
+            Node::ExecuteStmt(execute) => {
+                self.kind(Kind::Other);
+                self.names_prepared(execute.name());
+                open.extend(execute.params().iter());
+            }
+            Node::DeclareCursorStmt(declare) => {
+                self.declares(declare);
+                open.push(declare.query());
+            }
+            Node::CopyStmt(copy) => {
+                self.kind(Kind::Copy);
+                open.extend([copy.query(), copy.where_clause()]);
+            }
+            Node::CreateTableAsStmt(create) => {
+                self.kind(Kind::Ddl);
+                self.creates(create.into().and_then(nodes::IntoClause::rel));
+                open.push(create.query());
+            }
+            Node::CreateSchemaStmt(create) => {
+                self.kind(Kind::Ddl);
+                open.extend(create.schema_elts().iter());
+            }
+            Node::AlterTableStmt(alter) => {
+                self.kind(Kind::Ddl);
+                alter.cmds().iter().for_each(|command| computed_for_each_row(command, open));
+            }
+            Node::IndexStmt(index) => {
+                self.kind(Kind::Ddl);
+                open.push(index.where_clause());
+                open.extend(index.index_params().iter().map(nodes::IndexElem::expr));
+            }
+            Node::CallStmt(call) => {
+                self.kind(Kind::Other);
+                self.pin(Pin::Opaque);
+                if let Some(call) = call.funccall() {
+                    open.push(Node::FuncCall(call));
+                }
+            }
+            Node::DoStmt(_) => {
+                self.kind(Kind::Other);
+                self.pin(Pin::Opaque);
+            }
+            _ => return self.is_session_statement(node) || self.is_creation(node) || self.is_other(node),
+        }
+        true
+    }
+
+    /// Statements that make something that may be temporary.
+    fn is_creation(&mut self, node: Node<'_>) -> bool {
+        match node {
+            Node::CreateStmt(create) => self.creates(create.relation()),
+            Node::ViewStmt(create) => self.creates(create.view()),
+            Node::CreateSeqStmt(create) => self.creates(create.sequence()),
+            Node::CompositeTypeStmt(create) => self.creates(create.typevar()),
+            Node::CreateFunctionStmt(create) => self.creates_named(create.funcname().iter()),
+            Node::DefineStmt(create) => self.creates_named(create.defnames().iter().map(Node::String)),
+            Node::CreateEnumStmt(create) => self.creates_named(create.type_name().iter().map(Node::String)),
+            Node::CreateRangeStmt(create) => self.creates_named(create.type_name().iter().map(Node::String)),
+            Node::CreateDomainStmt(create) => {
+                self.creates_named(create.domainname().iter().map(Node::String))
+            }
+            Node::CreateStatsStmt(create) => self.creates_named(create.defnames().iter().map(Node::String)),
+            // Rare, and not worth a look at their names: the server can be asked.
+            Node::CreateOpClassStmt(_)
+            | Node::CreateOpFamilyStmt(_)
+            | Node::CreateConversionStmt(_)
+            | Node::ImportForeignSchemaStmt(_) => self.suspect(States::TEMP),
+            // The binding has no node for CREATE FOREIGN TABLE.
+            Node::Invalid(other) if other.type_ == pg_raw_parse::raw::NodeTag::T_CreateForeignTableStmt => {
+                self.suspect(States::TEMP);
+            }
+            // Runs a script, which is not in the text.
+            Node::CreateExtensionStmt(_) | Node::AlterExtensionStmt(_) => {
+                self.suspect(States::TEMP);
+                self.calls_unknown();
+            }
+            _ => return false,
+        }
+        self.kind(Kind::Ddl);
+        true
+    }
+
+    /// Statements that leave nothing in the session, or only take something away.
+    fn is_other(&mut self, node: Node<'_>) -> bool {
+        match node {
+            Node::DropStmt(_) | Node::DropOwnedStmt(_) => {
+                self.releases();
+                self.kind(Kind::Ddl);
+            }
+            Node::VariableShowStmt(_) | Node::FetchStmt(_) => self.kind(Kind::Read),
+            Node::TruncateStmt(_) => self.kind(Kind::Write),
+            Node::LockStmt(_) | Node::ConstraintsSetStmt(_) => self.kind(Kind::Transaction),
+            Node::NotifyStmt(_)
+            | Node::VacuumStmt(_)
+            | Node::ClusterStmt(_)
+            | Node::ReindexStmt(_)
+            | Node::CheckPointStmt(_)
+            | Node::AlterSystemStmt(_) => self.kind(Kind::Other),
+            _ if is_plain_ddl(node) => self.kind(Kind::Ddl),
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// ALTER TABLE runs the defaults, conversions and conditions that it adds over the rows that are there.
+fn computed_for_each_row<'t>(command: Node<'t>, open: &mut Open<'t>) {
+    let Node::AlterTableCmd(command) = command else { return };
+    match command.def() {
+        Node::ColumnDef(column) => {
+            open.push(column.raw_default());
+            for constraint in column.constraints() {
+                if let Node::Constraint(constraint) = constraint {
+                    open.push(constraint.raw_expr());
+                }
+            }
+        }
+        Node::Constraint(constraint) => open.push(constraint.raw_expr()),
+        _ => {}
+    }
+}
+
+/// The nodes right below an expression or a SELECT, INSERT, UPDATE, DELETE or MERGE. Panics at a node that is neither,
+/// which `judge` catches.
+fn children<'t>(node: Node<'t>, open: &mut Open<'t>) {
+    walk_manual::<()>(node, |child| {
+        open.push(child);
+        Recurse::no()
+    });
+}
+
+fn is_plain_ddl(node: Node<'_>) -> bool {
+    matches!(
+        node,
+        Node::ReplicaIdentityStmt(_)
+            | Node::AlterCollationStmt(_)
+            | Node::AlterDomainStmt(_)
+            | Node::GrantStmt(_)
+            | Node::GrantRoleStmt(_)
+            | Node::AlterDefaultPrivilegesStmt(_)
+            | Node::CreateTableSpaceStmt(_)
+            | Node::DropTableSpaceStmt(_)
+            | Node::AlterTableSpaceOptionsStmt(_)
+            | Node::AlterTableMoveAllStmt(_)
+            | Node::AlterExtensionContentsStmt(_)
+            | Node::CreateFdwStmt(_)
+            | Node::AlterFdwStmt(_)
+            | Node::CreateForeignServerStmt(_)
+            | Node::AlterForeignServerStmt(_)
+            | Node::CreateUserMappingStmt(_)
+            | Node::AlterUserMappingStmt(_)
+            | Node::DropUserMappingStmt(_)
+            | Node::CreatePolicyStmt(_)
+            | Node::AlterPolicyStmt(_)
+            | Node::CreateAmStmt(_)
+            | Node::CreateTrigStmt(_)
+            | Node::CreateEventTrigStmt(_)
+            | Node::AlterEventTrigStmt(_)
+            | Node::CreatePLangStmt(_)
+            | Node::CreateRoleStmt(_)
+            | Node::AlterRoleStmt(_)
+            | Node::AlterRoleSetStmt(_)
+            | Node::DropRoleStmt(_)
+            | Node::AlterSeqStmt(_)
+            | Node::AlterOpFamilyStmt(_)
+            | Node::CommentStmt(_)
+            | Node::SecLabelStmt(_)
+            | Node::AlterStatsStmt(_)
+            | Node::AlterFunctionStmt(_)
+            | Node::RenameStmt(_)
+            | Node::AlterObjectDependsStmt(_)
+            | Node::AlterObjectSchemaStmt(_)
+            | Node::AlterOwnerStmt(_)
+            | Node::AlterOperatorStmt(_)
+            | Node::AlterTypeStmt(_)
+            | Node::RuleStmt(_)
+            | Node::AlterEnumStmt(_)
+            | Node::CreatedbStmt(_)
+            | Node::AlterDatabaseStmt(_)
+            | Node::AlterDatabaseRefreshCollStmt(_)
+            | Node::AlterDatabaseSetStmt(_)
+            | Node::DropdbStmt(_)
+            | Node::RefreshMatViewStmt(_)
+            | Node::CreateCastStmt(_)
+            | Node::CreateTransformStmt(_)
+            | Node::ReassignOwnedStmt(_)
+            | Node::AlterTSDictionaryStmt(_)
+            | Node::AlterTSConfigurationStmt(_)
+            | Node::CreatePublicationStmt(_)
+            | Node::AlterPublicationStmt(_)
+            | Node::CreateSubscriptionStmt(_)
+            | Node::AlterSubscriptionStmt(_)
+            | Node::DropSubscriptionStmt(_)
+    )
+}
