@@ -14,6 +14,7 @@ use crate::backend::connect::ConnectError;
 use crate::backend::{self, ServerConn};
 use crate::relay::reply::Seen;
 use crate::wire::error_fields;
+use crate::wire::frame::HEADER;
 use crate::wire::turn::Asker;
 
 /// Orders that are sent ahead of their answers.
@@ -109,6 +110,8 @@ pub(super) async fn run(hub: Arc<Hub>) {
         Err(error) => {
             tracing::warn!(pool = hub.name, error, "the server connection that listens was lost");
             running.end(&ListenError::Lost);
+            // Those that wait for an answer hear of it now, and not when the server has gone.
+            link.flights.clear();
         }
     }
     link.conn.hang_up().await;
@@ -196,15 +199,18 @@ impl Link {
             }
         }
         self.inbox.feed(&self.scratch[..read]);
-        let (mut wakers, mut work) = (Wakers::default(), 0);
+        let (mut wakers, mut work, mut delivered) = (Wakers::default(), 0, 0);
         let wrong = |violation: Violation| violation.to_string();
         while let Some(message) = self.inbox.next().map_err(wrong)? {
             match message[0] {
                 b'A' => {
                     let channel = inbox::channel_of(message).map_err(wrong)?;
-                    work += 1 + hub.table().deliver(channel, message, &mut wakers.0);
+                    let reached = hub.table().deliver(channel, message, &mut wakers.0);
+                    (work, delivered) = (work + reached + 1, delivered + reached);
                 }
                 b'E' => self.refusal = Some(refused(message)?),
+                // In a transaction, nothing would be subscribed.
+                b'Z' if message[HEADER..] != *b"I" => return Err("a transaction was left open".into()),
                 b'Z' => self.answered(hub)?,
                 _ => {}
             }
@@ -213,6 +219,11 @@ impl Link {
                 wakers.wake();
                 tokio::task::yield_now().await;
             }
+        }
+        wakers.wake();
+        if delivered > 0 {
+            // Whoever shares the thread empties the mailbox before there is more.
+            tokio::task::yield_now().await;
         }
         Ok(())
     }
@@ -241,7 +252,7 @@ impl Link {
 
 /// What the server said, unless it says goodbye with it.
 fn refused(message: &[u8]) -> Result<ListenError, String> {
-    let body = &message[crate::wire::frame::HEADER..];
+    let body = &message[HEADER..];
     let words = error_fields::text(body, b'M').unwrap_or_default();
     if error_fields::is_fatal(body) {
         return Err(words);

@@ -146,6 +146,7 @@ fn main() -> ExitCode {
             a_mailbox_that_is_not_emptied_fails_and_the_others_go_on,
             a_lost_connection_ends_all_that_listen_and_the_next_one_opens_another,
             who_does_not_listen_any_more_hears_nothing_and_the_connection_is_closed,
+            time_outs_of_sessions_and_statements_do_not_end_it,
             a_wait_that_is_given_up_leaves_no_subscription,
             names_are_taken_as_the_server_takes_them,
             limits_refuse_and_do_no_harm;

@@ -355,6 +355,20 @@ pub fn who_does_not_listen_any_more_hears_nothing_and_the_connection_is_closed()
     });
 }
 
+pub fn time_outs_of_sessions_and_statements_do_not_end_it() {
+    on_a_worker(async {
+        let post = Post::new();
+        let mut admin = post.server.superuser(DATABASE);
+        for setting in ["idle_session_timeout", "statement_timeout"] {
+            admin.run(&format!("ALTER ROLE {} SET {setting} = '200ms'", post.role));
+        }
+        let mailbox = post.listener("silence").await;
+        admin.run("SELECT pg_sleep(1)");
+        admin.run("NOTIFY silence, 'over'");
+        assert_eq!(payload(&mailbox).await, "over");
+    });
+}
+
 pub fn a_wait_that_is_given_up_leaves_no_subscription() {
     on_a_worker(async {
         let post = Post::new();
