@@ -6,6 +6,7 @@
 //! - [`admin`]: metrics and health over HTTP.
 //! - [`frontend`]: clients, from accept to goodbye.
 //! - [`pool`]: who gets which server connection when.
+//! - [`notify`]: LISTEN for many clients over one server connection.
 //! - [`backend`]: server connections.
 //! - [`relay`]: original bytes from one side to the other.
 //! - [`statement`]: what SQL does to a session, pure.
@@ -23,6 +24,7 @@ pub mod config;
 pub mod error;
 pub mod frontend;
 pub mod metrics;
+pub mod notify;
 pub mod pool;
 pub mod relay;
 pub mod scram;

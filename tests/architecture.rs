@@ -9,8 +9,9 @@
 //! | 8 | `cli` | `app`, `backend` (to try a login), `config` |
 //! | 7 | `app` | every room below |
 //! | 6 | `admin` | `metrics` |
-//! | 6 | `frontend` | `pool`, `backend`, `relay`, `wire`, the ground floor |
+//! | 6 | `frontend` | `pool`, `notify`, `backend`, `relay`, `wire`, the ground floor |
 //! | 5 | `pool` | `backend`, the ground floor |
+//! | 5 | `notify` | `backend`, `relay`, `wire`, the ground floor |
 //! | 4 | `backend` | `relay`, `wire`, and of the ground floor `config`, `error`, `scram`, `stream` |
 //! | 3 | `relay` | `wire` |
 //! | 2 | `metrics` | `wire`, `error` |
@@ -42,17 +43,21 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
         "app",
         7,
         &[
-            "admin", "frontend", "pool", "backend", "relay", "wire", "metrics", "config", "scram", "stream",
-            "clock", "error",
+            "admin", "frontend", "pool", "notify", "backend", "relay", "wire", "metrics", "config", "scram",
+            "stream", "clock", "error",
         ],
     ),
     ("admin", 6, &["metrics"]),
     (
         "frontend",
         6,
-        &["pool", "backend", "relay", "wire", "metrics", "config", "scram", "stream", "clock", "error"],
+        &[
+            "pool", "notify", "backend", "relay", "wire", "metrics", "config", "scram", "stream", "clock",
+            "error",
+        ],
     ),
     ("pool", 5, &["backend", "metrics", "config", "scram", "stream", "clock", "error"]),
+    ("notify", 5, &["backend", "relay", "wire", "metrics", "config", "scram", "stream", "clock", "error"]),
     ("backend", 4, &["relay", "wire", "config", "error", "scram", "stream"]),
     ("relay", 3, &["wire"]),
     ("metrics", 2, &["wire", "error"]),
@@ -320,7 +325,7 @@ fn the_table_of_rooms_has_only_arrows_that_point_down() {
             assert!(floor(name) < *own, "{room} -> {name}");
         }
     }
-    for room in ["frontend", "pool"] {
+    for room in ["frontend", "pool", "notify"] {
         let allowed = ROOMS.iter().find(|(name, ..)| *name == room).unwrap().2;
         assert!(GROUND.iter().all(|ground| allowed.contains(ground)), "{room}");
     }

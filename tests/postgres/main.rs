@@ -17,6 +17,7 @@ mod fidelity;
 mod guide;
 mod limits;
 mod load;
+mod notify;
 mod protocol;
 mod sessions;
 #[path = "../support/mod.rs"]
@@ -137,6 +138,18 @@ fn main() -> ExitCode {
             a_drain_lets_a_transaction_end_and_sends_idle_clients_home,
             a_drain_ends_what_takes_too_long,
             a_drain_does_not_wait_for_logins_that_never_end;
+        notify:
+            what_was_committed_before_is_never_delivered_and_what_comes_after_always,
+            a_subscription_in_a_storm_begins_at_one_place_and_misses_nothing_after_it,
+            the_order_of_the_server_holds_across_channels,
+            five_hundred_mailboxes_of_two_workers_share_one_connection,
+            a_mailbox_that_is_not_emptied_fails_and_the_others_go_on,
+            a_lost_connection_ends_all_that_listen_and_the_next_one_opens_another,
+            who_does_not_listen_any_more_hears_nothing_and_the_connection_is_closed,
+            time_outs_of_sessions_and_statements_do_not_end_it,
+            a_wait_that_is_given_up_leaves_no_subscription,
+            names_are_taken_as_the_server_takes_them,
+            limits_refuse_and_do_no_harm;
         chaos:
             whatever_others_do_every_client_gets_its_own_rows,
             a_pipeline_longer_than_the_books_is_answered_to_its_end;

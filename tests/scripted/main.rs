@@ -7,6 +7,7 @@
 //! - `desync`: what one client leaves behind must not reach another.
 //! - `startup`: clients that misbehave before and during their login.
 //! - `requests`: clients that misbehave after it.
+//! - `listening`: the connection that listens for many, and a server that says on it what it likes.
 //! - `floods`: clients that send without end, and many of them; memory stays bounded.
 #![allow(
     clippy::unwrap_used,
@@ -21,6 +22,7 @@ mod peers;
 mod chunks;
 mod desync;
 mod floods;
+mod listening;
 mod logins;
 mod requests;
 mod startup;
