@@ -54,6 +54,8 @@ pub enum ErrorKind {
     Shutdown,
     /// More clients than the configuration allows.
     TooManyClients,
+    /// More prepared statements than a client may have.
+    TooManyStatements,
     /// BEGIN in statement mode.
     TransactionInStatementMode,
     /// No route serves this database.
@@ -66,7 +68,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::AuthenticationFailed,
         Self::ClientIdle,
         Self::FeatureNotSupported,
@@ -83,6 +85,7 @@ impl ErrorKind {
         Self::SettingRefused,
         Self::Shutdown,
         Self::TooManyClients,
+        Self::TooManyStatements,
         Self::TransactionInStatementMode,
         Self::UnknownDatabase,
         Self::UnknownStatement,
@@ -109,6 +112,7 @@ impl ErrorKind {
             Self::SettingRefused => (Origin::Client, "setting_refused", "22023"),
             Self::Shutdown => (Origin::Proxy, "shutdown", "57P01"),
             Self::TooManyClients => (Origin::Client, "too_many_clients", "53300"),
+            Self::TooManyStatements => (Origin::Client, "too_many_statements", "54000"),
             Self::TransactionInStatementMode => (Origin::Client, "transaction_in_statement_mode", "0A000"),
             Self::UnknownDatabase => (Origin::Client, "unknown_database", "3D000"),
             Self::UnknownStatement => (Origin::Client, "unknown_statement", "26000"),

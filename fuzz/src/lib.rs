@@ -8,7 +8,7 @@
 
 use firepool::frontend::takes_startup;
 use firepool::relay::reply::{ReplyScan, Seen};
-use firepool::relay::request::{Footprint, RequestScan, Stop};
+use firepool::relay::request::{Judging, RequestScan, Step, Stop, Walk};
 use firepool::wire::frame::{self, FrameError, HEADER, Header};
 use firepool::wire::turn::{Asker, ReplyKind, Turn};
 use firepool::wire::{error_fields, tag};
@@ -94,8 +94,10 @@ pub fn reply_scan(data: &[u8]) {
             let end = stream.len().min(at + sizes(round).max(1));
             let mut chunk = std::mem::take(&mut carry);
             chunk.extend_from_slice(&stream[at..end]);
-            let Ok(scanned) = scan.scan(&mut turn, &mut chunk, &mut seen, |_| {}) else { return None };
+            let mut out = Vec::new();
+            let scanned = scan.scan(&mut turn, &mut chunk, (&mut seen, &mut out), |_| {}).ok()?;
             assert!(scanned.forward <= scanned.rest && scanned.rest <= chunk.len());
+            assert!(out.is_empty(), "nothing is answered by the proxy itself");
             to_client.extend_from_slice(&chunk[..scanned.forward]);
             carry = chunk[scanned.rest..].to_vec();
             (at, round) = (end, round + 1);
@@ -110,26 +112,41 @@ pub fn reply_scan(data: &[u8]) {
     }
 }
 
-/// However the requests are cut, the server gets the same bytes, and the walk stops at the same place.
+/// However the requests are cut, the server gets the same bytes, and the walk stops at the same places.
 pub fn request_scan(data: &[u8]) {
+    let judging = match data.first() {
+        Some(0..100) => Judging::Nothing,
+        Some(100..200) => Judging::State,
+        _ => Judging::StateAndSync,
+    };
     let walk = |sizes: &dyn Fn(usize) -> usize| {
         let (mut turn, mut scan) = (Turn::new(), RequestScan::default());
-        let mut footprint = Footprint::default();
         let (mut to_server, mut carry, mut at, mut round) = (Vec::new(), Vec::new(), 0, 0);
+        let mut judged = Vec::new();
         while at < data.len() {
             let end = data.len().min(at + sizes(round).max(1));
             let mut chunk = std::mem::take(&mut carry);
             chunk.extend_from_slice(&data[at..end]);
-            let scanned = scan.scan(&mut turn, &chunk, &mut footprint, true);
-            to_server.extend_from_slice(&chunk[..scanned.forward]);
-            if scanned.stop != Stop::Drained {
-                return (to_server, Some(scanned.stop), footprint.queries);
+            let mut walk = Walk::new(&chunk);
+            let stop = loop {
+                match scan.next(&mut turn, &mut walk, judging) {
+                    Step::Stop(stop) => break stop,
+                    Step::Message { header, .. } => {
+                        judged.push(header);
+                        turn.request(header.tag, b'S', Asker::Client);
+                        scan.pass(&mut walk, header);
+                    }
+                }
+            };
+            to_server.extend_from_slice(walk.take_run());
+            if stop != Stop::Drained {
+                return (to_server, Some(stop), judged, scan.queries);
             }
-            carry = chunk[scanned.forward..].to_vec();
+            carry = walk.rest().to_vec();
             (at, round) = (end, round + 1);
         }
         assert!(data.starts_with(&to_server), "the server gets the beginning of what the client sent");
-        (to_server, None, footprint.queries)
+        (to_server, None, judged, scan.queries)
     };
     let whole = walk(&|_| usize::MAX);
     for cut in [walk(&|_| 1), walk(&|round| usize::from(data[round % data.len()]))] {

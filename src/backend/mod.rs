@@ -7,6 +7,9 @@
 pub mod cancel;
 pub mod connect;
 mod login;
+pub mod own;
+pub mod prepared;
+pub mod probe;
 pub mod query;
 pub mod reset;
 pub mod settings;
@@ -17,9 +20,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::relay::reply::{ReplyError, ReplyScan, Seen};
+use crate::statement::{Dialect, Encoding};
 use crate::stream::{Detached, Stream};
 use crate::wire::turn::{Asker, Turn};
 use cancel::CancelKey;
+use prepared::Statements;
 use settings::{Parameters, Settings};
 
 /// The connection is of no more use.
@@ -55,10 +60,13 @@ pub struct ServerConn {
     key: Arc<CancelKey>,
     parameters: Parameters,
     settings: Arc<Settings>,
+    dialect: Dialect,
     /// Milliseconds of the process's clock at which the connection is to be replaced.
     expires: Option<u64>,
     /// Something went wrong that only closing it mends.
     spoiled: bool,
+    /// The prepared statements of clients that it has.
+    pub statements: Statements,
     /// It holds session state of the client's that used it last.
     pub needs_reset: bool,
     /// A client has used it since it was opened or reset.
@@ -75,10 +83,12 @@ impl ServerConn {
             carry: unread,
             out: Vec::new(),
             key: Arc::new(key),
+            dialect: dialect(&parameters),
             parameters,
             settings: Arc::default(),
             expires: None,
             spoiled: false,
+            statements: Statements::default(),
             needs_reset: false,
             used: false,
         }
@@ -163,12 +173,13 @@ impl ServerConn {
         self.stream()?.poll_write_ready(cx)
     }
 
-    /// Reads replies into `scratch`. Ready with how many bytes at its start are for the client.
+    /// Reads replies into `scratch`. Ready with how many bytes at its start are for the client; where `out`, which was
+    /// empty, has something, all that is for the client is there.
     pub fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut [u8],
-        seen: &mut Seen,
+        (seen, out): (&mut Seen, &mut Vec<u8>),
     ) -> Poll<Result<usize, Lost>> {
         let carried = self.carry.len();
         let Some(room) = scratch.get_mut(carried..).filter(|room| !room.is_empty()) else {
@@ -181,16 +192,23 @@ impl ServerConn {
         };
         scratch[..carried].copy_from_slice(&self.carry);
         self.carry.clear();
-        Poll::Ready(self.walk(&mut scratch[..carried + read], seen))
+        Poll::Ready(self.walk(&mut scratch[..carried + read], seen, out))
     }
 
-    fn walk(&mut self, chunk: &mut [u8], seen: &mut Seen) -> Result<usize, Lost> {
+    fn walk(&mut self, chunk: &mut [u8], seen: &mut Seen, out: &mut Vec<u8>) -> Result<usize, Lost> {
         let parameters = &mut self.parameters;
-        let scanned = self.replies.scan(&mut self.turn, chunk, seen, |body| parameters.report(body))?;
+        let changes = parameters.changes();
+        let scanned =
+            self.replies.scan(&mut self.turn, chunk, (seen, out), |body| parameters.report(body))?;
+        if parameters.changes() != changes {
+            self.dialect = dialect(parameters);
+        }
         self.carry.extend_from_slice(&chunk[scanned.rest..]);
         self.spoiled |= seen.farewell;
-        if seen.discarded {
-            self.forget_settings();
+        self.statements.learn(&seen.shared);
+        seen.shared.clear();
+        if std::mem::take(&mut seen.deallocated) {
+            self.statements.forget_all();
         }
         // Somebody left a LISTEN behind that no tag had shown.
         self.needs_reset |= seen.strayed;
@@ -227,12 +245,6 @@ impl ServerConn {
     /// Whether bytes wait for the socket to take them.
     pub fn has_unsent(&self) -> bool {
         !self.out.is_empty()
-    }
-
-    /// Sends a client's Parse of the unnamed statement again, for the proxy's own account: the client had its answer.
-    pub fn repeat(&mut self, parse: &[u8]) -> Result<(), Lost> {
-        self.turn.request(b'P', 0, Asker::Proxy);
-        self.send(parse)
     }
 
     /// Queues a simple query of the proxy's own; its replies are swallowed. Sent with the next bytes.
@@ -276,6 +288,16 @@ impl ServerConn {
         self.replies.exclusive = exclusive;
     }
 
+    /// The session has these settings now.
+    pub fn settings_are(&mut self, settings: Arc<Settings>) {
+        self.settings = settings;
+    }
+
+    /// How the server reads a text.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     /// The server has its own defaults again, after `DISCARD ALL` or `RESET ALL`.
     pub fn forget_settings(&mut self) {
         self.settings = Arc::default();
@@ -286,9 +308,9 @@ impl ServerConn {
     /// reported other parameters than before.
     pub fn check_idle(&mut self, scratch: &mut [u8]) -> Result<bool, Lost> {
         let before = self.parameters.changes();
-        let mut seen = Seen::default();
+        let (mut seen, mut out) = (Seen::default(), Vec::new());
         loop {
-            let receiving = std::future::poll_fn(|cx| self.poll_receive(cx, scratch, &mut seen));
+            let receiving = std::future::poll_fn(|cx| self.poll_receive(cx, scratch, (&mut seen, &mut out)));
             // Without this, tokio would answer "nothing" once a task has done enough for its turn.
             let receiving = std::pin::pin!(tokio::task::unconstrained(receiving));
             match receiving.poll(&mut Context::from_waker(std::task::Waker::noop())) {
@@ -300,5 +322,13 @@ impl ServerConn {
             }
         }
         if self.at_rest() { Ok(self.parameters.changes() != before) } else { Err(Lost::Closed) }
+    }
+}
+
+/// How the server reads a text, as far as it has said.
+fn dialect(parameters: &Parameters) -> Dialect {
+    Dialect {
+        encoding: Encoding::of(parameters.get("client_encoding").unwrap_or_default()),
+        standard_conforming_strings: parameters.get("standard_conforming_strings") == Some(b"on"),
     }
 }

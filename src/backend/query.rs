@@ -2,6 +2,7 @@
 
 use std::task::Poll;
 
+use super::own::columns;
 use super::{Lost, ServerConn};
 use crate::relay::reply::Seen;
 use crate::wire::frame::{self, HEADER};
@@ -22,12 +23,13 @@ pub async fn rows(conn: &mut ServerConn, sql: &str) -> Result<Vec<Vec<Option<Str
     conn.turn.request(b'Q', 0, Asker::Client);
     conn.send(&message)?;
     let (mut answer, mut scratch, mut seen) = (Vec::new(), vec![0; 64 * 1024], Seen::default());
+    let mut out = Vec::new();
     while !conn.is_settled() {
         let read = std::future::poll_fn(|cx| {
             if conn.has_unsent() && conn.poll_write_ready(cx).is_ready() {
                 return Poll::Ready(Ok(0));
             }
-            conn.poll_receive(cx, &mut scratch, &mut seen)
+            conn.poll_receive(cx, &mut scratch, (&mut seen, &mut out))
         });
         let read = read.await?;
         answer.extend_from_slice(&scratch[..read]);
@@ -40,43 +42,9 @@ pub async fn rows(conn: &mut ServerConn, sql: &str) -> Result<Vec<Vec<Option<Str
     while let Ok(Some(header)) = frame::reply(rest) {
         let Some((message, behind)) = rest.split_at_checked(header.len) else { break };
         if header.tag == b'D' {
-            rows.push(row(&message[HEADER..]).ok_or(Lost::Refused)?);
+            rows.push(columns(&message[HEADER..]).ok_or(Lost::Refused)?);
         }
         rest = behind;
     }
     Ok(rows)
-}
-
-/// The columns of a DataRow: a count, then for each a length, -1 for NULL, and so many bytes.
-fn row(body: &[u8]) -> Option<Vec<Option<String>>> {
-    let (count, mut rest) = body.split_first_chunk::<2>()?;
-    let mut columns = Vec::new();
-    for _ in 0..u16::from_be_bytes(*count) {
-        let (length, behind) = rest.split_first_chunk::<4>()?;
-        let length = u32::from_be_bytes(*length);
-        if length == u32::MAX {
-            columns.push(None);
-            rest = behind;
-        } else {
-            let (value, behind) = behind.split_at_checked(length as usize)?;
-            columns.push(Some(String::from_utf8_lossy(value).into_owned()));
-            rest = behind;
-        }
-    }
-    Some(columns)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_row_is_read_to_its_end_or_not_at_all() {
-        let body = b"\0\x02\0\0\0\x01x\xff\xff\xff\xff";
-        assert_eq!(row(body), Some(vec![Some("x".into()), None]));
-        for end in 0..body.len() {
-            assert_eq!(row(&body[..end]), None, "{end} bytes");
-        }
-        assert_eq!(row(b"\0\x01\x7f\xff\xff\xff"), None);
-    }
 }

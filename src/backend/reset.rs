@@ -68,6 +68,7 @@ async fn settle(conn: &mut ServerConn) -> Result<(), Lost> {
         drain(conn, &mut scratch).await?;
         (conn.needs_reset, conn.used) = (false, false);
         conn.forget_settings();
+        conn.statements.forget_all();
     }
     if conn.at_rest() { Ok(()) } else { Err(Lost::Refused) }
 }
@@ -154,11 +155,11 @@ async fn answered(conn: &mut ServerConn, scratch: &mut [u8]) -> Result<Option<Ve
             if conn.has_unsent() && conn.poll_write_ready(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            conn.poll_receive(cx, scratch, &mut seen).map_ok(drop)
+            conn.poll_receive(cx, scratch, (&mut seen, &mut Vec::new())).map_ok(drop)
         })
         .await?;
         // What the client asked for and did not stay to hear of has its effect all the same.
-        conn.needs_reset |= seen.leaves.is_some();
+        conn.needs_reset |= seen.commands > 0;
         refusal = refusal.or(seen.own_failure);
     }
 }

@@ -92,43 +92,118 @@ impl Settings {
         self.0.is_empty()
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    /// The value of a setting, by its name in lower case.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let place = self.0.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
+        Some(self.0[place].1.as_str())
+    }
+
+    /// Takes a setting away.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| known != name);
+    }
+
+    /// The names, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Name and value of those that decide what a statement means when it is parsed.
+    pub fn planning(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
-            .binary_search_by(|(known, _)| known.as_str().cmp(name))
-            .ok()
-            .map(|place| self.0[place].1.as_str())
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .filter(|(name, _)| is_planning(name))
     }
 }
 
+/// Settings that have no say in what a statement means. Everything else may: the path that finds its tables, the role
+/// that expands its policies, the time zone that turns its literals into constants.
+const NOT_PLANNING: [&str; 20] = [
+    "application_name",
+    "client_min_messages",
+    "deadlock_timeout",
+    "default_transaction_deferrable",
+    "default_transaction_isolation",
+    "default_transaction_read_only",
+    "idle_in_transaction_session_timeout",
+    "idle_session_timeout",
+    "lock_timeout",
+    "log_duration",
+    "log_min_duration_statement",
+    "log_statement",
+    "maintenance_work_mem",
+    "statement_timeout",
+    "synchronous_commit",
+    "tcp_keepalives_idle",
+    "tcp_user_timeout",
+    "temp_buffers",
+    "transaction_timeout",
+    "work_mem",
+];
+
+/// Whether a statement may mean something else under another value of this setting. Names with a dot are extensions'
+/// and applications' own, which are read when a statement runs.
+pub fn is_planning(name: &str) -> bool {
+    !name.contains('.') && NOT_PLANNING.binary_search(&name).is_err()
+}
+
 /// The SQL that brings a session from the settings `has` to `wanted`; `None` if nothing is to be done. A setting that
-/// the server reports as it is wanted is left alone.
+/// the server reports as it is wanted is left alone. The role comes off first and is put on last, because it may not be
+/// allowed to change the others.
 pub fn difference(has: &Settings, wanted: &Settings, reported: &Parameters) -> Option<String> {
     let mut sql = String::new();
-    for (name, _) in has.0.iter().filter(|(name, _)| wanted.get(name).is_none()) {
+    let mut reset = |name: &str| {
         sql.push_str("RESET ");
         for (place, part) in name.split('.').enumerate() {
             // `Settings::set` let through no quote.
             let _ = write!(sql, "{}\"{part}\"", if place > 0 { "." } else { "" });
         }
         sql.push(';');
+    };
+    if has.get(ROLE).is_some() && has.get(ROLE) != wanted.get(ROLE) {
+        reset(ROLE);
     }
-    let mut first = true;
-    for (name, value) in &wanted.0 {
-        if reported.get(name) == Some(value.as_bytes())
-            || (has.get(name) == Some(value) && reported.get(name).is_none())
-        {
-            continue;
-        }
-        // set_config() takes the value as the startup packet does; SET would take "a, b" for one name.
-        sql.push_str(if first { "SELECT " } else { "," });
-        first = false;
-        sql.push_str("pg_catalog.set_config(");
-        literal(&mut sql, name);
-        sql.push(',');
-        literal(&mut sql, value);
-        sql.push_str(",false)");
-    }
+    has.names().filter(|name| *name != ROLE && wanted.get(name).is_none()).for_each(&mut reset);
+    let differs = |name: &str, value: &str| {
+        reported.get(name) != Some(value.as_bytes())
+            && (has.get(name) != Some(value) || reported.get(name).is_some())
+    };
+    set_all(&mut sql, wanted.0.iter().filter(|(name, value)| differs(name, value)));
     (!sql.is_empty()).then_some(sql)
+}
+
+/// The SQL that sets all of `wanted`, as one statement; `None` if there are none.
+pub fn assignment(wanted: &Settings) -> Option<String> {
+    let mut sql = String::new();
+    set_all(&mut sql, wanted.0.iter());
+    (!sql.is_empty()).then_some(sql)
+}
+
+const ROLE: &str = "role";
+
+/// set_config() takes a value as the startup packet does; SET would take "a, b" for one name.
+fn set_all<'a>(sql: &mut String, settings: impl Iterator<Item = &'a (String, String)>) {
+    let mut word = "SELECT ";
+    let mut set = |name: &str, value: &str| {
+        sql.push_str(std::mem::replace(&mut word, ","));
+        sql.push_str("pg_catalog.set_config(");
+        literal(sql, name);
+        sql.push(',');
+        literal(sql, value);
+        sql.push_str(",false)");
+    };
+    let mut role = None;
+    for (name, value) in settings {
+        if name == ROLE {
+            role = Some(value);
+        } else {
+            set(name, value);
+        }
+    }
+    if let Some(value) = role {
+        set(ROLE, value);
+    }
 }
 
 /// Appends `text` as a string constant with C-style escapes, in ASCII alone: so it means the same whatever
@@ -193,6 +268,29 @@ mod tests {
             difference(&b, &Settings::default(), &none).as_deref(),
             Some("RESET \"my\".\"own\";RESET \"work_mem\";")
         );
+    }
+
+    #[test]
+    fn the_role_comes_off_first_and_is_put_on_last() {
+        let none = Parameters::default();
+        let (a, b) =
+            (settings(&[("role", "a"), ("work_mem", "8MB")]), settings(&[("role", "b"), ("tcp", "1")]));
+        assert_eq!(
+            difference(&a, &b, &none).as_deref(),
+            Some(
+                "RESET \"role\";RESET \"work_mem\";SELECT pg_catalog.set_config(E'tcp',E'1',false),\
+                 pg_catalog.set_config(E'role',E'b',false)"
+            )
+        );
+        assert_eq!(difference(&a, &a, &none), None);
+        assert_eq!(assignment(&Settings::default()), None);
+    }
+
+    #[test]
+    fn settings_that_decide_what_a_statement_means_are_told_apart() {
+        assert!(NOT_PLANNING.is_sorted());
+        let all = settings(&[("search_path", "a"), ("work_mem", "8MB"), ("app.tenant", "7"), ("role", "x")]);
+        assert_eq!(all.planning().collect::<Vec<_>>(), [("role", "x"), ("search_path", "a")]);
     }
 
     #[test]

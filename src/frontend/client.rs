@@ -3,6 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
+use super::judge::Remembered;
 use crate::relay::request::RequestScan;
 use crate::stream::Stream;
 
@@ -15,14 +16,10 @@ pub(super) struct Client {
     inbox: Vec<u8>,
     /// They can be looked at without more behind them.
     inbox_ready: bool,
-    /// They may not be looked at before the reset of the session that stood before them is answered.
-    pub(super) barrier: bool,
     /// They may not be looked at before the server has said whether it has the unnamed statement.
     pub(super) verdict: bool,
     /// The Parse of the client's unnamed statement, if it may be bound on another server connection.
-    pub(super) parse: Option<Box<[u8]>>,
-    /// A server has taken it: it may have been refused, or skipped behind an error.
-    pub(super) parse_known: bool,
+    pub(super) unnamed: Option<Remembered>,
     /// Bytes that the socket did not take yet.
     out: Vec<u8>,
 }
@@ -34,10 +31,8 @@ impl Client {
             requests: RequestScan::default(),
             inbox: Vec::new(),
             inbox_ready: false,
-            barrier: false,
             verdict: false,
-            parse: None,
-            parse_known: false,
+            unnamed: None,
             out: Vec::new(),
         }
     }
@@ -78,8 +73,33 @@ impl Client {
         self.inbox.len()
     }
 
-    /// Sends, or keeps what the socket does not take. To be called when nothing is kept.
+    /// What is kept to be sent.
+    pub(super) fn outbox(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// Sends what is kept, as far as the socket takes it.
+    pub(super) fn try_flush(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        match self.stream.try_write(&self.out) {
+            Ok(sent) => drop(self.out.drain(..sent)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Sends, behind what is kept, or keeps what the socket does not take.
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if !self.out.is_empty() {
+            self.out.extend_from_slice(bytes);
+            return self.try_flush();
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let sent = match self.stream.try_write(bytes) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,

@@ -5,17 +5,19 @@
 //! moves does the task sleep. Neither side is read while the other does not take what was read before, so that memory
 //! stays bounded and back-pressure passes through.
 
+use std::cell::RefCell;
 use std::task::{Context, Poll};
 
 use super::client::Client;
+use super::footprint::Footprint;
+use super::holdings::Holdings;
+use super::judge::Remembered;
+use super::texts::Texts;
 use crate::backend::{Lost, ServerConn};
 use crate::error::{ErrorKind, Refusal};
-use crate::relay::reply::Seen;
-use crate::relay::request::{Footprint, Memory, Stop};
+use crate::relay::reply::{Outcome, Seen};
+use crate::relay::request::{Judging, Stop, Walk};
 use crate::wire::turn::Status;
-
-/// The longest Parse of an unnamed statement that is remembered for another server connection, in bytes.
-const PARSE: usize = 8 * 1024;
 
 /// Why the relay stopped.
 #[derive(Debug)]
@@ -51,13 +53,32 @@ pub(super) struct Exchange<'a> {
     pub(super) client: &'a mut Client,
     pub(super) server: &'a mut ServerConn,
     pub(super) footprint: &'a mut Footprint,
+    pub(super) holdings: &'a mut Holdings,
+    pub(super) texts: &'a RefCell<Texts>,
     pub(super) tally: &'a mut Tally,
-    /// The server connection is not this client's alone for its whole life.
+    pub(super) rules: Rules,
+}
+
+/// How a client is served.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// The server connection is not the client's for its whole life.
     pub(super) shared: bool,
-    /// The client keeps it, whatever state it is in.
+    /// The client has startup settings, which the server does not know for the defaults.
+    pub(super) has_defaults: bool,
+    /// The client keeps its server connection, whatever state that is in.
     pub(super) keeps: bool,
     /// The client may have a connection for a single statement only.
     pub(super) statement_mode: bool,
+    /// The proxy asks the server something: the client's next request waits for the answer.
+    pub(super) asking: bool,
+}
+
+impl Rules {
+    /// What is looked at before it is sent.
+    pub(super) fn judging(self) -> Judging {
+        if self.shared || self.has_defaults { Judging::State } else { Judging::Nothing }
+    }
 }
 
 impl Exchange<'_> {
@@ -78,7 +99,7 @@ impl Exchange<'_> {
             if moved && self.is_settled() {
                 return Poll::Ready(End::Settled);
             }
-            if !self.keeps && self.server.turn.is_spent() && !self.server.has_unsent() {
+            if !self.rules.keeps && self.server.turn.is_spent() && !self.server.has_unsent() {
                 return Poll::Ready(End::Spent);
             }
             if !replies && !requests {
@@ -88,46 +109,47 @@ impl Exchange<'_> {
     }
 
     /// Looks at what the client sent and passes it on. Called with the first request of a lease, and by `poll`.
-    pub(super) fn pass_on(&mut self, mut chunk: &[u8]) -> Result<(), End> {
-        loop {
-            let Self { client, server, footprint, .. } = self;
-            let scanned = client.requests.scan(&mut server.turn, chunk, footprint, self.shared);
-            match scanned.memory {
-                Memory::Same => {}
-                Memory::Nothing => client.parse = None,
-                Memory::Parse(place) => {
-                    let parse = chunk.get(place).filter(|parse| parse.len() <= PARSE);
-                    (client.parse, client.parse_known) = (parse.map(Into::into), false);
-                }
+    pub(super) fn pass_on(&mut self, chunk: &[u8]) -> Result<(), End> {
+        let mut walk = Walk::new(chunk);
+        let stop = self.walk(&mut walk);
+        let run = walk.take_run();
+        self.footprint.started = true;
+        if let Some(parse) = walk.kept() {
+            self.client.unnamed = Some(Remembered { parse: parse.into(), known: false });
+        }
+        if !run.is_empty() || self.server.has_unsent() {
+            self.server.send(run).map_err(End::ServerLost)?;
+        }
+        let rest = walk.rest();
+        match stop? {
+            Stop::Drained => self.client.put_aside(rest, false),
+            Stop::Full => self.client.put_aside(rest, true),
+            Stop::Verdict => {
+                self.client.verdict = true;
+                self.client.put_aside(rest, true);
             }
-            let (sent, rest) = chunk.split_at(scanned.forward);
-            server.send(sent).map_err(End::ServerLost)?;
-            match scanned.stop {
-                Stop::Drained => client.put_aside(rest, false),
-                Stop::Full => client.put_aside(rest, true),
-                Stop::Verdict => {
-                    client.verdict = true;
-                    client.put_aside(rest, true);
-                }
-                Stop::Barrier => {
-                    client.barrier = true;
-                    client.put_aside(rest, !rest.is_empty());
-                }
-                Stop::Goodbye => return Err(End::Left { in_order: true }),
-                Stop::UnknownStatement => {
-                    let known = client.parse.as_ref().filter(|_| client.parse_known);
-                    let Some(parse) = known else { return Err(End::Refused(unknown_statement())) };
-                    server.repeat(parse).map_err(End::ServerLost)?;
-                    footprint.parsed_again();
-                    chunk = rest;
-                    continue;
-                }
-                Stop::Invalid(error) => {
-                    return Err(End::Refused(Refusal::new(ErrorKind::ProtocolViolation, error.to_string())));
-                }
+            Stop::Goodbye => return Err(End::Left { in_order: true }),
+            Stop::Invalid(error) => {
+                return Err(End::Refused(Refusal::new(ErrorKind::ProtocolViolation, error.to_string())));
             }
+        }
+        self.give_locals()
+    }
+
+    /// Gives the proxy's own replies that nothing from the server will bring along: those of a batch that is not closed
+    /// yet, whose Flush the server has nothing to answer to.
+    fn give_locals(&mut self) -> Result<(), End> {
+        if !self.server.turn.needs_sync() {
             return Ok(());
         }
+        let mut given = 0;
+        while let Some(local) = self.server.turn.take_local() {
+            self.client.outbox().extend_from_slice(&local.bytes());
+            self.holdings.names.learn(&[Outcome::Done]);
+            given += local.bytes().len();
+        }
+        self.tally.sent += given;
+        self.client.try_flush().map_err(|_| End::Left { in_order: false })
     }
 
     /// Whether the server connection has nothing more to do for this client at the moment.
@@ -142,28 +164,39 @@ impl Exchange<'_> {
             Poll::Ready(Err(_)) => return Err(End::Left { in_order: false }),
             Poll::Ready(Ok(())) => {}
         }
-        let forward = match self.server.poll_receive(cx, scratch, &mut self.tally.seen) {
+        let seen = (&mut self.tally.seen, self.client.outbox());
+        let forward = match self.server.poll_receive(cx, scratch, seen) {
             Poll::Pending => return Ok(false),
             Poll::Ready(received) => received.map_err(End::ServerLost)?,
         };
-        if self.tally.seen.own_failure.is_some() {
-            return Err(End::ServerLost(Lost::Refused));
-        }
-        if let Some(event) = self.tally.seen.unnamed.take() {
-            self.footprint.learn(event);
-            self.client.parse_known = true;
-        }
-        self.tally.sent += forward;
+        self.learn();
+        self.tally.sent += forward.max(self.client.outbox().len());
         self.client.send(&scratch[..forward]).map_err(|_| End::Left { in_order: false })?;
         if self.tally.seen.farewell {
             // Whatever else came with it, and though the end of the stream may still be on its way.
             return Err(End::ServerLost(Lost::Closed));
         }
-        if self.statement_mode && self.tally.seen.ready > 0 && self.server.turn.status() != Status::Idle {
+        if self.rules.statement_mode && self.tally.seen.ready > 0 && self.server.turn.status() != Status::Idle
+        {
             let message = "transaction blocks are not allowed in statement pooling mode";
             return Err(End::Refused(Refusal::new(ErrorKind::TransactionInStatementMode, message)));
         }
         Ok(true)
+    }
+
+    /// Takes note of what the server said of statements.
+    fn learn(&mut self) {
+        let seen = &mut self.tally.seen;
+        if let Some(event) = seen.unnamed.take() {
+            self.footprint.learn(event);
+            if let Some(remembered) = &mut self.client.unnamed {
+                remembered.known = true;
+            }
+        }
+        if !seen.names.is_empty() {
+            self.holdings.names.learn(&seen.names);
+            seen.names.clear();
+        }
     }
 
     /// Client to server.
@@ -171,19 +204,12 @@ impl Exchange<'_> {
         if !self.server.flush().map_err(End::ServerLost)? {
             return Ok(self.server.poll_write_ready(cx).is_ready());
         }
-        if !self.server.turn.has_room() {
+        if self.rules.asking || !self.server.turn.has_room() {
             return Ok(false);
         }
         if std::mem::take(&mut self.client.verdict) && self.server.turn.owes_unnamed_parse() {
             self.client.verdict = true;
             return Ok(false);
-        }
-        if self.client.barrier {
-            // Outside of a transaction it is the session's to lift.
-            if !self.server.turn.is_quiet() || self.is_settled() {
-                return Ok(false);
-            }
-            self.client.barrier = false;
         }
         let length = match self.client.take_aside(scratch) {
             Some(length) => length,
@@ -202,9 +228,4 @@ impl Exchange<'_> {
         self.pass_on(&scratch[..length])?;
         Ok(true)
     }
-}
-
-fn unknown_statement() -> Refusal {
-    Refusal::new(ErrorKind::UnknownStatement, "unnamed prepared statement does not exist")
-        .detail("It was parsed in an earlier transaction, perhaps on another server connection.")
 }

@@ -5,8 +5,11 @@
 //! - `startup`: from the first byte to exactly one of Startup or Cancel.
 //! - `auth`: who it is.
 //! - `login`: everything between startup and the first ReadyForQuery.
-//! - `session`: the life of a client that is logged in; `exchange` is its only relay loop, `phase` its time-outs, and
-//!   `parting` how it leaves a server connection.
+//! - `session`: the life of a client that is logged in; `exchange` is its only relay loop, `phase` its time-outs,
+//!   `settle` what becomes of a server connection after a transaction, and `parting` how the client leaves it.
+//! - `judge`: what a request needs to mean on a shared server connection what it means on one of the client's own.
+//! - `holdings`: what a client's session holds; `names` are its prepared statements, `texts` what a worker knows of
+//!   statements, `footprint` what a client left on the server connection of the moment.
 //! - `watch`: time-outs and shutdown, without a timer for each client.
 //! - `cancel`: which client's query a cancel request means.
 //! - `refuse`: the only place that says no to a client.
@@ -16,12 +19,18 @@ mod auth;
 mod cancel;
 mod client;
 mod exchange;
+mod footprint;
+mod holdings;
+mod judge;
 mod login;
+mod names;
 mod parting;
 mod phase;
 mod refuse;
 mod session;
+mod settle;
 mod startup;
+mod texts;
 mod watch;
 pub mod worker;
 
@@ -51,6 +60,8 @@ pub struct Shared {
     verifiers: HashMap<String, Verifier>,
     /// Makes the salts of users who do not exist.
     mock_secret: [u8; 32],
+    /// Makes the names of shared prepared statements.
+    statement_secret: [u8; 32],
     cancels: Cancels,
     clients: Limit,
     user_clients: HashMap<String, Limit>,
@@ -79,6 +90,7 @@ impl Shared {
             database_clients: config.databases.iter().map(|db| limit(&db.name, db.max_clients)).collect(),
             clients: Limit::new(Some(config.proxy.max_clients)),
             mock_secret: scram::random()?,
+            statement_secret: scram::random()?,
             cancels: Cancels::default(),
             config,
             registry,

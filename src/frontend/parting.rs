@@ -24,9 +24,13 @@ impl Session {
     pub(super) fn retire(&self, mut lease: Lease, in_order: bool) {
         let target = Arc::clone(&self.identity.cancel.target);
         let no_cancel_under_way = target.release();
-        lease.needs_reset |= self.pinned.is_some() || self.identity.pool.route().mode == PoolMode::Session;
-        if self.pinned == Some(SessionState::Load) {
-            // DISCARD ALL does not unload a library.
+        let pins = self.holdings.pins;
+        lease.needs_reset |= !pins.is_empty()
+            || !self.holdings.lookout.is_empty()
+            || self.inquiry.is_some()
+            || self.identity.pool.route().mode == PoolMode::Session;
+        if pins.contains(SessionState::Load) || pins.contains(SessionState::RandomSeed) {
+            // DISCARD ALL neither unloads a library nor forgets a seed.
             lease.spoil();
         }
         if lease.at_rest() && no_cancel_under_way {

@@ -7,20 +7,22 @@ use std::task::{Context, Poll, ready};
 
 use super::cancel::Registration;
 use super::client::Client;
-use super::exchange::{End, Exchange, Tally};
+use super::exchange::{End, Exchange, Rules, Tally};
+use super::footprint::Footprint;
+use super::holdings::Holdings;
 use super::phase::{self, Phase};
+use super::settle::{Inquiry, Settled};
 use super::watch::Watch;
 use super::worker::Worker;
 use super::{login, refuse};
-use crate::backend::reset;
 use crate::backend::settings::Settings;
+use crate::backend::{Lost, reset};
 use crate::clock::millis;
 use crate::config::PoolMode;
 use crate::error::{ErrorKind, Refusal};
 use crate::metrics::{Counter, Shard};
 use crate::pool::{Checkout, Lease, Permit, Pool, Wait};
-use crate::relay::request::{self, Footprint};
-use crate::wire::tag::SessionState;
+use crate::relay::request;
 
 /// How many server connections are tried before a client is told that its settings cannot be applied.
 const ATTEMPTS: usize = 3;
@@ -54,19 +56,26 @@ impl From<Refusal> for Finish {
     }
 }
 
+/// What is known of a client's use of one lease.
+#[derive(Debug, Default)]
+pub(super) struct Visit {
+    pub(super) footprint: Footprint,
+    pub(super) tally: Tally,
+}
+
 /// A client that is logged in.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client: Client,
-    worker: Rc<Worker>,
+    pub(super) worker: Rc<Worker>,
     pub(super) identity: Identity,
-    shard: Arc<Shard>,
+    pub(super) shard: Arc<Shard>,
     watch: Rc<Watch>,
     phase: Phase,
-    /// Why the client keeps its server connection, if it does.
-    pub(super) pinned: Option<SessionState>,
-    /// Settings were reset to what the server thinks is their default, since the last barrier.
-    reset: bool,
+    /// What its session holds, wherever it is served.
+    pub(super) holdings: Holdings,
+    /// What the server is being asked about it.
+    pub(super) inquiry: Option<Inquiry>,
 }
 
 impl Drop for Session {
@@ -80,7 +89,9 @@ impl Session {
         let shard = identity.pool.metrics().shard(worker.id);
         shard.add(Counter::ClientsOpened, 1);
         let watch = worker.watches.register();
-        Self { client, worker, identity, shard, watch, phase: Phase::Running, pinned: None, reset: false }
+        let startup = Arc::clone(&identity.settings);
+        let holdings = Holdings::new(startup, worker.next_number(), &worker.texts.borrow());
+        Self { client, worker, identity, shard, watch, phase: Phase::Running, holdings, inquiry: None }
     }
 
     /// Serves the client to its end.
@@ -98,6 +109,7 @@ impl Session {
             }
             let words =
                 if let Finish::Refused(refusal) = finish { refuse::encode(&refusal) } else { Vec::new() };
+            self.end_pins();
             self.client.say_goodbye(&words).await;
             return;
         }
@@ -115,7 +127,7 @@ impl Session {
         let mut checkout = self.checkout();
         let mut fits = false;
         if let Checkout::Ready(lease) = &mut checkout {
-            fits = lease.has(&self.identity.settings);
+            fits = lease.has(&self.holdings.settings);
         }
         match checkout {
             Checkout::Ready(lease) if fits => self.relay(lease, length).await,
@@ -141,7 +153,7 @@ impl Session {
                 Checkout::Refused(error) => return Err(error.refusal(self.identity.pool.database()).into()),
                 Checkout::Wait(mut wait) => std::future::poll_fn(|cx| self.poll_wait(&mut wait, cx)).await?,
             };
-            match reset::apply(&mut lease, &self.identity.settings).await {
+            match reset::apply(&mut lease, &self.holdings.settings).await {
                 Ok(()) => return Ok(lease),
                 Err(error) => {
                     lease.spoil();
@@ -227,121 +239,105 @@ impl Session {
     async fn relay(&mut self, mut lease: Lease, length: usize) -> Result<(), Finish> {
         self.identity.cancel.target.aim(lease.cancel_key());
         self.shard.add(Counter::Checkouts, 1);
-        let (mut footprint, mut tally) = (Footprint::default(), Tally::default());
-        lease.set_exclusive(self.keeps(&footprint));
+        let mut visit = Visit::default();
+        lease.set_exclusive(self.keeps(&visit.footprint));
         lease.used = true;
         let mut end = None;
         if length > 0 {
             let worker = Rc::clone(&self.worker);
             let scratch = worker.scratch.borrow();
-            end = self.exchange(&mut lease, &mut footprint, &mut tally).pass_on(&scratch[..length]).err();
+            end = self.exchange(&mut lease, &mut visit).pass_on(&scratch[..length]).err();
         }
         loop {
-            let idle =
-                lease.is_settled() && self.client.requests.between_messages() && self.client.aside() == 0;
             let end = match end.take() {
                 Some(end) => end,
-                None if idle && !self.keeps(&footprint) => End::Settled,
-                None => {
-                    std::future::poll_fn(|cx| self.poll_relay(&mut lease, &mut footprint, &mut tally, cx))
-                        .await
-                }
+                None => std::future::poll_fn(|cx| self.poll_relay(&mut lease, &mut visit, cx)).await,
             };
-            self.settle_accounts(&mut footprint, &mut tally);
+            self.settle_accounts(&mut visit.tally);
             match end {
-                End::Settled => {
-                    if std::mem::take(&mut self.client.barrier) && std::mem::take(&mut self.reset) {
-                        lease.forget_settings();
-                    }
-                    if self.worker.draining.get() {
+                End::Settled => match self.settle(&mut lease, &mut visit) {
+                    Settled::Ask | Settled::Keep => {}
+                    Settled::Done if self.worker.draining.get() => {
                         self.retire(lease, true);
                         return Err(phase::refusal(ErrorKind::Shutdown).into());
                     }
-                    if !self.keeps(&footprint) {
+                    Settled::Done => {
                         self.give_back(lease);
                         return Ok(());
                     }
-                    self.keep(&mut lease).await?;
-                }
-                End::Spent if self.keeps(&footprint) => {}
+                    Settled::Lost => {
+                        return Err(self.part(lease, End::ServerLost(Lost::Refused), false));
+                    }
+                },
+                End::Spent if self.keeps(&visit.footprint) => {}
                 End::Spent => {
                     lease.spoil();
                     self.give_back(lease);
                     return Ok(());
                 }
-                other => return Err(self.part(lease, other, tally.seen.farewell)),
+                other => return Err(self.part(lease, other, visit.tally.seen.farewell)),
             }
         }
     }
 
-    /// Readies a server connection that is kept for the next request: after a reset of the session it has to get the
-    /// client's startup settings back, which are the reset values of a session of its own.
-    async fn keep(&mut self, lease: &mut Lease) -> Result<(), Finish> {
-        lease.set_exclusive(true);
-        if lease.has(&self.identity.settings) {
-            return Ok(());
-        }
-        reset::apply(lease, &self.identity.settings).await.map_err(|error| {
-            lease.spoil();
-            login::settings_refusal(error).into()
-        })
-    }
-
-    fn exchange<'a>(
-        &'a mut self,
-        lease: &'a mut Lease,
-        footprint: &'a mut Footprint,
-        tally: &'a mut Tally,
-    ) -> Exchange<'a> {
+    fn exchange<'a>(&'a mut self, lease: &'a mut Lease, visit: &'a mut Visit) -> Exchange<'a> {
         let mode = self.identity.pool.route().mode;
+        let Visit { footprint, tally, .. } = visit;
         Exchange {
             client: &mut self.client,
             server: lease,
             footprint,
             tally,
-            shared: mode != PoolMode::Session,
-            keeps: mode == PoolMode::Session || self.pinned.is_some(),
-            statement_mode: mode == PoolMode::Statement,
+            rules: Rules {
+                shared: mode != PoolMode::Session,
+                has_defaults: !self.holdings.startup().is_empty(),
+                keeps: mode == PoolMode::Session || !self.holdings.pins.is_empty(),
+                statement_mode: mode == PoolMode::Statement,
+                asking: self.inquiry.is_some(),
+            },
+            holdings: &mut self.holdings,
+            texts: &self.worker.texts,
         }
     }
 
-    fn poll_relay(
-        &mut self,
-        lease: &mut Lease,
-        footprint: &mut Footprint,
-        tally: &mut Tally,
-        cx: &mut Context<'_>,
-    ) -> Poll<End> {
+    fn poll_relay(&mut self, lease: &mut Lease, visit: &mut Visit, cx: &mut Context<'_>) -> Poll<End> {
         match self.watch.poll(cx) {
             Poll::Ready(ErrorKind::UnknownStatement) => {
-                footprint.give_up();
+                visit.footprint.give_up();
                 return Poll::Ready(End::Settled);
             }
             Poll::Ready(reason) => return Poll::Ready(End::Refused(phase::refusal(reason))),
             Poll::Pending => {}
         }
+        // What settled without a reply, such as an answer that was taken before: it is not looked for again.
+        let idle = lease.is_settled() && self.client.requests.between_messages() && self.client.aside() == 0;
+        if idle && self.inquiry.is_none() && !self.keeps(&visit.footprint) {
+            return Poll::Ready(End::Settled);
+        }
         let worker = Rc::clone(&self.worker);
-        let end = self.exchange(lease, footprint, tally).poll(cx, &mut worker.scratch.borrow_mut());
+        let end = self.exchange(lease, visit).poll(cx, &mut worker.scratch.borrow_mut());
         let phase = match () {
             () if lease.turn.awaits_reply() => Phase::Running,
-            () if lease.is_settled() && footprint.will_bind() && self.pinned.is_none() => Phase::Held,
+            () if lease.is_settled() && visit.footprint.will_bind() && self.holdings.pins.is_empty() => {
+                Phase::Held
+            }
             () if lease.is_settled() || lease.turn.is_spent() => Phase::Idle,
             () => Phase::InTransaction,
         };
-        if phase != self.phase || tally.seen.ready > 0 {
+        if phase != self.phase || visit.tally.seen.ready > 0 {
             self.enter(phase);
         }
         if end.is_pending() {
-            self.settle_accounts(footprint, tally);
+            self.settle_accounts(&mut visit.tally);
         }
         end
     }
 
-    /// Moves what was counted to the metrics, and notes what keeps the client on its server connection.
-    fn settle_accounts(&mut self, footprint: &mut Footprint, tally: &mut Tally) {
+    /// Moves what was counted to the metrics.
+    fn settle_accounts(&mut self, tally: &mut Tally) {
         let seen = &mut tally.seen;
         for (counter, n) in [
-            (Counter::Queries, u64::from(std::mem::take(&mut footprint.queries))),
+            (Counter::Queries, u64::from(std::mem::take(&mut self.client.requests.queries))),
             (Counter::Transactions, u64::from(std::mem::take(&mut seen.transactions))),
             (Counter::ReceivedBytes, std::mem::take(&mut tally.received) as u64),
             (Counter::SentBytes, std::mem::take(&mut tally.sent) as u64),
@@ -352,30 +348,13 @@ impl Session {
             }
         }
         seen.ready = 0;
-        self.reset |= std::mem::take(&mut seen.reset);
-        let (discarded, reason) = (std::mem::take(&mut seen.discarded), seen.leaves.take());
-        if self.identity.pool.route().mode == PoolMode::Session {
-            return;
-        }
-        if discarded {
-            self.pinned = None;
-        }
-        if let (None, Some(reason)) = (self.pinned, reason) {
-            self.pinned = Some(reason);
-            self.shard.pinned(reason);
-            let (database, user) = (self.identity.pool.database(), self.identity.pool.user());
-            tracing::info!(
-                database,
-                user,
-                reason = reason.as_str(),
-                "a client is pinned to its server connection"
-            );
-        }
     }
 
     /// Whether the client keeps its server connection though nothing is under way.
-    fn keeps(&self, footprint: &Footprint) -> bool {
-        self.identity.pool.route().mode == PoolMode::Session || self.pinned.is_some() || footprint.will_bind()
+    pub(super) fn keeps(&self, footprint: &Footprint) -> bool {
+        self.identity.pool.route().mode == PoolMode::Session
+            || !self.holdings.pins.is_empty()
+            || footprint.will_bind()
     }
 
     /// Starts the time-out of a phase.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 
+use super::texts::Texts;
 use super::watch::Watches;
 use super::{Shared, login};
 use crate::stream::Detached;
@@ -49,9 +50,20 @@ pub(super) struct Worker {
     pub(super) scratch: RefCell<Box<[u8]>>,
     /// Memory for reading from idle server connections while `scratch` holds a client's request.
     pub(super) aside: RefCell<Box<[u8]>>,
+    pub(super) texts: RefCell<Texts>,
+    /// How many clients it has given a number.
+    numbers: Cell<u64>,
     pub(super) watches: Watches,
     pub(super) draining: Cell<bool>,
     pub(super) stage: watch::Receiver<Stage>,
+}
+
+impl Worker {
+    /// A number that no other client of the process has.
+    pub(super) fn next_number(&self) -> u64 {
+        self.numbers.set(self.numbers.get() + 1);
+        (self.id as u64) << 48 | self.numbers.get()
+    }
 }
 
 /// The way to a worker.
@@ -117,6 +129,8 @@ async fn run(
 ) {
     let worker = Rc::new(Worker {
         id,
+        texts: RefCell::new(Texts::new(shared.statement_secret)),
+        numbers: Cell::new(0),
         shared,
         scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
         aside: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),

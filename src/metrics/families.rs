@@ -32,6 +32,14 @@ const PINS: (&str, &str) = (
     "firepool_pins_total",
     "Clients that were kept on their server connection because of session state, by reason.",
 );
+const UNPINS: (&str, &str) = (
+    "firepool_unpins_total",
+    "Clients whose session state was gone again, so that nothing kept them on their server connection, by reason.",
+);
+const PINNED: (&str, &str) = (
+    "firepool_pinned_seconds_total",
+    "Time that clients were kept on their server connection, of those that are not any more.",
+);
 
 /// Families that are one counter of a pool.
 const COUNTERS: [(&str, &str, Source); 12] = [
@@ -93,8 +101,10 @@ pub(super) struct Pools {
 
 impl Pools {
     pub(super) fn new(pools: Arc<Mutex<Vec<Entry>>>) -> Result<Self, prometheus::Error> {
-        let names =
-            COUNTERS.iter().map(|&(name, help, _)| (name, help)).chain([CLIENTS, SERVERS, SIZE, PINS, WAIT]);
+        let names = COUNTERS
+            .iter()
+            .map(|&(name, help, _)| (name, help))
+            .chain([CLIENTS, SERVERS, SIZE, PINS, UNPINS, PINNED, WAIT]);
         let labels = || vec!["database".to_owned(), "user".to_owned()];
         let descriptions = names
             .map(|(name, help)| Desc::new(name.to_owned(), help.to_owned(), labels(), Default::default()))
@@ -131,7 +141,21 @@ impl Collector for Pools {
             MetricType::GAUGE,
             each(&|metrics, gauges| vec![gauge(labels(metrics, None), gauges.size)]),
         ));
-        families.push(family(PINS, MetricType::COUNTER, each(&pins)));
+        families.push(family(
+            PINS,
+            MetricType::COUNTER,
+            each(&|metrics, _| by_reason(metrics, PoolMetrics::pins)),
+        ));
+        families.push(family(
+            UNPINS,
+            MetricType::COUNTER,
+            each(&|metrics, _| by_reason(metrics, PoolMetrics::unpins)),
+        ));
+        families.push(family(
+            PINNED,
+            MetricType::COUNTER,
+            each(&|metrics, _| vec![seconds(labels(metrics, None), metrics.sum(Counter::PinnedMillis))]),
+        ));
         families.push(family(WAIT, MetricType::HISTOGRAM, each(&waits)));
         families.retain(|family| !family.get_metric().is_empty());
         families
@@ -154,10 +178,10 @@ fn servers(metrics: &PoolMetrics, gauges: &PoolGauges) -> Vec<Metric> {
         .collect()
 }
 
-fn pins(metrics: &PoolMetrics, _: &PoolGauges) -> Vec<Metric> {
+fn by_reason(metrics: &PoolMetrics, read: fn(&PoolMetrics, SessionState) -> u64) -> Vec<Metric> {
     SessionState::ALL
         .into_iter()
-        .map(|reason| counter(labels(metrics, Some(("reason", reason.as_str()))), metrics.pins(reason)))
+        .map(|reason| counter(labels(metrics, Some(("reason", reason.as_str()))), read(metrics, reason)))
         .collect()
 }
 
@@ -180,8 +204,16 @@ fn labels(metrics: &PoolMetrics, more: Option<(&str, &str)>) -> Vec<LabelPair> {
 }
 
 fn counter(labels: Vec<LabelPair>, value: u64) -> Metric {
+    total(labels, value as f64)
+}
+
+fn seconds(labels: Vec<LabelPair>, millis: u64) -> Metric {
+    total(labels, millis as f64 / 1_000.0)
+}
+
+fn total(labels: Vec<LabelPair>, value: f64) -> Metric {
     let mut counter = prometheus::proto::Counter::default();
-    counter.set_value(value as f64);
+    counter.set_value(value);
     let mut metric = Metric::from_label(labels);
     metric.set_counter(counter);
     metric

@@ -25,6 +25,7 @@ use crate::wire::tag::SessionState;
 pub struct Shard {
     counters: [AtomicU64; Counter::COUNT],
     pins: [AtomicU64; SessionState::ALL.len()],
+    unpins: [AtomicU64; SessionState::ALL.len()],
 }
 
 /// The counters of a [`Shard`].
@@ -48,10 +49,12 @@ pub enum Counter {
     ServerErrors,
     /// Sessions that the proxy ended with an error.
     ProxyErrors,
+    /// Milliseconds for which clients were pinned, of those that are not any more.
+    PinnedMillis,
 }
 
 impl Counter {
-    const COUNT: usize = 9;
+    const COUNT: usize = 10;
 }
 
 impl Shard {
@@ -63,6 +66,11 @@ impl Shard {
     /// Counts a client that was pinned to its server connection.
     pub fn pinned(&self, reason: SessionState) {
         add(&self.pins[reason.index()], 1);
+    }
+
+    /// Counts a client that is not pinned for this reason any more.
+    pub fn unpinned(&self, reason: SessionState) {
+        add(&self.unpins[reason.index()], 1);
     }
 }
 
@@ -123,6 +131,10 @@ impl PoolMetrics {
 
     fn pins(&self, reason: SessionState) -> u64 {
         self.shards.iter().map(|shard| shard.pins[reason.index()].load(Ordering::Relaxed)).sum()
+    }
+
+    fn unpins(&self, reason: SessionState) -> u64 {
+        self.shards.iter().map(|shard| shard.unpins[reason.index()].load(Ordering::Relaxed)).sum()
     }
 }
 

@@ -265,12 +265,13 @@ fn refused(message: &[u8]) -> Result<ListenError, String> {
 
 /// Sends what waits and reads. Ready with how many bytes came, which may be none. Cancel safe.
 async fn receive(conn: &mut ServerConn, scratch: &mut [u8]) -> Result<usize, backend::Lost> {
-    let mut seen = Seen::default();
+    // Nothing is answered by the proxy itself here.
+    let (mut seen, mut out) = (Seen::default(), Vec::new());
     std::future::poll_fn(|cx| {
         if conn.has_unsent() && conn.poll_write_ready(cx).is_ready() {
             return Poll::Ready(Ok(0));
         }
-        conn.poll_receive(cx, scratch, &mut seen)
+        conn.poll_receive(cx, scratch, (&mut seen, &mut out))
     })
     .await
 }

@@ -24,7 +24,7 @@ mod queue_tests;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::backend::connect::{ConnectError, Opener};
 use crate::backend::settings::{Parameters, Settings};
@@ -42,6 +42,9 @@ use wait::Waiter;
 /// Startup settings whose ParameterStatus values are remembered, so that a login needs no server connection. More
 /// different startup packets than this are served as well, only slower.
 const WELCOMES: usize = 64;
+
+/// Different settings of clients that are kept once each.
+const INTERNED: usize = 256;
 
 /// The first pause after a failed attempt to open a connection, and the longest, in milliseconds. Doubled in between.
 const FIRST_PAUSE: u64 = 100;
@@ -74,6 +77,7 @@ pub struct Pool {
     queue: Mutex<Queue<Slot>>,
     failure: Mutex<Option<Failure>>,
     welcomes: Mutex<Vec<(Arc<Settings>, Arc<Parameters>)>>,
+    interned: Mutex<Vec<Weak<Settings>>>,
     caps: Vec<Arc<Limit>>,
     clients: Limit,
     closed: AtomicBool,
@@ -118,6 +122,7 @@ impl Pool {
             })),
             failure: Mutex::default(),
             welcomes: Mutex::default(),
+            interned: Mutex::default(),
             clients: Limit::new(route.max_clients),
             closed: AtomicBool::new(false),
             used: AtomicU64::new(clock.now()),
@@ -342,6 +347,19 @@ impl Pool {
         }
         welcomes.retain(|(known, _)| *known != settings);
         welcomes.push((settings, parameters));
+    }
+
+    /// The pool's own copy of a client's settings, so that comparing those of its clients costs next to nothing.
+    pub fn intern(&self, settings: &Arc<Settings>) -> Arc<Settings> {
+        let mut known = self.interned.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = known.iter().filter_map(Weak::upgrade).find(|known| known == settings) {
+            return same;
+        }
+        known.retain(|known| known.strong_count() > 0);
+        if known.len() < INTERNED {
+            known.push(Arc::downgrade(settings));
+        }
+        Arc::clone(settings)
     }
 
     /// A fresh connection that reports another version means another server: nothing remembered is true any more.

@@ -3,8 +3,9 @@
 
 use std::cmp::min;
 
+use crate::wire::error_fields;
 use crate::wire::frame::{self, FrameError, HEADER};
-use crate::wire::tag::{self, SessionState};
+use crate::wire::tag::{self, Pins, SessionState};
 use crate::wire::turn::{Asker, ReplyKind, Turn, Violation};
 
 /// The server sent what an honest server does not send. The connection must be closed.
@@ -27,20 +28,50 @@ pub struct Seen {
     pub ready: u32,
     /// ErrorResponses for the client.
     pub errors: u32,
-    /// The last session state that a command of the client's left on the connection.
-    pub leaves: Option<SessionState>,
+    /// CommandComplete messages for the client.
+    pub commands: u32,
+    /// The session state that the client's commands may have left, as far as their tags tell.
+    pub leaves: Pins,
     /// The client discarded all session state.
     pub discarded: bool,
-    /// The client had settings reset to what the server thinks is their default.
+    /// The client had settings reset to what the server takes for their default.
     pub reset: bool,
+    /// Every prepared statement of the connection is gone.
+    pub deallocated: bool,
     /// What last happened to the client's unnamed statement.
     pub unnamed: Option<Unnamed>,
+    /// What became of the client's requests that give or take a statement's name, in their order.
+    pub names: Vec<Outcome>,
+    /// What became of the requests to parse a statement that clients share, in their order.
+    pub shared: Vec<Outcome>,
     /// A notification came that this client cannot have asked for; it was swallowed.
     pub strayed: bool,
     /// The server said that it ends the connection; the client gets to read it.
     pub farewell: bool,
+    /// The last error of the client's: its body.
+    pub failure: Option<Failure>,
     /// An error that answered the proxy's own request: its body.
     pub own_failure: Option<Vec<u8>>,
+    /// The rows that answered the proxy's own requests: their bodies, as far as they are short.
+    pub own_rows: Vec<Vec<u8>>,
+}
+
+/// Which error the client got, as far as the proxy cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// A prepared statement that the server does not have (26000).
+    NoStatement,
+    /// A prepared statement whose result would have other columns than it was prepared with.
+    StalePlan,
+}
+
+/// What became of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// One was carried out.
+    Done,
+    /// So many failed, or were skipped behind an error.
+    Dropped(u32),
 }
 
 /// What happened to an unnamed statement.
@@ -52,10 +83,14 @@ pub enum Unnamed {
     Bound,
 }
 
+/// Rows of the proxy's own requests that are kept.
+const OWN_ROWS: usize = 1024;
+
 /// What becomes of a chunk.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Scanned {
-    /// So many bytes at the chunk's start go to the client. Shorter than what was read where replies were swallowed.
+    /// So many bytes at the chunk's start go to the client, unless `out` has something: then all of it is there.
+    /// Shorter than what was read where replies were swallowed.
     pub forward: usize,
     /// From here to its end the chunk holds a message that is not complete: give it again with more behind it.
     pub rest: usize,
@@ -72,6 +107,40 @@ pub struct ReplyScan {
     pub exclusive: bool,
 }
 
+/// A chunk while its swallowed parts are being taken out of it, and the proxy's own replies put in.
+struct Sieve<'a> {
+    chunk: &'a mut [u8],
+    read: usize,
+    forward: usize,
+    out: &'a mut Vec<u8>,
+}
+
+impl Sieve<'_> {
+    fn keep(&mut self, length: usize) {
+        let taken = self.read..self.read + length;
+        if !self.out.is_empty() {
+            self.out.extend_from_slice(&self.chunk[taken]);
+        } else {
+            if self.forward != self.read {
+                self.chunk.copy_within(taken, self.forward);
+            }
+            self.forward += length;
+        }
+        self.read += length;
+    }
+
+    fn give_locals(&mut self, turn: &mut Turn, seen: &mut Seen) {
+        while let Some(local) = turn.take_local() {
+            if self.out.is_empty() {
+                self.out.extend_from_slice(&self.chunk[..self.forward]);
+                self.forward = 0;
+            }
+            self.out.extend_from_slice(&local.bytes());
+            seen.names.push(Outcome::Done);
+        }
+    }
+}
+
 impl ReplyScan {
     /// Whether the stream stands between two messages.
     pub fn between_messages(&self) -> bool {
@@ -83,90 +152,150 @@ impl ReplyScan {
         self.left > 0 && !self.swallow
     }
 
-    /// Walks over `chunk`. `parameter` is told of each ParameterStatus: its body, name and value with their NULs.
+    /// Walks over `chunk`. `parameter` is told of each ParameterStatus: its body, name and value with their NULs. `out`,
+    /// which is empty, takes what goes to the client where the proxy has replies of its own to put in between.
+    ///
+    /// # Errors
+    /// What the server must not send.
     pub fn scan(
         &mut self,
         turn: &mut Turn,
         chunk: &mut [u8],
-        seen: &mut Seen,
+        (seen, out): (&mut Seen, &mut Vec<u8>),
         mut parameter: impl FnMut(&[u8]),
     ) -> Result<Scanned, ReplyError> {
-        let (mut read, mut forward) = (0, 0);
-        while read < chunk.len() {
-            let available = chunk.len() - read;
+        let mut sieve = Sieve { chunk, read: 0, forward: 0, out };
+        loop {
+            if self.left == 0 {
+                sieve.give_locals(turn, seen);
+            }
+            let available = sieve.chunk.len() - sieve.read;
+            if available == 0 {
+                break;
+            }
             let taken = if self.left > 0 {
                 let taken = min(self.left, available);
                 self.left -= taken;
                 taken
             } else {
-                let Some(header) = frame::reply(&chunk[read..])? else { break };
-                // These are looked into, and short; only an ErrorResponse may be longer than a chunk.
-                let whole =
-                    matches!(header.tag, b'Z' | b'C' | b'E' | b'S') && header.len <= frame::SMALL_REPLY + 1;
-                if available < header.len && whole {
+                let Some(taken) = self.begin(turn, &sieve.chunk[sieve.read..], seen, &mut parameter)? else {
                     break;
-                }
-                let taken = min(header.len, available);
-                let body = &chunk[read + HEADER..read + taken];
-                // PostgreSQL says nothing but its farewell, which is short, without having been asked.
-                let farewell = whole && crate::wire::error_fields::is_fatal(body);
-                if header.tag == b'E' && turn.is_quiet() && !farewell {
-                    return Err(Violation::Unexpected { tag: b'E', expected: "nothing" }.into());
-                }
-                let reply = turn.reply(header.tag, body.first().copied().unwrap_or(0))?;
-                let strayed = header.tag == b'A' && !self.exclusive;
-                seen.strayed |= strayed;
-                self.swallow = strayed || reply.asker == Asker::Proxy;
-                self.left = header.len - taken;
-                if reply.kind != ReplyKind::Part {
-                    note(seen, turn, reply.kind, reply.asker, body);
-                    // Its own notifications may come in the same breath.
-                    self.exclusive |= seen.leaves == Some(SessionState::Listen);
-                    if reply.kind == ReplyKind::Parameter {
-                        parameter(body);
-                    }
-                }
+                };
                 taken
             };
-            if !self.swallow {
-                if forward != read {
-                    chunk.copy_within(read..read + taken, forward);
-                }
-                forward += taken;
+            if self.swallow {
+                sieve.read += taken;
+            } else {
+                sieve.keep(taken);
             }
-            read += taken;
         }
-        Ok(Scanned { forward, rest: read })
+        Ok(Scanned { forward: sieve.forward, rest: sieve.read })
+    }
+
+    /// Looks at the message at the start of `chunk`; how many of its bytes are there, `None` if they have to be more.
+    fn begin(
+        &mut self,
+        turn: &mut Turn,
+        chunk: &[u8],
+        seen: &mut Seen,
+        parameter: &mut impl FnMut(&[u8]),
+    ) -> Result<Option<usize>, ReplyError> {
+        let Some(header) = frame::reply(chunk)? else { return Ok(None) };
+        let own = turn.next_asker() == Asker::Proxy;
+        // These are looked into, and short; only an ErrorResponse or a row may be longer than a chunk.
+        let looked_into = matches!(header.tag, b'Z' | b'C' | b'E' | b'S') || (own && header.tag == b'D');
+        let whole = looked_into && header.len <= frame::SMALL_REPLY + 1;
+        if chunk.len() < header.len && whole {
+            return Ok(None);
+        }
+        let taken = min(header.len, chunk.len());
+        let body = &chunk[HEADER..taken];
+        // PostgreSQL says nothing but its farewell, which is short, without having been asked.
+        let farewell = whole && error_fields::is_fatal(body);
+        if header.tag == b'E' && turn.is_quiet() && !farewell {
+            return Err(Violation::Unexpected { tag: b'E', expected: "nothing" }.into());
+        }
+        let reply = turn.reply(header.tag, body.first().copied().unwrap_or(0))?;
+        let strayed = header.tag == b'A' && !self.exclusive;
+        seen.strayed |= strayed;
+        self.swallow = strayed || (reply.asker == Asker::Proxy && header.tag != b'A');
+        self.left = header.len - taken;
+        if reply.kind != ReplyKind::Part {
+            note(seen, turn, reply.kind, (reply.asker, body));
+            if reply.kind == ReplyKind::Row && own && whole && seen.own_rows.len() < OWN_ROWS {
+                seen.own_rows.push(body.to_vec());
+            }
+            // Its own notifications may come in the same breath.
+            self.exclusive |= seen.leaves.contains(SessionState::Listen);
+            if reply.kind == ReplyKind::Parameter {
+                parameter(body);
+            }
+        }
+        Ok(Some(taken))
     }
 }
 
-fn note(seen: &mut Seen, turn: &Turn, kind: ReplyKind, asker: Asker, body: &[u8]) {
+fn note(seen: &mut Seen, turn: &mut Turn, kind: ReplyKind, (asker, body): (Asker, &[u8])) {
     match (kind, asker) {
-        (ReplyKind::Error, Asker::Proxy) => seen.own_failure = Some(body.to_vec()),
-        (ReplyKind::Error, Asker::Client) => {
-            seen.errors += 1;
-            seen.farewell |= crate::wire::error_fields::is_fatal(body);
+        (ReplyKind::Error, _) => {
+            let dropped = turn.take_dropped();
+            push_dropped(&mut seen.names, dropped.naming);
+            push_dropped(&mut seen.shared, dropped.shared);
+            if asker == Asker::Client {
+                seen.errors += 1;
+                seen.farewell |= error_fields::is_fatal(body);
+                seen.failure = failure(body);
+            } else {
+                seen.own_failure = Some(body.to_vec());
+            }
         }
         (ReplyKind::Ready, Asker::Client) => {
             seen.ready += 1;
             seen.transactions += u32::from(turn.status() == crate::wire::turn::Status::Idle);
         }
-        (ReplyKind::Parsed { unnamed: true }, Asker::Client) => seen.unnamed = Some(Unnamed::Parsed),
-        (ReplyKind::Parsed { unnamed: false }, Asker::Client) => {
-            seen.leaves = Some(SessionState::PreparedStatement);
+        (ReplyKind::Parsed(mark), _) => {
+            if mark.naming {
+                seen.names.push(Outcome::Done);
+            }
+            if mark.shared {
+                seen.shared.push(Outcome::Done);
+            }
+            if mark.unnamed && asker == Asker::Client {
+                seen.unnamed = Some(Unnamed::Parsed);
+            }
         }
-        (ReplyKind::Bound { unnamed: true }, Asker::Client) => seen.unnamed = Some(Unnamed::Bound),
-        (ReplyKind::Command, Asker::Client) => {
+        (ReplyKind::Bound(mark), Asker::Client) if mark.unnamed => seen.unnamed = Some(Unnamed::Bound),
+        (ReplyKind::Command, _) => {
             let name = body.strip_suffix(&[0]).unwrap_or(body);
-            seen.reset |= tag::resets(name);
-            if tag::discards_all(name) {
-                seen.discarded = true;
-                seen.leaves = None;
-            } else if let Some(state) = tag::leaves(name) {
-                seen.leaves = Some(state);
+            seen.deallocated |= tag::deallocates_all(name);
+            if asker == Asker::Client {
+                seen.commands += 1;
+                seen.discarded |= tag::discards_all(name);
+                seen.reset |= tag::resets(name);
+                if let Some(state) = tag::leaves(name) {
+                    seen.leaves.insert(state);
+                }
             }
         }
         _ => {}
+    }
+}
+
+fn push_dropped(outcomes: &mut Vec<Outcome>, count: u32) {
+    if count > 0 {
+        outcomes.push(Outcome::Dropped(count));
+    }
+}
+
+/// `RevalidateCachedQuery` of PostgreSQL's `src/backend/utils/cache/plancache.c` raises the error about a changed result
+/// type as a feature that is not supported, like many others: the routine tells them apart in every language.
+fn failure(body: &[u8]) -> Option<Failure> {
+    match error_fields::field(body, b'C')? {
+        b"26000" => Some(Failure::NoStatement),
+        b"0A000" if error_fields::field(body, b'R') == Some(b"RevalidateCachedQuery") => {
+            Some(Failure::StalePlan)
+        }
+        _ => None,
     }
 }
 
@@ -209,14 +338,16 @@ mod tests {
             for piece in all.chunks(size) {
                 let mut chunk = std::mem::take(&mut carry);
                 chunk.extend(piece);
-                let scanned = scan.scan(&mut turn, &mut chunk, &mut seen, |_| parameters += 1).unwrap();
-                got.extend(&chunk[..scanned.forward]);
+                let mut out = Vec::new();
+                let scanned =
+                    scan.scan(&mut turn, &mut chunk, (&mut seen, &mut out), |_| parameters += 1).unwrap();
+                got.extend(if out.is_empty() { &chunk[..scanned.forward] } else { &out });
                 carry = chunk[scanned.rest..].to_vec();
             }
             assert_eq!(got, wanted, "chunks of {size}");
             assert!(carry.is_empty() && scan.between_messages() && turn.at_rest());
             assert_eq!((seen.transactions, seen.ready, parameters), (1, 1, 1));
-            assert_eq!(seen.leaves, Some(SessionState::Setting));
+            assert!(seen.leaves.contains(SessionState::Setting));
         }
     }
 
@@ -224,7 +355,8 @@ mod tests {
     fn a_reply_that_nobody_is_owed_is_an_error() {
         let mut turn = Turn::new();
         let mut chunk = message(b'D', b"stolen");
-        let result = ReplyScan::default().scan(&mut turn, &mut chunk, &mut Seen::default(), |_| {});
+        let result =
+            ReplyScan::default().scan(&mut turn, &mut chunk, (&mut Seen::default(), &mut Vec::new()), |_| {});
         assert!(matches!(result, Err(ReplyError::Violation(_))));
     }
 
@@ -233,7 +365,8 @@ mod tests {
         let mut turn = Turn::new();
         let mut seen = Seen::default();
         let mut chunk = message(b'E', b"SFATAL\0VFATAL\0C57P01\0Mterminating\0\0");
-        let scanned = ReplyScan::default().scan(&mut turn, &mut chunk, &mut seen, |_| {}).unwrap();
+        let scanned =
+            ReplyScan::default().scan(&mut turn, &mut chunk, (&mut seen, &mut Vec::new()), |_| {}).unwrap();
         assert_eq!(scanned.forward, chunk.len());
         assert!(seen.farewell && seen.own_failure.is_none());
     }

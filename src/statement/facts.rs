@@ -19,7 +19,7 @@ impl Facts {
     }
 
     /// Of a text that cannot be read: it may do anything.
-    pub(super) fn unknown() -> Self {
+    pub fn unknown() -> Self {
         let effects = Effects {
             suspects: States::ALL,
             releases: true,

@@ -1,53 +1,111 @@
-//! What a CommandComplete tag tells: how many rows, and whether the session now holds state that the next user of the
-//! server connection must not see.
+//! What a CommandComplete tag tells: how many rows, and which session state a command may have left.
 //!
 //! The tag names the command, not its effect: it cannot tell SET from SET LOCAL or a temporary table from a lasting one,
-//! and it does not see `set_config()`, `CREATE TEMP TABLE ... AS` or session advisory locks.
+//! and it does not see `set_config()` or session advisory locks. It is the fallback for texts that could not be judged
+//! before they were sent.
 
-/// Session state that a command leaves on the server connection, and that therefore keeps its client there.
+/// Session state that keeps a client on its server connection, and the word for it in metrics and logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SessionState {
-    /// A cursor, perhaps WITH HOLD.
+    /// A session-level advisory lock.
+    AdvisoryLock,
+    /// A cursor WITH HOLD.
     Cursor,
     /// LISTEN.
     Listen,
     /// LOAD.
     Load,
-    /// A command whose effect its tag does not tell: DO and CALL.
+    /// Something whose effect cannot be told.
     Opaque,
-    /// A statement prepared by SQL or under a name in the protocol.
+    /// A statement prepared by SQL, or one that is too long to be carried to another connection.
     PreparedStatement,
-    /// SET or RESET.
+    /// `setseed()`.
+    RandomSeed,
+    /// What `currval()` and `lastval()` read.
+    Sequence,
+    /// SET SESSION AUTHORIZATION.
+    SessionAuthorization,
+    /// A setting whose name or value cannot be told.
     Setting,
+    /// A temporary table, view, sequence, function or type.
+    TempObject,
 }
 
 impl SessionState {
     /// Every kind, in the order of [`SessionState::index`].
-    pub const ALL: [Self; 6] =
-        [Self::Cursor, Self::Listen, Self::Load, Self::Opaque, Self::PreparedStatement, Self::Setting];
+    pub const ALL: [Self; 11] = [
+        Self::AdvisoryLock,
+        Self::Cursor,
+        Self::Listen,
+        Self::Load,
+        Self::Opaque,
+        Self::PreparedStatement,
+        Self::RandomSeed,
+        Self::Sequence,
+        Self::SessionAuthorization,
+        Self::Setting,
+        Self::TempObject,
+    ];
 
     /// The word of metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::AdvisoryLock => "advisory_lock",
             Self::Cursor => "cursor",
             Self::Listen => "listen",
             Self::Load => "load",
             Self::Opaque => "opaque",
             Self::PreparedStatement => "prepared_statement",
+            Self::RandomSeed => "random_seed",
+            Self::Sequence => "sequence",
+            Self::SessionAuthorization => "session_authorization",
             Self::Setting => "setting",
+            Self::TempObject => "temp_object",
         }
     }
 
     /// Its place in [`SessionState::ALL`].
     pub fn index(self) -> usize {
-        match self {
-            Self::Cursor => 0,
-            Self::Listen => 1,
-            Self::Load => 2,
-            Self::Opaque => 3,
-            Self::PreparedStatement => 4,
-            Self::Setting => 5,
-        }
+        self as usize
+    }
+}
+
+/// Kinds of session state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pins(u16);
+
+impl Pins {
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// Whether there are none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Adds one.
+    pub fn insert(&mut self, state: SessionState) {
+        self.0 |= 1 << state.index();
+    }
+
+    /// Takes one away.
+    pub fn remove(&mut self, state: SessionState) {
+        self.0 &= !(1 << state.index());
+    }
+
+    /// Whether it is among them.
+    pub fn contains(self, state: SessionState) -> bool {
+        self.0 & (1 << state.index()) != 0
+    }
+
+    /// Those of these that are not among `others`.
+    pub fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = SessionState> {
+        SessionState::ALL.into_iter().filter(move |state| self.contains(*state))
     }
 }
 
@@ -68,6 +126,11 @@ pub fn leaves(tag: &[u8]) -> Option<SessionState> {
 /// Whether the tag says that settings went back to what the server thinks is their default.
 pub fn resets(tag: &[u8]) -> bool {
     matches!(tag, b"RESET" | b"DISCARD ALL")
+}
+
+/// Whether the tag says that every prepared statement is gone.
+pub fn deallocates_all(tag: &[u8]) -> bool {
+    matches!(tag, b"DEALLOCATE ALL" | b"DISCARD ALL")
 }
 
 /// Whether the tag says that everything a session can hold is gone.
@@ -94,6 +157,10 @@ mod tests {
     fn every_kind_knows_its_place() {
         for (place, kind) in SessionState::ALL.into_iter().enumerate() {
             assert_eq!(kind.index(), place);
+            let mut pins = Pins::NONE;
+            pins.insert(kind);
+            assert_eq!(pins.iter().collect::<Vec<_>>(), [kind]);
+            assert!(pins.without(pins).is_empty());
         }
     }
 }

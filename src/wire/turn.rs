@@ -37,6 +37,48 @@ pub enum Asker {
     Client,
     /// firepool itself: its replies are swallowed.
     Proxy,
+    /// firepool in the client's stead, so that what the client asked for next can work: success is swallowed, an error
+    /// is the client's answer.
+    Stead,
+}
+
+/// What is to be remembered about a request until it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mark {
+    /// Parse and Bind: it is about the unnamed statement.
+    pub unnamed: bool,
+    /// The client's Parse or Close of a statement that has a name: what becomes of the name depends on the answer.
+    pub naming: bool,
+    /// A Parse of a statement that clients share: whether the server has it depends on the answer.
+    pub shared: bool,
+}
+
+/// A reply that the proxy gives by itself, when it is its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Local {
+    /// ParseComplete, for a statement that the server has already.
+    Parsed,
+    /// CloseComplete, for a statement that the server keeps.
+    Closed,
+}
+
+impl Local {
+    /// The message.
+    pub fn bytes(self) -> [u8; 5] {
+        match self {
+            Self::Parsed => [b'1', 0, 0, 0, 4],
+            Self::Closed => [b'3', 0, 0, 0, 4],
+        }
+    }
+}
+
+/// Requests that were never carried out, because an error came before them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// Those with [`Mark::naming`].
+    pub naming: u32,
+    /// Those with [`Mark::shared`].
+    pub shared: u32,
 }
 
 /// What a reply means for the relay.
@@ -54,15 +96,11 @@ pub enum ReplyKind {
     /// Rows, descriptions, completions, COPY data: to be passed on.
     Part,
     /// ParseComplete.
-    Parsed {
-        /// Of the unnamed statement.
-        unnamed: bool,
-    },
+    Parsed(Mark),
     /// BindComplete.
-    Bound {
-        /// To the unnamed statement.
-        unnamed: bool,
-    },
+    Bound(Mark),
+    /// DataRow.
+    Row,
     /// CommandComplete.
     Command,
     /// ErrorResponse.
@@ -107,14 +145,15 @@ enum Kind {
     FunctionCall,
     /// The client's CopyDone or CopyFail: no reply of its own, but it bounds the Syncs that COPY mode ignores.
     CopyEnd,
+    /// A reply that the proxy gives by itself.
+    Local(Local),
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Owed {
     kind: Kind,
     asker: Asker,
-    /// Parse and Bind: it is about the unnamed statement.
-    unnamed: bool,
+    mark: Mark,
 }
 
 /// The extended-protocol batch that the next Sync closes.
@@ -146,6 +185,10 @@ pub struct Turn {
     /// An error met COPY mode where it cannot be known which Syncs the server had already ignored: one more
     /// ReadyForQuery may come than is owed. Such a connection is never reused.
     doubtful: bool,
+    /// What the last errors had skipped, until somebody asks.
+    dropped: Dropped,
+    /// Counts what ends a batch: an error skips nothing of the next one.
+    epoch: u64,
 }
 
 impl Default for Turn {
@@ -163,7 +206,15 @@ impl Turn {
             batch: Batch::Closed,
             copy: Copy::No,
             doubtful: false,
+            dropped: Dropped::default(),
+            epoch: 0,
         }
+    }
+
+    /// The number of the batch that is being sent. What was sent in the same batch is carried out, or skipped together
+    /// with what follows.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Nothing owed, nothing open: the connection may serve somebody else.
@@ -209,18 +260,58 @@ impl Turn {
 
     /// Whether a Parse of the unnamed statement is still to be answered.
     pub fn owes_unnamed_parse(&self) -> bool {
-        self.owed.iter().any(|owed| owed.kind == Kind::Parse && owed.unnamed)
+        self.owed.iter().any(|owed| owed.kind == Kind::Parse && owed.mark.unnamed)
     }
 
-    /// Notes a message that goes to the server. `target` says what it is about: for Describe and Close the first body
-    /// byte, statement (`S`) or portal (`P`); for Parse and Bind 0 if it is about the unnamed statement. Types that
-    /// the protocol does not know are `frame`'s to refuse.
+    /// Whether the server ignores everything up to the next Sync.
+    pub fn is_skipping(&self) -> bool {
+        self.batch == Batch::Skipping
+    }
+
+    /// Who gets the next reply.
+    pub fn next_asker(&self) -> Asker {
+        self.owed.front().map_or(Asker::Client, |owed| owed.asker)
+    }
+
+    /// Takes the account of what errors had skipped since the last call.
+    pub fn take_dropped(&mut self) -> Dropped {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Notes a request that the proxy answers by itself, in its turn.
+    pub fn answer_locally(&mut self, local: Local) {
+        if self.batch != Batch::Skipping {
+            self.batch = Batch::Open;
+            let mark = Mark { naming: true, ..Mark::default() };
+            self.owed.push_back(Owed { kind: Kind::Local(local), asker: Asker::Client, mark });
+        }
+    }
+
+    /// Takes the reply that the proxy has to give now, before anything else comes from the server.
+    pub fn take_local(&mut self) -> Option<Local> {
+        match self.owed.front().map(|owed| owed.kind) {
+            Some(Kind::Local(local)) => {
+                self.pop();
+                Some(local)
+            }
+            _ => None,
+        }
+    }
+
+    /// [`Self::mark_request`] of a request about which nothing is to be remembered.
     pub fn request(&mut self, tag: u8, target: u8, asker: Asker) {
+        self.mark_request(tag, target, asker, Mark::default());
+    }
+
+    /// Notes a message that goes to the server. `target` is the first body byte of Describe and Close: statement (`S`)
+    /// or portal (`P`). Types that the protocol does not know are `frame`'s to refuse.
+    pub fn mark_request(&mut self, tag: u8, target: u8, asker: Asker, mark: Mark) {
         let skipping = self.batch == Batch::Skipping;
         let kind = match tag {
             b'S' => {
                 self.batch = Batch::Closed;
-                self.owed.push_back(Owed { kind: Kind::Sync, asker, unnamed: false });
+                self.epoch += 1;
+                self.owed.push_back(Owed { kind: Kind::Sync, asker, mark });
                 return;
             }
             _ if skipping => return,
@@ -236,18 +327,23 @@ impl Turn {
             _ => return,
         };
         match kind {
-            Kind::Query | Kind::FunctionCall => self.batch = Batch::Closed,
+            Kind::Query | Kind::FunctionCall => {
+                self.batch = Batch::Closed;
+                self.epoch += 1;
+            }
             Kind::CopyEnd => {}
             _ => self.batch = Batch::Open,
         }
-        let unnamed = matches!(kind, Kind::Parse | Kind::Bind) && target == 0;
-        self.owed.push_back(Owed { kind, asker, unnamed });
+        self.owed.push_back(Owed { kind, asker, mark });
     }
 
     /// Judges a message that came from the server. `status` is the first body byte, which ReadyForQuery uses.
     pub fn reply(&mut self, tag: u8, status: u8) -> Result<Reply, Violation> {
         let front = self.owed.front().copied();
-        let asker = front.map_or(Asker::Client, |owed| owed.asker);
+        let mut asker = front.map_or(Asker::Client, |owed| owed.asker);
+        if asker == Asker::Stead {
+            asker = if tag == b'E' { Asker::Client } else { Asker::Proxy };
+        }
         let kind = match tag {
             b'N' | b'A' => ReplyKind::Notice,
             b'S' => ReplyKind::Parameter,
@@ -265,10 +361,11 @@ impl Turn {
             }
             _ => {
                 self.part(tag, front)?;
-                let unnamed = front.is_some_and(|owed| owed.unnamed);
+                let mark = front.map_or(Mark::default(), |owed| owed.mark);
                 match tag {
-                    b'1' => ReplyKind::Parsed { unnamed },
-                    b'2' => ReplyKind::Bound { unnamed },
+                    b'1' => ReplyKind::Parsed(mark),
+                    b'2' => ReplyKind::Bound(mark),
+                    b'D' => ReplyKind::Row,
                     _ => ReplyKind::Part,
                 }
             }
@@ -296,12 +393,14 @@ impl Turn {
         let end = self.owed.iter().position(|owed| owed.kind == Kind::CopyEnd);
         let of_copy = end.map_or(self.owed.len(), |end| end + 1);
         self.doubtful |= self.owed.iter().take(of_copy).any(|owed| owed.kind == Kind::Sync);
-        self.owed.drain(..of_copy);
+        for _ in 0..of_copy {
+            self.drop_front();
+        }
     }
 
     fn skip_to_sync(&mut self) {
         while self.owed.front().is_some_and(|owed| owed.kind != Kind::Sync) {
-            self.owed.pop_front();
+            self.drop_front();
         }
         if self.owed.is_empty() {
             self.batch = Batch::Skipping;
@@ -332,7 +431,7 @@ impl Turn {
                     matches!(std::mem::replace(&mut self.copy, Copy::No), Copy::In | Copy::Both);
                 match self.owed.iter().position(|owed| owed.kind == Kind::CopyEnd) {
                     // COPY mode ignores the Syncs up to the end of its data.
-                    Some(end) if was_copy_in => drop(self.owed.drain(..end)),
+                    Some(end) if was_copy_in => (0..end).for_each(|_| self.drop_front()),
                     _ if was_copy_in => return Err(unexpected(b'C', Some(Kind::Execute))),
                     _ => {}
                 }
@@ -367,6 +466,14 @@ impl Turn {
         Ok(())
     }
 
+    /// Takes the front, which will not be answered.
+    fn drop_front(&mut self) {
+        if let Some(owed) = self.owed.pop_front() {
+            self.dropped.naming += u32::from(owed.mark.naming);
+            self.dropped.shared += u32::from(owed.mark.shared);
+        }
+    }
+
     /// Takes the front, and ends of COPY data behind it that the server ignores, because no COPY is under way.
     fn pop(&mut self) {
         self.owed.pop_front();
@@ -388,6 +495,7 @@ fn unexpected(tag: u8, owed: Option<Kind>) -> Violation {
         Some(Kind::Query) => "the result of Query",
         Some(Kind::FunctionCall) => "FunctionCallResponse",
         Some(Kind::CopyEnd) => "the end of COPY",
+        Some(Kind::Local(_)) => "a reply of the proxy's own",
     };
     Violation::Unexpected { tag, expected }
 }

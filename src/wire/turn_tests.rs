@@ -1,7 +1,7 @@
 //! Conversations as strings: capitals and small letters are the type bytes of the protocol. `>` tells what goes to
 //! the server, `<` what comes back; `ZI`, `ZT`, `ZE` are ReadyForQuery with its status, `DS` and `DP` Describe.
 
-use super::turn::{Asker, MAX_OWED, Reply, ReplyKind, Status, Turn, Violation};
+use super::turn::{Asker, Dropped, Local, MAX_OWED, Mark, Reply, ReplyKind, Status, Turn, Violation};
 
 fn send(turn: &mut Turn, messages: &str) {
     for message in messages.split_whitespace() {
@@ -259,4 +259,71 @@ fn random_pipelines_are_answered_without_a_violation() {
         }
         assert!(turn.at_rest(), "{turn:?}");
     }
+}
+
+#[test]
+fn a_local_reply_waits_for_its_turn() {
+    let mut turn = play("> Q").unwrap();
+    turn.answer_locally(Local::Parsed);
+    send(&mut turn, "S");
+    assert_eq!(turn.take_local(), None);
+    receive(&mut turn, "C ZI").unwrap();
+    assert_eq!(turn.take_local(), Some(Local::Parsed));
+    assert_eq!(turn.take_local(), None);
+    assert!(!turn.at_rest());
+    receive(&mut turn, "ZI").unwrap();
+    assert!(turn.at_rest());
+}
+
+#[test]
+fn an_error_skips_local_replies_and_counts_what_was_not_done() {
+    let mut turn = Turn::new();
+    let shared = Mark { naming: true, shared: true, ..Mark::default() };
+    turn.mark_request(b'P', 0, Asker::Client, shared);
+    turn.answer_locally(Local::Parsed);
+    turn.mark_request(b'P', 0, Asker::Stead, Mark { shared: true, ..Mark::default() });
+    send(&mut turn, "B E S");
+    turn.answer_locally(Local::Closed);
+    send(&mut turn, "S");
+    let reply = turn.reply(b'E', 0).unwrap();
+    assert_eq!(reply, Reply { asker: Asker::Client, kind: ReplyKind::Error });
+    assert_eq!(turn.take_dropped(), Dropped { naming: 2, shared: 2 });
+    assert_eq!(turn.take_dropped(), Dropped::default());
+    assert_eq!(turn.take_local(), None);
+    receive(&mut turn, "ZI").unwrap();
+    assert_eq!(turn.take_local(), Some(Local::Closed), "of the next batch");
+    receive(&mut turn, "ZI").unwrap();
+    assert!(turn.at_rest());
+}
+
+#[test]
+fn what_the_proxy_does_in_a_clients_stead_is_silent_unless_it_fails() {
+    let mut turn = Turn::new();
+    turn.request(b'C', b'S', Asker::Stead);
+    turn.request(b'P', 0, Asker::Stead);
+    send(&mut turn, "S");
+    assert_eq!(turn.reply(b'3', 0).unwrap().asker, Asker::Proxy);
+    assert_eq!(turn.reply(b'E', 0).unwrap().asker, Asker::Client);
+    assert_eq!(turn.reply(b'Z', b'I').unwrap().asker, Asker::Client);
+}
+
+#[test]
+fn what_is_sent_behind_an_answered_error_is_not_owed_before_the_next_sync() {
+    let mut turn = play("> B < E").unwrap();
+    assert!(turn.is_skipping());
+    turn.answer_locally(Local::Parsed);
+    send(&mut turn, "B S");
+    assert_eq!(turn.take_local(), None);
+    receive(&mut turn, "ZI").unwrap();
+    assert!(turn.at_rest() && !turn.is_skipping());
+}
+
+#[test]
+fn a_batch_ends_with_sync_query_or_function_call() {
+    let mut turn = Turn::new();
+    let before = turn.epoch();
+    send(&mut turn, "P B E");
+    assert_eq!(turn.epoch(), before);
+    send(&mut turn, "S Q F");
+    assert_eq!(turn.epoch(), before + 3);
 }

@@ -69,7 +69,7 @@ fn main() -> ExitCode {
             a_pinned_client_that_vanishes_leaves_no_session_state_in_transaction_mode,
             clients_that_come_and_vanish_never_exceed_the_pool;
         sessions:
-            set_pins_its_client_and_does_not_leak,
+            set_follows_its_client_from_connection_to_connection_and_does_not_leak,
             discard_all_gives_the_connection_back,
             startup_parameters_belong_to_their_client,
             a_bad_startup_setting_is_refused_with_the_servers_sqlstate,
@@ -130,7 +130,7 @@ fn main() -> ExitCode {
             a_terminated_connection_tells_its_client_why;
         load:
             sixty_four_clients_of_pgbench_run_on_eight_connections,
-            pgbench_with_prepared_statements_runs_where_every_client_may_be_pinned,
+            pgbench_with_prepared_statements_needs_no_more_connections_than_without,
             every_client_makes_progress_under_saturation;
         admin:
             metrics_count_what_happened,

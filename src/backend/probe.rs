@@ -1,0 +1,149 @@
+//! What a session holds, asked from the server itself. A statement's text tells what may be there; only the server
+//! knows what is: a temporary table may have been rolled back, a lock may not have been granted, a function may have
+//! done anything.
+
+use super::ServerConn;
+use super::own::columns;
+use crate::wire::tag::{Pins, SessionState};
+
+/// Session state that PostgreSQL has views for, one column for each of [`STATES`]. Outside of a transaction a cursor
+/// that is still there is one WITH HOLD. Operators are qualified, because a client's search_path may have others.
+const ASK_STATES: &str = "SELECT \
+    EXISTS (SELECT FROM pg_catalog.pg_prepared_statements WHERE from_sql), \
+    EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable), \
+    EXISTS (SELECT FROM pg_catalog.pg_depend WHERE refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass \
+      AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()), \
+    EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory'::pg_catalog.text \
+      AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()), \
+    EXISTS (SELECT FROM pg_catalog.pg_listening_channels())";
+
+const STATES: [SessionState; 5] = [
+    SessionState::PreparedStatement,
+    SessionState::Cursor,
+    SessionState::TempObject,
+    SessionState::AdvisoryLock,
+    SessionState::Listen,
+];
+
+/// Every setting that has a value of the session's own. Those that PostgreSQL does not know (`app.tenant`) are not in
+/// this view.
+const ASK_SESSION: &str = "SELECT name, pg_catalog.current_setting(name) FROM pg_catalog.pg_settings \
+    WHERE source OPERATOR(pg_catalog.=) 'session'::pg_catalog.text \
+      AND name OPERATOR(pg_catalog.!~) '^(transaction_|is_superuser$|session_authorization$)'::pg_catalog.text";
+
+/// Settings whose values are asked for at most. Whoever has more keeps its server connection.
+pub const MAX_NAMES: usize = 100;
+
+/// What is to be asked.
+#[derive(Debug, Default)]
+pub struct Question {
+    /// Whether there is state of the kinds that the server can be asked about.
+    pub states: bool,
+    /// The values of these settings; at most [`MAX_NAMES`].
+    pub names: Vec<Box<str>>,
+    /// All settings that have a value of the session's own.
+    pub session: bool,
+}
+
+/// What the server answered.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The state that is there, of the kinds that were asked about.
+    pub states: Option<Pins>,
+    /// The values of the settings; `None` for one that does not exist.
+    pub values: Vec<(Box<str>, Option<String>)>,
+    /// The settings that have a value of the session's own.
+    pub session: Option<Vec<(String, String)>>,
+}
+
+/// The kinds of state that the server can be asked about.
+pub fn askable() -> Pins {
+    let mut pins = Pins::NONE;
+    STATES.into_iter().for_each(|state| pins.insert(state));
+    pins
+}
+
+impl Question {
+    /// Whether there is nothing to ask.
+    pub fn is_empty(&self) -> bool {
+        !self.states && self.names.is_empty() && !self.session
+    }
+
+    /// Queues the question; its rows are the proxy's own.
+    pub fn queue(&self, conn: &mut ServerConn) {
+        if self.states {
+            conn.queue_statement(ASK_STATES, &[]);
+        }
+        if !self.names.is_empty() {
+            let calls: Vec<_> =
+                (1..=self.names.len()).map(|n| format!("pg_catalog.current_setting(${n},true)")).collect();
+            let names: Vec<_> = self.names.iter().map(|name| name.as_bytes()).collect();
+            conn.queue_statement(&format!("SELECT {}", calls.join(",")), &names);
+        }
+        if self.session {
+            conn.queue_statement(ASK_SESSION, &[]);
+        }
+        conn.queue_sync();
+    }
+
+    /// Reads the answer; `None` if it is not one to this question.
+    pub fn read(self, rows: &[Vec<u8>]) -> Option<Answer> {
+        let mut rows = rows.iter();
+        let mut answer = Answer::default();
+        if self.states {
+            let row = columns(rows.next()?)?;
+            let mut states = Pins::NONE;
+            for (state, column) in STATES.into_iter().zip(&row) {
+                if column.as_deref()? == "t" {
+                    states.insert(state);
+                }
+            }
+            answer.states = (row.len() == STATES.len()).then_some(states);
+            answer.states?;
+        }
+        if !self.names.is_empty() {
+            let values = columns(rows.next()?)?;
+            if values.len() != self.names.len() {
+                return None;
+            }
+            answer.values = self.names.into_iter().zip(values).collect();
+        }
+        if self.session {
+            let pairs = rows.map(|row| match columns(row)?.as_mut_slice() {
+                [Some(name), Some(value)] => Some((std::mem::take(name), std::mem::take(value))),
+                _ => None,
+            });
+            answer.session = Some(pairs.collect::<Option<_>>()?);
+        }
+        Some(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(columns: &[&str]) -> Vec<u8> {
+        let mut body = (columns.len() as u16).to_be_bytes().to_vec();
+        for column in columns {
+            body.extend((column.len() as u32).to_be_bytes());
+            body.extend(column.as_bytes());
+        }
+        body
+    }
+
+    #[test]
+    fn an_answer_is_read_as_it_was_asked_for() {
+        let question = || Question { states: true, names: vec!["a".into(), "b".into()], session: true };
+        let rows =
+            [row(&["f", "t", "f", "t", "f"]), row(&["1", "2"]), row(&["a", "1"]), row(&["work_mem", "4MB"])];
+        let answer = question().read(&rows).unwrap();
+        let states: Vec<_> = answer.states.unwrap().iter().collect();
+        assert_eq!(states, [SessionState::AdvisoryLock, SessionState::Cursor]);
+        assert_eq!(answer.values[1], ("b".into(), Some("2".to_owned())));
+        assert_eq!(answer.session.unwrap().len(), 2);
+        assert_eq!(question().read(&rows[1..]), None);
+        assert_eq!(question().read(&rows[..1]), None);
+        assert_eq!(question().read(&[]), None);
+    }
+}

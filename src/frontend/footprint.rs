@@ -1,0 +1,85 @@
+//! What the requests on one lease leave behind. The unnamed statement on a server connection is whoever's parsed it
+//! last; until the server has confirmed this client's own, it may be another client's.
+
+use crate::relay::reply::Unnamed;
+
+/// What the requests on one lease leave behind.
+#[derive(Debug, Default)]
+pub(super) struct Footprint {
+    /// The server has said ParseComplete to an unnamed Parse of this client: what it has under no name is the client's,
+    /// or nothing.
+    confirmed: bool,
+    /// It was not bound since: the client means to come back for it.
+    unbound: bool,
+    /// The batch of the last unnamed Parse: should that fail, everything behind it in the same batch is skipped.
+    epoch: Option<u64>,
+    /// Something was sent.
+    pub(super) started: bool,
+}
+
+impl Footprint {
+    /// The unnamed statement was parsed and is still to be bound: as several drivers do, Parse and Bind come in two
+    /// batches.
+    pub(super) fn will_bind(&self) -> bool {
+        self.unbound
+    }
+
+    /// The client did not come back for its unnamed statement.
+    pub(super) fn give_up(&mut self) {
+        self.unbound = false;
+    }
+
+    /// An unnamed Parse was sent in this batch.
+    pub(super) fn parsed(&mut self, epoch: u64) {
+        self.epoch = Some(epoch);
+    }
+
+    /// A Query was sent, which destroys the unnamed statement.
+    pub(super) fn destroy_unnamed(&mut self) {
+        self.unbound = false;
+    }
+
+    /// Takes what the server said of the unnamed statement.
+    pub(super) fn learn(&mut self, unnamed: Unnamed) {
+        self.confirmed = true;
+        self.unbound = unnamed == Unnamed::Parsed;
+    }
+
+    /// Whether a request in this batch can only meet an unnamed statement of this client's.
+    pub(super) fn owns_unnamed(&self, epoch: u64) -> bool {
+        self.confirmed || self.epoch == Some(epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parse_that_was_sent_is_no_parse_that_the_server_has() {
+        let mut footprint = Footprint::default();
+        assert!(!footprint.owns_unnamed(1));
+        footprint.parsed(1);
+        assert!(
+            footprint.owns_unnamed(1),
+            "behind a Parse of the same batch a Bind is safe: it is skipped with it"
+        );
+        assert!(!footprint.owns_unnamed(2));
+        footprint.learn(Unnamed::Parsed);
+        assert!(footprint.owns_unnamed(2));
+    }
+
+    #[test]
+    fn a_client_that_parsed_and_not_yet_bound_will_come_back() {
+        let mut footprint = Footprint::default();
+        footprint.parsed(1);
+        assert!(!footprint.will_bind());
+        footprint.learn(Unnamed::Parsed);
+        assert!(footprint.will_bind());
+        footprint.learn(Unnamed::Bound);
+        assert!(!footprint.will_bind());
+        footprint.learn(Unnamed::Parsed);
+        footprint.destroy_unnamed();
+        assert!(!footprint.will_bind());
+    }
+}

@@ -1,0 +1,427 @@
+//! Client to server, message by message: what has to be put in front of a request, behind it, or in its place, so that it
+//! means on a shared server connection what it would mean on one of the client's own.
+//!
+//! - A statement that the client prepared under a name has another name on the server. A Parse of what the server has
+//!   already is answered here; a Bind of what it does not have yet is preceded by the Parse.
+//! - SQL that names such a statement (EXECUTE, DEALLOCATE) finds it under the client's name, which it is lent for as long
+//!   as the server connection is the client's.
+//! - What leads back to the server's defaults is followed by the client's own.
+//! - Everything else is passed on byte by byte, and what it may have done to the session is noted.
+
+use std::rc::Rc;
+
+use super::exchange::{End, Exchange};
+use super::texts::Prepared;
+use crate::backend::settings;
+use crate::error::{ErrorKind, Refusal};
+use crate::relay::request::{self, Judging, Step, Stop, Walk};
+use crate::statement::{Dialect, Encoding, Facts, Kind};
+use crate::wire::frame::{HEADER, Header};
+use crate::wire::tag::SessionState;
+use crate::wire::turn::{Asker, Local, Mark, Status};
+
+/// The longest Parse of an unnamed statement that is remembered for another server connection, in bytes.
+const REMEMBERED: usize = 8 * 1024;
+
+/// The unnamed statement's Parse, as the client sent it.
+#[derive(Debug)]
+pub(super) struct Remembered {
+    pub(super) parse: Box<[u8]>,
+    /// A server has taken it: it may have been refused, or skipped behind an error.
+    pub(super) known: bool,
+}
+
+/// A message that is being judged.
+#[derive(Clone, Copy)]
+struct Message<'a> {
+    header: Header,
+    /// As much of its body as is there.
+    body: &'a [u8],
+}
+
+impl Message<'_> {
+    fn is_whole(&self) -> bool {
+        HEADER + self.body.len() == self.header.len
+    }
+}
+
+impl Exchange<'_> {
+    /// Walks to the next reason to stop.
+    pub(super) fn walk(&mut self, walk: &mut Walk<'_>) -> Result<Stop, End> {
+        loop {
+            let judging = match self.rules.judging() {
+                Judging::State if self.holdings.lookout.reassign => Judging::StateAndSync,
+                judging => judging,
+            };
+            let (header, taken) = match self.client.requests.next(&mut self.server.turn, walk, judging) {
+                Step::Stop(stop) => return Ok(stop),
+                Step::Message { header, taken } => (header, taken),
+            };
+            let message = Message { header, body: &walk.rest()[HEADER..taken] };
+            if self.server.turn.is_skipping() && header.tag != b'S' {
+                self.pass(walk, message, Mark::default());
+                continue;
+            }
+            if !self.rules.shared {
+                self.watch_resets(walk, message);
+                continue;
+            }
+            let stop = match header.tag {
+                b'Q' => self.on_query(walk, message),
+                b'P' => self.on_parse(walk, message)?,
+                b'B' => self.on_bind(walk, message)?,
+                b'D' | b'C' => self.on_statement(walk, message)?,
+                b'F' => self.on_call(walk, message),
+                _ => self.on_sync(walk, message),
+            };
+            if let Some(stop) = stop {
+                return Ok(stop);
+            }
+        }
+    }
+
+    /// Passes a message on as it is.
+    fn pass(&mut self, walk: &mut Walk<'_>, message: Message<'_>, mark: Mark) {
+        let target = message.body.first().copied().unwrap_or(0);
+        self.server.turn.mark_request(message.header.tag, target, Asker::Client, mark);
+        self.client.requests.pass(walk, message.header);
+    }
+
+    /// Sends what stands before the message first, because something of the proxy's own comes between.
+    fn interrupt(&mut self, walk: &mut Walk<'_>) {
+        let run = walk.take_run();
+        self.server.queue(run);
+    }
+
+    fn dialect(&self) -> Dialect {
+        if self.holdings.lookout.dialect {
+            return Dialect { encoding: Encoding::Unsafe, standard_conforming_strings: false };
+        }
+        self.server.dialect()
+    }
+
+    fn on_query(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Option<Stop> {
+        let facts = if message.is_whole() {
+            self.texts.borrow_mut().facts(request::query_text(message.body), self.dialect())
+        } else {
+            self.texts.borrow().too_long()
+        };
+        self.footprint.destroy_unnamed();
+        self.client.unnamed = None;
+        walk.forget();
+        if facts.is_plain() {
+            self.pass(walk, message, Mark::default());
+            return None;
+        }
+        self.prepare_for(walk, &facts, false);
+        self.pass(walk, message, Mark::default());
+        self.follow_up(&facts);
+        self.reassign(walk);
+        None
+    }
+
+    /// On a server connection of the client's own all is as it should be, but that the server does not know the client's
+    /// startup settings for the defaults that RESET leads back to.
+    fn watch_resets(&mut self, walk: &mut Walk<'_>, message: Message<'_>) {
+        let text = match message.header.tag {
+            b'Q' => Some(request::query_text(message.body)),
+            b'P' => request::parse_parts(message.body).map(|(_, text, _)| text),
+            _ => None,
+        };
+        let resets = text.filter(|_| message.is_whole()).is_some_and(|text| {
+            let facts = self.texts.borrow_mut().facts(text, self.server.dialect());
+            facts.effects.resets && facts.kind != Kind::Unknown
+        });
+        self.holdings.lookout.reassign |= resets;
+        self.pass(walk, message, Mark::default());
+        if matches!(message.header.tag, b'Q' | b'S') {
+            self.reassign(walk);
+        }
+    }
+
+    /// Puts the client's startup settings behind the message that was passed last, if it led back to the server's.
+    fn reassign(&mut self, walk: &mut Walk<'_>) {
+        if std::mem::take(&mut self.holdings.lookout.reassign)
+            && let Some(sql) = settings::assignment(self.holdings.startup())
+        {
+            self.interrupt(walk);
+            self.server.queue_statement(&sql, &[]);
+            self.server.queue_sync();
+        }
+    }
+
+    fn on_sync(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Option<Stop> {
+        self.pass(walk, message, Mark::default());
+        self.reassign(walk);
+        None
+    }
+
+    fn on_call(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Option<Stop> {
+        self.holdings.note_call(message.body.first_chunk().map_or(0, |oid| u32::from_be_bytes(*oid)));
+        self.pass(walk, message, Mark::default());
+        None
+    }
+
+    /// What has to stand in front of a statement. `in_batch` says that it is part of a batch of the extended protocol.
+    fn prepare_for(&mut self, walk: &mut Walk<'_>, facts: &Facts, in_batch: bool) {
+        let effects = &facts.effects;
+        if effects.reads_sequence && facts.statements == 1 {
+            self.sequences(walk);
+        }
+        let lent: Vec<_> = effects
+            .prepared_names
+            .iter()
+            .filter_map(|name| Some((name.as_bytes(), Rc::clone(self.holdings.names.get(name.as_bytes())?))))
+            .collect();
+        if lent.is_empty() {
+            return;
+        }
+        self.interrupt(walk);
+        let asker = if in_batch { Asker::Stead } else { Asker::Proxy };
+        for (name, prepared) in lent {
+            self.lend(name, &prepared, asker);
+        }
+        if !in_batch {
+            self.server.queue_sync();
+        }
+    }
+
+    /// Gives a statement the client's own name on the server connection.
+    fn lend(&mut self, name: &[u8], prepared: &Prepared, asker: Asker) {
+        let name = [name, b"\0"].concat();
+        self.server.close_statement(&name, asker);
+        self.server.queue_own(b'P', &[&name, &prepared.definition], asker, Mark::default());
+        self.holdings.lookout.borrowed.push(name.into());
+    }
+
+    /// A sequence's last value in this session is another client's, unless the client stays on its connection from here
+    /// on: PostgreSQL's error that there is none is better than a wrong number.
+    fn sequences(&mut self, walk: &mut Walk<'_>) {
+        let fresh = !self.footprint.started && self.server.turn.is_quiet() && walk.is_whole();
+        if fresh && !self.holdings.pins.contains(SessionState::Sequence) {
+            self.interrupt(walk);
+            self.server.queue_statement("DISCARD SEQUENCES", &[]);
+            self.server.queue_sync();
+            self.holdings.pin(SessionState::Sequence);
+        }
+    }
+
+    /// What follows from a statement that is being sent.
+    fn follow_up(&mut self, facts: &Facts) {
+        self.holdings.note(facts);
+        let effects = &facts.effects;
+        self.holdings.lookout.reassign |= effects.resets && !self.holdings.startup().is_empty();
+        if self.server.turn.status() == Status::Failed {
+            // PostgreSQL refuses it.
+            return;
+        }
+        for name in &effects.deallocates {
+            self.holdings.names.forget(name.as_bytes());
+        }
+        if effects.deallocates_all {
+            self.holdings.names.forget_all();
+            self.server.statements.forget_all();
+        }
+    }
+
+    fn on_parse(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Result<Option<Stop>, End> {
+        let Some((name, text, types)) = request::parse_parts(message.body).filter(|_| message.is_whole())
+        else {
+            return self.on_odd_parse(walk, message);
+        };
+        if name.is_empty() {
+            let facts = self.texts.borrow_mut().facts(text, self.dialect());
+            self.client.unnamed = None;
+            walk.forget();
+            if message.header.len <= REMEMBERED {
+                walk.keep(message.header.len);
+            }
+            if !facts.is_plain() {
+                self.prepare_for(walk, &facts, true);
+                self.follow_up(&facts);
+            }
+            self.footprint.parsed(self.server.turn.epoch());
+            self.pass(walk, message, Mark { unnamed: true, ..Mark::default() });
+            return Ok(None);
+        }
+        if let Some(taken) = self.holdings.names.get(name) {
+            // PostgreSQL says that the name is taken (42P05), if it is.
+            let taken = Rc::clone(taken);
+            self.interrupt(walk);
+            self.lend(name, &taken, Asker::Stead);
+            self.pass(walk, message, Mark::default());
+            return Ok(None);
+        }
+        let prepared = {
+            let mut texts = self.texts.borrow_mut();
+            let planning = self.holdings.planning(&texts);
+            texts.prepared(text, types, &planning, self.dialect())
+        };
+        self.holdings.names.give(name, Rc::clone(&prepared)).map_err(|_| End::Refused(too_many()))?;
+        self.interrupt(walk);
+        self.client.requests.replace(walk, message.header, message.header.len);
+        let epoch = self.server.turn.epoch();
+        if self.server.statements.has(&prepared.key, epoch) {
+            self.server.turn.answer_locally(Local::Parsed);
+        } else {
+            let mark = Mark { naming: true, shared: true, ..Mark::default() };
+            self.parse_shared(&prepared, Asker::Client, mark);
+        }
+        Ok(None)
+    }
+
+    /// A Parse that is malformed, or too long to be looked at as a whole.
+    fn on_odd_parse(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Result<Option<Stop>, End> {
+        let Some((name, _)) = request::c_string(message.body) else {
+            return Err(End::Refused(Refusal::new(
+                ErrorKind::ProtocolViolation,
+                "a statement's name is too long",
+            )));
+        };
+        let facts = self.texts.borrow().too_long();
+        self.follow_up(&facts);
+        let unnamed = name.is_empty();
+        if unnamed {
+            self.client.unnamed = None;
+            walk.forget();
+            self.footprint.parsed(self.server.turn.epoch());
+        } else {
+            // It cannot be carried to another server connection.
+            self.holdings.names.forget(name);
+            self.holdings.pin(SessionState::PreparedStatement);
+        }
+        self.pass(walk, message, Mark { unnamed, ..Mark::default() });
+        Ok(None)
+    }
+
+    /// Sends the Parse of a shared statement. Closing it first makes sure that a server that has it all the same, against
+    /// what is known, does not mind.
+    fn parse_shared(&mut self, prepared: &Prepared, asker: Asker, mark: Mark) {
+        while let Some(surplus) = self.server.statements.surplus() {
+            self.server.close_statement(&crate::backend::prepared::server_name(&surplus), Asker::Stead);
+        }
+        self.server.close_statement(&prepared.server_name, Asker::Stead);
+        let epoch = self.server.turn.epoch();
+        self.server.statements.sent(&prepared.key, epoch);
+        self.server.queue_own(b'P', &[&prepared.server_name, &prepared.definition], asker, mark);
+    }
+
+    /// The client's statement as it is under the settings of the moment, on the server connection of the moment.
+    fn ensure(&mut self, name: &[u8]) -> Option<Rc<Prepared>> {
+        let mut prepared = Rc::clone(self.holdings.names.get(name)?);
+        let planning = self.holdings.planning(&self.texts.borrow());
+        if prepared.planning != planning {
+            let dialect = self.dialect();
+            let renewed =
+                self.texts.borrow_mut().prepared(prepared.text(), prepared.types(), &planning, dialect);
+            self.holdings.names.renew(name, Rc::clone(&renewed));
+            prepared = renewed;
+        }
+        let epoch = self.server.turn.epoch();
+        if !self.server.statements.has(&prepared.key, epoch) {
+            self.parse_shared(&prepared, Asker::Stead, Mark { shared: true, ..Mark::default() });
+        }
+        Some(prepared)
+    }
+
+    fn on_bind(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Result<Option<Stop>, End> {
+        let names = request::c_string(message.body)
+            .and_then(|(portal, rest)| Some((portal, request::c_string(rest)?.0)));
+        let Some((portal, name)) = names else {
+            if message.is_whole() {
+                // Malformed: the server refuses it.
+                self.pass(walk, message, Mark::default());
+                return Ok(None);
+            }
+            let words = "the names in a message are too long";
+            return Err(End::Refused(Refusal::new(ErrorKind::ProtocolViolation, words)));
+        };
+        if name.is_empty() {
+            return self.on_unnamed(walk, message);
+        }
+        if self.holdings.names.is_empty() || self.holdings.names.get(name).is_none() {
+            self.pass(walk, message, Mark::default());
+            return Ok(None);
+        }
+        self.interrupt(walk);
+        let Some(prepared) = self.ensure(name) else { return Ok(None) };
+        if !prepared.facts.is_plain() {
+            self.prepare_for(walk, &prepared.facts, true);
+            self.follow_up(&prepared.facts);
+        }
+        let replaced = portal.len() + name.len() + 2;
+        let length = message.header.len - HEADER - replaced + portal.len() + 1 + prepared.server_name.len();
+        self.server.turn.mark_request(b'B', 0, Asker::Client, Mark::default());
+        self.server.queue_head(b'B', length, &[portal, b"\0", &prepared.server_name]);
+        self.client.requests.replace(walk, message.header, HEADER + replaced);
+        Ok(None)
+    }
+
+    /// Describe and Close.
+    fn on_statement(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Result<Option<Stop>, End> {
+        let Some((b'S', rest)) = message.body.split_first() else {
+            self.pass(walk, message, Mark::default());
+            return Ok(None);
+        };
+        let name = request::c_string(rest).map_or(rest, |(name, _)| name);
+        let describe = message.header.tag == b'D';
+        if name.is_empty() && describe {
+            return self.on_unnamed(walk, message);
+        }
+        if self.holdings.names.get(name).is_none() {
+            self.pass(walk, message, Mark::default());
+            return Ok(None);
+        }
+        self.interrupt(walk);
+        self.client.requests.replace(walk, message.header, message.header.len);
+        if describe {
+            let Some(prepared) = self.ensure(name) else { return Ok(None) };
+            self.server.queue_own(b'D', &[b"S", &prepared.server_name], Asker::Client, Mark::default());
+        } else {
+            self.holdings.names.take(name);
+            self.server.turn.answer_locally(Local::Closed);
+        }
+        Ok(None)
+    }
+
+    /// A Bind or Describe of the unnamed statement, which on a shared server connection may be another client's.
+    fn on_unnamed(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Result<Option<Stop>, End> {
+        if !self.footprint.owns_unnamed(self.server.turn.epoch()) {
+            if self.server.turn.owes_unnamed_parse() {
+                // The answer to a Parse that is on its way decides.
+                return Ok(Some(Stop::Verdict));
+            }
+            let known = self.client.unnamed.as_ref().filter(|remembered| remembered.known);
+            let Some(remembered) = known else { return Err(End::Refused(unknown_statement())) };
+            let parse = remembered.parse.clone();
+            self.interrupt(walk);
+            let facts = request::parse_parts(&parse[HEADER..])
+                .map(|(_, text, _)| self.texts.borrow_mut().facts(text, self.dialect()));
+            if let Some(facts) = facts.filter(|facts| !facts.is_plain()) {
+                self.prepare_for(walk, &facts, true);
+                self.follow_up(&facts);
+            }
+            self.server.turn.mark_request(b'P', 0, Asker::Stead, Mark::default());
+            self.server.queue(&parse);
+            self.footprint.parsed(self.server.turn.epoch());
+        }
+        let mark = Mark { unnamed: message.header.tag == b'B', ..Mark::default() };
+        if mark.unnamed {
+            // As most drivers do: it will not be bound again.
+            walk.forget();
+            self.client.unnamed.take_if(|remembered| !remembered.known);
+        }
+        self.pass(walk, message, mark);
+        Ok(None)
+    }
+}
+
+fn too_many() -> Refusal {
+    Refusal::new(ErrorKind::TooManyStatements, "too many prepared statements")
+        .detail("Close those that are not needed any more, or use DEALLOCATE.")
+}
+
+fn unknown_statement() -> Refusal {
+    Refusal::new(ErrorKind::UnknownStatement, "unnamed prepared statement does not exist")
+        .detail("It was parsed in an earlier transaction, perhaps on another server connection.")
+}

@@ -1,0 +1,223 @@
+//! The prepared statements of one client, by the names that the client gave them.
+//!
+//! A name is given or taken as soon as the client asks for it, because its next message may use it; should the server
+//! say no, or skip the request behind an error, it is undone. Whether a statement is on the server connection that the
+//! client has at the moment is not this file's business.
+
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use super::texts::Prepared;
+use crate::relay::reply::Outcome;
+
+/// Bytes of a statement's name that PostgreSQL tells apart: `NAMEDATALEN - 1`, the key length of the table in its
+/// `src/backend/commands/prepare.c`.
+const NAME: usize = 63;
+
+/// Statements that a client may have at once.
+const MAX_STATEMENTS: usize = 20_000;
+
+/// Bytes of the texts of all of them.
+const MAX_BYTES: usize = 32 << 20;
+
+#[derive(Debug)]
+struct Named {
+    prepared: Rc<Prepared>,
+    /// The request that gave the name.
+    request: u64,
+}
+
+/// What has to be put back if a request fails.
+#[derive(Debug)]
+struct Undo {
+    request: u64,
+    name: Box<[u8]>,
+    before: Option<Named>,
+}
+
+/// A client has more statements than it may.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooMany;
+
+/// The names of one client.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    named: HashMap<Box<[u8]>, Named>,
+    bytes: usize,
+    /// One for each request that is not answered yet, in their order.
+    undo: VecDeque<Undo>,
+    requests: u64,
+}
+
+fn significant(name: &[u8]) -> &[u8] {
+    &name[..name.len().min(NAME)]
+}
+
+impl Names {
+    /// The statement of that name.
+    pub(super) fn get(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
+        Some(&self.named.get(significant(name))?.prepared)
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.named.is_empty()
+    }
+
+    /// Gives a name, which is free, until the server says otherwise.
+    pub(super) fn give(&mut self, name: &[u8], prepared: Rc<Prepared>) -> Result<(), TooMany> {
+        let bytes = prepared.size();
+        if self.named.len() >= MAX_STATEMENTS || self.bytes + bytes > MAX_BYTES {
+            return Err(TooMany);
+        }
+        self.requests += 1;
+        self.bytes += bytes;
+        let name: Box<[u8]> = significant(name).into();
+        self.undo.push_back(Undo { request: self.requests, name: name.clone(), before: None });
+        self.named.insert(name, Named { prepared, request: self.requests });
+        Ok(())
+    }
+
+    /// Takes a name that was given, until the server says otherwise; `false` if it was not given.
+    pub(super) fn take(&mut self, name: &[u8]) -> bool {
+        let name = significant(name);
+        let Some((name, before)) = self.named.remove_entry(name) else { return false };
+        self.requests += 1;
+        self.bytes -= before.prepared.size();
+        self.undo.push_back(Undo { request: self.requests, name, before: Some(before) });
+        true
+    }
+
+    /// Takes a name for good.
+    pub(super) fn forget(&mut self, name: &[u8]) {
+        if let Some(named) = self.named.remove(significant(name)) {
+            self.bytes -= named.prepared.size();
+        }
+    }
+
+    /// Takes every name for good.
+    pub(super) fn forget_all(&mut self) {
+        self.named = HashMap::new();
+        self.bytes = 0;
+    }
+
+    /// The same statement as it is under other settings.
+    pub(super) fn renew(&mut self, name: &[u8], prepared: Rc<Prepared>) {
+        if let Some(named) = self.named.get_mut(significant(name)) {
+            self.bytes = self.bytes - named.prepared.size() + prepared.size();
+            named.prepared = prepared;
+        }
+    }
+
+    /// Learns what became of requests.
+    pub(super) fn learn(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            match *outcome {
+                Outcome::Done => drop(self.undo.pop_front()),
+                Outcome::Dropped(count) => {
+                    let count = self.undo.len().min(count as usize);
+                    // The last one first, so that what was before all of them is what remains.
+                    let dropped: Vec<_> = self.undo.drain(..count).collect();
+                    dropped.into_iter().rev().for_each(|undo| self.put_back(undo));
+                }
+            }
+        }
+    }
+
+    fn put_back(&mut self, undo: Undo) {
+        // A later request that is still under way gave the name again: its own undo has to put this back.
+        if let Some(later) = self.undo.iter_mut().find(|later| later.name == undo.name) {
+            let given = later.before.as_ref().is_none_or(|before| before.request == undo.request);
+            if given {
+                later.before = undo.before;
+            }
+            return;
+        }
+        self.forget(&undo.name);
+        if let Some(before) = undo.before {
+            self.bytes += before.prepared.size();
+            self.named.insert(undo.name, before);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::texts::Texts;
+    use super::*;
+    use crate::statement::{Dialect, Encoding};
+
+    fn prepared(text: &str) -> Rc<Prepared> {
+        let dialect = Dialect { encoding: Encoding::Utf8, standard_conforming_strings: true };
+        Texts::new([7; 32]).prepared(text.as_bytes(), &[0, 0], &[0; 32], dialect)
+    }
+
+    fn text(names: &Names, name: &str) -> Option<String> {
+        names.get(name.as_bytes()).map(|prepared| String::from_utf8(prepared.text().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_name_counts_at_once_and_stays_if_the_server_agrees() {
+        let mut names = Names::default();
+        names.give(b"a", prepared("SELECT 1")).unwrap();
+        assert_eq!(text(&names, "a").as_deref(), Some("SELECT 1"));
+        names.learn(&[Outcome::Done]);
+        assert!(names.take(b"a"));
+        assert_eq!(text(&names, "a"), None);
+        names.learn(&[Outcome::Done]);
+        assert_eq!((text(&names, "a"), names.bytes), (None, 0));
+        assert!(!names.take(b"a"));
+    }
+
+    #[test]
+    fn what_an_error_skipped_never_happened() {
+        let mut names = Names::default();
+        names.give(b"a", prepared("SELECT 1")).unwrap();
+        names.learn(&[Outcome::Done]);
+        names.take(b"a");
+        names.give(b"a", prepared("SELECT 2")).unwrap();
+        names.give(b"b", prepared("SELECT 3")).unwrap();
+        names.learn(&[Outcome::Dropped(3)]);
+        assert_eq!((text(&names, "a").as_deref(), text(&names, "b")), (Some("SELECT 1"), None));
+        names.take(b"a");
+        names.give(b"a", prepared("SELECT 2")).unwrap();
+        names.learn(&[Outcome::Done, Outcome::Dropped(1)]);
+        assert_eq!((text(&names, "a"), names.bytes), (None, 0));
+    }
+
+    #[test]
+    fn what_a_later_batch_did_outlives_the_failure_of_an_earlier_one() {
+        let mut names = Names::default();
+        names.give(b"a", prepared("SELECT 1")).unwrap();
+        names.take(b"a");
+        names.give(b"a", prepared("SELECT 2")).unwrap();
+        // The first two were skipped, the third is still under way.
+        names.learn(&[Outcome::Dropped(2)]);
+        assert_eq!(text(&names, "a").as_deref(), Some("SELECT 2"));
+        names.learn(&[Outcome::Dropped(1)]);
+        assert_eq!(text(&names, "a"), None);
+    }
+
+    #[test]
+    fn names_are_told_apart_by_63_bytes_as_on_the_server() {
+        let mut names = Names::default();
+        names.give(&[b'x'; 64], prepared("SELECT 1")).unwrap();
+        assert!(names.get(&[b'x'; 63]).is_some() && names.get(&[b'x'; 62]).is_none());
+    }
+
+    #[test]
+    fn a_client_that_prepares_without_end_is_stopped() {
+        let mut names = Names::default();
+        let one = prepared("SELECT 1");
+        for n in 0..MAX_STATEMENTS {
+            names.give(n.to_string().as_bytes(), Rc::clone(&one)).unwrap();
+            names.learn(&[Outcome::Done]);
+        }
+        assert_eq!(names.give(b"more", one), Err(TooMany));
+        let mut names = Names::default();
+        let large = prepared(&"x".repeat(1 << 20));
+        let given =
+            (0..100).take_while(|n: &i32| names.give(n.to_string().as_bytes(), Rc::clone(&large)).is_ok());
+        assert_eq!(given.count(), 31);
+    }
+}

@@ -1,0 +1,170 @@
+//! What happens when a client's transaction has ended and its server connection could go back: first it has to be known
+//! what the session holds. Most of the time nothing was done that would matter, and nothing is asked.
+
+use std::sync::Arc;
+
+use super::session::{Session, Visit};
+use crate::backend::probe::Question;
+use crate::backend::settings;
+use crate::config::PoolMode;
+use crate::metrics::Counter;
+use crate::pool::Lease;
+use crate::wire::tag::{Pins, SessionState};
+
+/// How often the server is asked before its connection is given up. A late cancel request of the client's can end the
+/// proxy's own question.
+const ATTEMPTS: u32 = 3;
+
+/// A question that the server is being asked.
+#[derive(Debug)]
+pub(super) struct Inquiry {
+    question: Question,
+    attempts: u32,
+}
+
+/// What becomes of a server connection on which nothing is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// The server is being asked something first.
+    Ask,
+    /// The client keeps it.
+    Keep,
+    /// It goes back.
+    Done,
+    /// It is not known what the session holds, and it cannot be found out.
+    Lost,
+}
+
+impl Session {
+    /// Decides what becomes of the server connection.
+    pub(super) fn settle(&mut self, lease: &mut Lease, visit: &mut Visit) -> Settled {
+        if self.identity.pool.route().mode == PoolMode::Session {
+            return self.settle_own(lease, visit);
+        }
+        let seen = &mut visit.tally.seen;
+        if let Some(inquiry) = self.inquiry.take() {
+            let failed = seen.own_failure.take().is_some();
+            let rows = std::mem::take(&mut seen.own_rows);
+            if let Some(settled) = self.hear(inquiry, (failed, &rows), lease) {
+                return settled;
+            }
+        } else {
+            (seen.own_failure, seen.own_rows) = (None, Vec::new());
+            if std::mem::take(&mut seen.discarded) {
+                self.holdings.discard();
+            }
+            let leaves = std::mem::take(&mut seen.leaves);
+            if std::mem::take(&mut seen.commands) == 0 {
+                // What could not be judged was refused by the server as well, most likely for its syntax.
+                self.holdings.lookout.forget_unjudged();
+            }
+            if self.holdings.lookout.unjudged {
+                [SessionState::Setting, SessionState::Opaque, SessionState::Load]
+                    .into_iter()
+                    .filter(|state| leaves.contains(*state))
+                    .for_each(|state| self.holdings.pin(state));
+            }
+            if !self.holdings.lookout.is_empty() {
+                let question = self.holdings.question();
+                return self.ask(Inquiry { question, attempts: 0 }, lease);
+            }
+        }
+        // The encoding is what the server reports, now that nothing is on its way.
+        self.holdings.lookout = Default::default();
+        if self.keeps(&visit.footprint) && !self.worker.draining.get() {
+            self.identity.cancel.target.aim(lease.cancel_key());
+            lease.set_exclusive(!self.holdings.pins.is_empty());
+            Settled::Keep
+        } else {
+            Settled::Done
+        }
+    }
+
+    /// The same where the server connection is the client's for its whole life.
+    fn settle_own(&mut self, lease: &mut Lease, visit: &mut Visit) -> Settled {
+        let assigned = self.inquiry.take().is_some();
+        let reset = std::mem::take(&mut visit.tally.seen.reset);
+        if reset
+            && !assigned
+            && let Some(sql) = settings::assignment(self.holdings.startup())
+        {
+            // A statement that was parsed earlier: nothing could be put behind it.
+            lease.queue_statement(&sql, &[]);
+            lease.queue_sync();
+            self.inquiry = Some(Inquiry { question: Question::default(), attempts: 0 });
+            return Settled::Ask;
+        }
+        if self.worker.draining.get() { Settled::Done } else { Settled::Keep }
+    }
+
+    /// Asks the server, and takes back what was lent. The client's cancel requests have nothing to hit meanwhile.
+    fn ask(&mut self, inquiry: Inquiry, lease: &mut Lease) -> Settled {
+        self.identity.cancel.target.release();
+        for name in std::mem::take(&mut self.holdings.lookout.borrowed) {
+            lease.close_statement(&name, crate::wire::turn::Asker::Proxy);
+        }
+        inquiry.question.queue(lease);
+        self.inquiry = Some(inquiry);
+        Settled::Ask
+    }
+
+    /// Takes the server's answer; `None` if all is known.
+    fn hear(
+        &mut self,
+        inquiry: Inquiry,
+        (failed, rows): (bool, &[Vec<u8>]),
+        lease: &mut Lease,
+    ) -> Option<Settled> {
+        let Inquiry { question, attempts } = inquiry;
+        let again =
+            Question { states: question.states, names: question.names.clone(), session: question.session };
+        let answer = if failed { None } else { question.read(rows) };
+        let Some(answer) = answer else {
+            if attempts + 1 >= ATTEMPTS {
+                return Some(Settled::Lost);
+            }
+            return Some(self.ask(Inquiry { question: again, attempts: attempts + 1 }, lease));
+        };
+        let before = self.holdings.pins;
+        let sound = self.holdings.learn(answer, lease, &self.worker.texts.borrow());
+        if !sound {
+            self.holdings.pins.insert(SessionState::Setting);
+        }
+        let settings = self.identity.pool.intern(&self.holdings.settings);
+        self.holdings.settings = Arc::clone(&settings);
+        lease.settings_are(settings);
+        self.note_pins(before);
+        None
+    }
+
+    /// Counts and says what pins the client from now on.
+    fn note_pins(&mut self, before: Pins) {
+        let pins = self.holdings.pins;
+        let (database, user) = (self.identity.pool.database(), self.identity.pool.user());
+        for reason in pins.without(before).iter() {
+            self.shard.pinned(reason);
+            if !self.holdings.said.contains(reason) {
+                self.holdings.said.insert(reason);
+                let reason = reason.as_str();
+                tracing::info!(database, user, reason, "a client is pinned to its server connection");
+            }
+        }
+        for reason in before.without(pins).iter() {
+            self.shard.unpinned(reason);
+        }
+        let now = self.worker.shared.clock.now();
+        if before.is_empty() {
+            self.holdings.pinned_since = now;
+        } else if pins.is_empty() {
+            self.shard.add(Counter::PinnedMillis, now.saturating_sub(self.holdings.pinned_since));
+        }
+    }
+
+    /// The client is unpinned for good.
+    pub(super) fn end_pins(&mut self) {
+        let before = std::mem::take(&mut self.holdings.pins);
+        if !before.is_empty() {
+            self.note_pins(before);
+        }
+    }
+}
