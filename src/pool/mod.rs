@@ -12,6 +12,7 @@
 //! asking worker first, because moving a socket to another worker's reactor costs two system calls and an allocation.
 //! That is why idle connections rest in the queue and not in bb8, which knows neither workers nor waiters.
 
+mod known;
 mod lease;
 mod limits;
 mod manager;
@@ -24,13 +25,13 @@ mod queue_tests;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::connect::{ConnectError, Opener};
-use crate::backend::settings::{Parameters, Settings};
 use crate::clock::{Clock, millis};
 use crate::config::Route;
 use crate::metrics::{PoolGauges, PoolMetrics, PoolState};
+use known::Known;
 pub use lease::Lease;
 pub use limits::{Limit, Permit};
 use manager::{Manager, Slot};
@@ -38,13 +39,6 @@ use queue::{Back, Queue};
 pub use registry::Registry;
 pub use wait::Wait;
 use wait::Waiter;
-
-/// Startup settings whose ParameterStatus values are remembered, so that a login needs no server connection. More
-/// different startup packets than this are served as well, only slower.
-const WELCOMES: usize = 64;
-
-/// Different settings of clients that are kept once each.
-const INTERNED: usize = 256;
 
 /// The first pause after a failed attempt to open a connection, and the longest, in milliseconds. Doubled in between.
 const FIRST_PAUSE: u64 = 100;
@@ -76,8 +70,7 @@ pub struct Pool {
     bb8: bb8::Pool<Manager>,
     queue: Mutex<Queue<Slot>>,
     failure: Mutex<Option<Failure>>,
-    welcomes: Mutex<Vec<(Arc<Settings>, Arc<Parameters>)>>,
-    interned: Mutex<Vec<Weak<Settings>>>,
+    known: Known,
     caps: Vec<Arc<Limit>>,
     clients: Limit,
     closed: AtomicBool,
@@ -121,8 +114,7 @@ impl Pool {
                 reserve_after: millis(route.reserve_after),
             })),
             failure: Mutex::default(),
-            welcomes: Mutex::default(),
-            interned: Mutex::default(),
+            known: Known::default(),
             clients: Limit::new(route.max_clients),
             closed: AtomicBool::new(false),
             used: AtomicU64::new(clock.now()),
@@ -187,7 +179,7 @@ impl Pool {
     /// what was remembered of it is not true any more.
     fn check_idle(&self, slot: &mut Slot, scratch: &mut [u8]) -> Result<(), crate::backend::Lost> {
         if slot.check_idle(scratch)? {
-            self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.known.forget_welcomes();
         }
         Ok(())
     }
@@ -294,7 +286,7 @@ impl Pool {
             self.clock.now().saturating_add(lifetime - jitter)
         });
         slot.set_expiry(lifetime);
-        self.check_welcomes(slot.parameters());
+        self.known.check_welcomes(slot.parameters());
         Ok(slot)
     }
 
@@ -330,43 +322,6 @@ impl Pool {
     pub fn trouble(&self) -> Option<ConnectError> {
         let recent = self.clock.now().saturating_sub(TROUBLE);
         self.failure().as_ref().filter(|failure| failure.until >= recent).map(|failure| failure.error.clone())
-    }
-
-    /// What a login with these settings is told, if another client has already had the same. The returned settings
-    /// are the pool's own copy, which makes comparing them cheap.
-    pub fn welcome(&self, settings: &Settings) -> Option<(Arc<Settings>, Arc<Parameters>)> {
-        let welcomes = self.welcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        welcomes.iter().find(|(known, _)| **known == *settings).cloned()
-    }
-
-    /// Remembers what a login with these settings is told.
-    pub fn remember_welcome(&self, settings: Arc<Settings>, parameters: Arc<Parameters>) {
-        let mut welcomes = self.welcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        if welcomes.len() >= WELCOMES {
-            welcomes.remove(0);
-        }
-        welcomes.retain(|(known, _)| *known != settings);
-        welcomes.push((settings, parameters));
-    }
-
-    /// The pool's own copy of a client's settings, so that comparing those of its clients costs next to nothing.
-    pub fn intern(&self, settings: &Arc<Settings>) -> Arc<Settings> {
-        let mut known = self.interned.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(same) = known.iter().filter_map(Weak::upgrade).find(|known| known == settings) {
-            return same;
-        }
-        known.retain(|known| known.strong_count() > 0);
-        if known.len() < INTERNED {
-            known.push(Arc::downgrade(settings));
-        }
-        Arc::clone(settings)
-    }
-
-    /// A fresh connection that reports another version means another server: nothing remembered is true any more.
-    fn check_welcomes(&self, fresh: &Parameters) {
-        let mut welcomes = self.welcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        let version = "server_version";
-        welcomes.retain(|(_, known)| known.get(version) == fresh.get(version));
     }
 
     /// What has to be done from time to time: closes idle connections that the server closed, that are too old, or

@@ -1,7 +1,8 @@
 //! PostgreSQL's wire protocol, version 3, as far as a relay has to know it. Pure: no sockets, no clock, no SQL.
 //!
 //! - `frame`: where a message ends, and which lengths are believable.
-//! - `turn`: the one protocol state of a server connection: which replies are owed, and whether it is at rest.
+//! - `turn`: the one protocol state of a server connection: which replies are owed, and whether it is at rest;
+//!   `owed` has its words.
 //! - `tag`: what a CommandComplete tag tells.
 //! - `error_fields`: the fields of an ErrorResponse or NoticeResponse.
 //!
@@ -9,6 +10,7 @@
 
 pub mod error_fields;
 pub mod frame;
+mod owed;
 pub mod tag;
 pub mod turn;
 

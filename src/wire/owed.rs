@@ -1,0 +1,115 @@
+//! The words in which a [`super::turn::Turn`] is told of requests and speaks of replies.
+
+/// The transaction status of the last ReadyForQuery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Status {
+    /// Not in a transaction block (`I`).
+    #[default]
+    Idle,
+    /// In a transaction block (`T`).
+    InTransaction,
+    /// In a transaction block that failed and wants ROLLBACK (`E`).
+    Failed,
+}
+
+/// Who asked, and so who gets the reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// The client: its replies are forwarded.
+    Client,
+    /// firepool itself: its replies are swallowed.
+    Proxy,
+    /// firepool in the client's stead, so that what the client asked for next can work: success is swallowed, an error
+    /// is the client's answer.
+    Stead,
+}
+
+/// What is to be remembered about a request until it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mark {
+    /// Parse and Bind: it is about the unnamed statement.
+    pub unnamed: bool,
+    /// The client's Parse or Close of a statement that has a name: what becomes of the name depends on the answer.
+    pub naming: bool,
+    /// A Parse of a statement that clients share: whether the server has it depends on the answer.
+    pub shared: bool,
+}
+
+/// A reply that the proxy gives by itself, when it is its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Local {
+    /// ParseComplete, for a statement that the server has already.
+    Parsed,
+    /// CloseComplete, for a statement that the server keeps.
+    Closed,
+}
+
+impl Local {
+    /// The message.
+    pub fn bytes(self) -> [u8; 5] {
+        match self {
+            Self::Parsed => [b'1', 0, 0, 0, 4],
+            Self::Closed => [b'3', 0, 0, 0, 4],
+        }
+    }
+}
+
+/// Requests that were never carried out, because an error came before them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// Those with [`Mark::naming`].
+    pub naming: u32,
+    /// Those with [`Mark::shared`].
+    pub shared: u32,
+}
+
+/// What a reply means for the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reply {
+    /// Who gets it.
+    pub asker: Asker,
+    /// What it is.
+    pub kind: ReplyKind,
+}
+
+/// The kinds of reply that the relay tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyKind {
+    /// Rows, descriptions, completions, COPY data: to be passed on.
+    Part,
+    /// ParseComplete.
+    Parsed(Mark),
+    /// BindComplete.
+    Bound(Mark),
+    /// DataRow.
+    Row,
+    /// CommandComplete.
+    Command,
+    /// ErrorResponse.
+    Error,
+    /// ReadyForQuery.
+    Ready,
+    /// ParameterStatus, which can come at any moment.
+    Parameter,
+    /// NoticeResponse or NotificationResponse, which can come at any moment.
+    Notice,
+}
+
+/// The server, or the client through us, broke the rules; or our picture of the connection is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// A reply that the front of the queue does not allow.
+    #[error("unexpected reply {tag:?} while {expected} was owed", tag = char::from(*.tag))]
+    Unexpected {
+        /// Type byte of the reply.
+        tag: u8,
+        /// What was owed.
+        expected: &'static str,
+    },
+    /// A ReadyForQuery with a status that is none.
+    #[error("unknown transaction status {0:#04x}")]
+    UnknownStatus(u8),
+    /// A message that does not belong on an established connection.
+    #[error("message {0:#04x} has no place on an established connection")]
+    OutOfPlace(u8),
+}
