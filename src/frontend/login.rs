@@ -4,14 +4,14 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use pgwire::messages::Message;
 use pgwire::messages::response::{ReadyForQuery, TransactionStatus};
 use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, SecretKey};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::auth::{self, AuthError};
-use super::cancel::Registration;
+use super::cancel::{Registration, Secret};
 use super::client::Client;
 use super::session::{Identity, Session};
 use super::startup::{self, Opening, OpeningError, Startup};
@@ -78,7 +78,7 @@ async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Identity, Ou
     let startup = match unless_draining(worker, startup::read(stream)).await? {
         Ok(Opening::Startup(startup)) => startup,
         Ok(Opening::Cancel { pid, secret }) => {
-            let result = shared.cancels.cancel((pid, secret)).await;
+            let result = shared.cancels.cancel(pid, &secret).await;
             shared.metrics.cancelled(result);
             return Err(Out::Cancel);
         }
@@ -105,8 +105,9 @@ async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Identity, Ou
         shared.registry.pool(database, user, route).map_err(|error| io::Error::other(error.to_string()))?;
     let permits = permits(shared, &pool)?;
     let (settings, parameters) = welcome(worker, &pool, settings).await?;
-    let cancel = Registration::new(&worker.shared).map_err(|error| io::Error::other(error.to_string()))?;
-    greet(stream, &parameters, cancel.key).await?;
+    let cancel = Registration::new(&worker.shared, startup.version())
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    greet(stream, &parameters, cancel.key()).await?;
     Ok(Identity { pool, settings, cancel, _permits: permits })
 }
 
@@ -124,12 +125,13 @@ fn shutting_down() -> Refusal {
     Refusal::new(ErrorKind::Shutdown, "the database system is shutting down")
 }
 
-/// Tells a client that asked for more than protocol 3.0 what it gets.
+/// Tells a client that asked for more than it can have what it gets.
 async fn negotiate(stream: &mut Stream, startup: &Startup) -> Result<(), Out> {
-    if !startup.newer && startup.unknown_options.is_empty() {
+    if !startup.is_negotiable() {
         return Ok(());
     }
-    let answer = NegotiateProtocolVersion::new(Startup::VERSION, startup.unknown_options.clone());
+    let answer =
+        NegotiateProtocolVersion::new(startup.version().number() as i32, startup.unknown_options.clone());
     let mut bytes = BytesMut::new();
     encode(&answer, &mut bytes)?;
     Ok(stream.write_all(&bytes).await?)
@@ -264,7 +266,7 @@ pub(super) fn server_lost() -> Refusal {
     Refusal::new(ErrorKind::ServerLost, "the connection to the server was lost")
 }
 
-async fn greet(stream: &mut Stream, parameters: &Parameters, key: (u32, u32)) -> Result<(), Out> {
+async fn greet(stream: &mut Stream, parameters: &Parameters, key: (u32, Secret)) -> Result<(), Out> {
     let mut bytes = BytesMut::new();
     encode(&Authentication::Ok, &mut bytes)?;
     for (name, value) in parameters.iter() {
@@ -275,7 +277,8 @@ async fn greet(stream: &mut Stream, parameters: &Parameters, key: (u32, u32)) ->
             bytes.extend_from_slice(part);
         }
     }
-    encode(&BackendKeyData::new(key.0 as i32, SecretKey::I32(key.1 as i32)), &mut bytes)?;
+    let (pid, secret) = (key.0 as i32, SecretKey::Bytes(Bytes::copy_from_slice(key.1.as_bytes())));
+    encode(&BackendKeyData::new(pid, secret), &mut bytes)?;
     encode(&ReadyForQuery::new(TransactionStatus::Idle), &mut bytes)?;
     Ok(stream.write_all(&bytes).await?)
 }

@@ -3,6 +3,7 @@
 //! - `frame`: where a message ends, and which lengths are believable.
 //! - `turn`: the one protocol state of a server connection: which replies are owed, and whether it is at rest.
 //! - `tag`: what a CommandComplete tag tells.
+//! - `version`: which versions are spoken, and how two peers agree on one.
 //! - `error_fields`: the fields of an ErrorResponse or NoticeResponse.
 //!
 //! Nothing here allocates on the path of a query, and nothing here can panic on what a peer sends.
@@ -11,6 +12,7 @@ pub mod error_fields;
 pub mod frame;
 pub mod tag;
 pub mod turn;
+pub mod version;
 
 #[cfg(test)]
 mod turn_tests;

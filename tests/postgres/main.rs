@@ -108,6 +108,7 @@ fn main() -> ExitCode {
         cancel:
             a_cancel_reaches_the_query_of_its_client_and_no_other,
             a_cancel_with_a_wrong_key_does_nothing,
+            a_client_of_protocol_3_2_cancels_with_its_long_secret,
             the_servers_own_key_is_not_the_clients,
             a_cancel_for_an_idle_client_hits_nobody,
             a_cancel_between_the_statements_of_a_transaction_does_nothing,

@@ -5,6 +5,7 @@
 //! - `unasked`: a server that speaks when nobody asked it.
 //! - `logins`: a server that misbehaves during the login.
 //! - `desync`: what one client leaves behind must not reach another.
+//! - `versions`: every version of the protocol on either side, and cancel keys of every length.
 //! - `startup`: clients that misbehave before and during their login.
 //! - `requests`: clients that misbehave after it.
 //! - `floods`: clients that send without end, and many of them; memory stays bounded.
@@ -26,3 +27,4 @@ mod requests;
 mod startup;
 mod torn;
 mod unasked;
+mod versions;
