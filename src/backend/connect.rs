@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::ServerConn;
 use super::cancel::Endpoint;
 use super::login::{self, Login};
+use super::replication::Walsender;
 use crate::config::{Target, User};
 use crate::error::{ErrorKind, Refusal};
 use crate::scram::{Keys, ScramError};
@@ -130,11 +131,23 @@ impl Opener {
 
     /// Opens one, logged in and at rest. The socket belongs to the current runtime.
     pub async fn open(&self) -> Result<ServerConn, ConnectError> {
-        timeout(self.limit, self.dial()).await.unwrap_or_else(|_| {
-            let message =
-                format!("no login within {:?} at {}:{}", self.limit, self.target.host, self.target.port);
-            Err(ConnectError::Unreachable(message))
-        })
+        timeout(self.limit, self.dial()).await.unwrap_or_else(|_| Err(self.late()))
+    }
+
+    fn late(&self) -> ConnectError {
+        let Target { host, port, .. } = &*self.target;
+        ConnectError::Unreachable(format!("no login within {:?} at {host}:{port}", self.limit))
+    }
+
+    /// Opens one that replicates, for a client with these startup parameters: `replication` among them, `user` and
+    /// `database` not.
+    pub async fn open_replication(&self, parameters: &[(&str, &str)]) -> Result<Walsender, ConnectError> {
+        let dial = async {
+            let parameters =
+                [parameters, &[("user", &self.user.name), ("database", &self.database)]].concat();
+            self.begin(&parameters).await?.finish_replication(&self.user, &self.keys).await
+        };
+        timeout(self.limit, dial).await.unwrap_or_else(|_| Err(self.late()))
     }
 
     async fn dial(&self) -> Result<ServerConn, ConnectError> {

@@ -5,7 +5,7 @@
 //! the password. Messages to the server are encoded by pgwire; messages from the server are not decoded by it, because
 //! its decoders panic on messages that end too early.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use pgwire::messages::Message;
@@ -14,6 +14,7 @@ use pgwire::messages::startup::{SASLInitialResponse, SASLResponse, Startup};
 use super::ServerConn;
 use super::cancel::{CancelKey, Endpoint};
 use super::connect::{CachedKeys, ConnectError};
+use super::replication::Walsender;
 use super::settings::Parameters;
 use crate::config::User;
 use crate::scram::{self, ClientChallenged, ClientExchange, Keys};
@@ -24,6 +25,9 @@ use crate::wire::version::{self, SECRET_BYTES, Version};
 
 /// Bytes of one message that a login may bring. PostgreSQL's own are far below.
 const MAX_MESSAGE: usize = 64 * 1024;
+
+/// Bytes of parameters and notices of a replication connection's login. PostgreSQL's own are about 500.
+const MAX_GREETING: usize = 64 * 1024;
 
 /// Above this many SCRAM iterations the keys are derived on a thread of their own, so that a worker's clients do not
 /// wait. PostgreSQL's default of 4,096 takes about a millisecond.
@@ -123,6 +127,34 @@ impl Login {
         }
         let key = key.ok_or_else(|| ConnectError::Protocol("the server sent no cancel key".into()))?;
         Ok(ServerConn::new(self.wire.stream, key, parameters, self.wire.buffer))
+    }
+}
+
+impl Login {
+    /// Of a replication connection: what the server says to its client is kept as it is.
+    pub(super) async fn finish_replication(
+        mut self,
+        user: &User,
+        keys: &Mutex<Option<CachedKeys>>,
+    ) -> Result<Walsender, ConnectError> {
+        self.authenticate(user, keys).await?;
+        let (mut greeting, mut key) = (Vec::new(), None);
+        loop {
+            let (tag, body) = self.wire.message().await?;
+            match (tag, &*body) {
+                (b'S' | b'N', body) if greeting.len() + body.len() + HEADER <= MAX_GREETING => {
+                    greeting.push(tag);
+                    greeting.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+                    greeting.extend_from_slice(body);
+                }
+                (b'K', body) => key = Some(cancel_key(body, &self.endpoint)?),
+                (b'Z', b"I") => break,
+                (tag, _) => return Err(protocol(tag)),
+            }
+        }
+        let key = key.ok_or_else(|| ConnectError::Protocol("the server sent no cancel key".into()))?;
+        let Wire { stream, buffer } = self.wire;
+        Ok(Walsender { stream, key: Arc::new(key), greeting, unread: buffer })
     }
 }
 

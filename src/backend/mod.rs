@@ -8,6 +8,7 @@ pub mod cancel;
 pub mod connect;
 mod login;
 pub mod query;
+pub mod replication;
 pub mod reset;
 pub mod settings;
 

@@ -7,6 +7,7 @@
 //! - `login`: everything between startup and the first ReadyForQuery.
 //! - `session`: the life of a client that is logged in; `exchange` is its only relay loop, `phase` its time-outs, and
 //!   `parting` how it leaves a server connection.
+//! - `replication`: clients that have a server connection for themselves, which `passage` joins to theirs.
 //! - `watch`: time-outs and shutdown, without a timer for each client.
 //! - `cancel`: which client's query a cancel request means.
 //! - `refuse`: the only place that says no to a client.
@@ -18,8 +19,10 @@ mod client;
 mod exchange;
 mod login;
 mod parting;
+mod passage;
 mod phase;
 mod refuse;
+mod replication;
 mod session;
 mod startup;
 mod watch;

@@ -85,7 +85,7 @@ pub(super) async fn read(stream: &mut Stream) -> Result<Opening, OpeningError> {
             SSL_REQUEST | GSSENC_REQUEST => return Err(malformed()),
             CANCEL_REQUEST => return cancel(body),
             version if version >> 16 == MAJOR => {
-                return startup(version & 0xffff, body).map(Opening::Startup);
+                return parse(version & 0xffff, body).map(Opening::Startup);
             }
             version => {
                 let (major, minor) = (version >> 16, version & 0xffff);
@@ -126,7 +126,8 @@ fn cancel(body: &[u8]) -> Result<Opening, OpeningError> {
     }
 }
 
-fn startup(minor: u32, body: &[u8]) -> Result<Startup, OpeningError> {
+/// A startup packet of this minor version, with this behind it.
+pub(super) fn parse(minor: u32, body: &[u8]) -> Result<Startup, OpeningError> {
     let mut startup = Startup { parameters: Vec::new(), minor, unknown_options: Vec::new() };
     let mut strings = body.split(|&byte| byte == 0);
     loop {
@@ -152,7 +153,7 @@ fn startup(minor: u32, body: &[u8]) -> Result<Startup, OpeningError> {
 
 /// Whether the body of a startup packet, and the options in it, can be understood.
 pub(super) fn takes(body: &[u8]) -> bool {
-    startup(Version::NEWEST.minor(), body)
+    parse(Version::NEWEST.minor(), body)
         .is_ok_and(|startup| startup.get("options").is_none_or(|text| options(text).is_ok()))
 }
 
@@ -209,15 +210,15 @@ mod tests {
 
     #[test]
     fn a_startup_packet_is_pairs_of_strings_and_an_empty_name() {
-        let parsed = startup(0, b"user\0fireread\0database\0firefoundry\0\0").unwrap();
+        let parsed = parse(0, b"user\0fireread\0database\0firefoundry\0\0").unwrap();
         assert_eq!(parsed.get("user"), Some("fireread"));
         assert_eq!(parsed.get("database"), Some("firefoundry"));
         assert!(!parsed.is_negotiable());
-        assert!(startup(0, b"\0").is_ok());
+        assert!(parse(0, b"\0").is_ok());
         for torn in [&b""[..], b"user", b"user\0", b"user\0x", b"user\0x\0", b"user\0x\0\0more", b"\0\0"] {
-            assert!(startup(0, torn).is_err(), "{torn:?}");
+            assert!(parse(0, torn).is_err(), "{torn:?}");
         }
-        assert!(startup(0, b"user\0\xff\0\0").is_err());
+        assert!(parse(0, b"user\0\xff\0\0").is_err());
     }
 
     #[test]
@@ -231,9 +232,9 @@ mod tests {
             (0xffff, Version::V3_2, true),
         ];
         for (minor, version, negotiable) in table {
-            let plain = startup(minor, b"user\0x\0\0").unwrap();
+            let plain = parse(minor, b"user\0x\0\0").unwrap();
             assert_eq!((plain.version(), plain.is_negotiable()), (version, negotiable), "3.{minor}");
-            let optional = startup(minor, b"user\0x\0_pq_.test\0on\0_pq_.\0\0\0").unwrap();
+            let optional = parse(minor, b"user\0x\0_pq_.test\0on\0_pq_.\0\0\0").unwrap();
             assert_eq!((optional.version(), optional.is_negotiable()), (version, true), "3.{minor}");
             assert_eq!(optional.unknown_options, ["_pq_.test", "_pq_."]);
             assert_eq!(optional.parameters.len(), 1);

@@ -124,10 +124,10 @@ pub fn transaction_blocks_are_refused_in_statement_mode() {
 
 pub fn replication_is_refused_with_0a000() {
     let fixture = Fixture::transaction(1);
-    for value in ["true", "on", "1", "yes", "database"] {
+    for value in ["true", "on", "1", "yes", "T", "database"] {
         assert_eq!(code(fixture.login(&[("replication", value)])), "0A000", "{value}");
     }
-    for value in ["false", "off", "0", "no"] {
+    for value in ["false", "off", "0", "no", "F"] {
         assert_eq!(fixture.login(&[("replication", value)]).unwrap().value("SELECT 1"), "1");
     }
 }

@@ -6,6 +6,7 @@
 //! - `logins`: a server that misbehaves during the login.
 //! - `desync`: what one client leaves behind must not reach another.
 //! - `versions`: every version of the protocol on either side, and cancel keys of every length.
+//! - `replication`: clients that have a server connection for themselves.
 //! - `startup`: clients that misbehave before and during their login.
 //! - `requests`: clients that misbehave after it.
 //! - `floods`: clients that send without end, and many of them; memory stays bounded.
@@ -23,6 +24,7 @@ mod chunks;
 mod desync;
 mod floods;
 mod logins;
+mod replication;
 mod requests;
 mod startup;
 mod torn;

@@ -30,6 +30,7 @@ pub struct Failure {
     pub severity: String,
     pub code: String,
     pub message: String,
+    pub detail: String,
 }
 
 /// Replies up to ReadyForQuery, or up to the end of the connection.
@@ -248,7 +249,7 @@ impl Message {
             let found = fields.find(|field| field.first() == Some(&wanted));
             found.map(|field| String::from_utf8_lossy(&field[1..]).into_owned()).unwrap_or_default()
         };
-        Failure { severity: field(b'V'), code: field(b'C'), message: field(b'M') }
+        Failure { severity: field(b'V'), code: field(b'C'), message: field(b'M'), detail: field(b'D') }
     }
 
     fn values(&self) -> Vec<String> {
