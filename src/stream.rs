@@ -4,6 +4,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -102,6 +103,14 @@ impl Stream {
         match self {
             Self::Tcp(socket) => socket.try_write(bytes),
             Self::Unix(socket) => socket.try_write(bytes),
+        }
+    }
+
+    /// Tells the peer that nothing more will be sent; it may go on sending.
+    pub fn finish(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(socket) => SockRef::from(socket).shutdown(Shutdown::Write),
+            Self::Unix(socket) => SockRef::from(socket).shutdown(Shutdown::Write),
         }
     }
 

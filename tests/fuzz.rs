@@ -68,7 +68,8 @@ fn a_header_is_judged_by_its_five_bytes() {
 #[test]
 fn a_startup_packet_is_taken_only_whole() {
     drive(targets::startup, b"uo", 0);
-    for packet in [&b"user\0alice\0\0"[..], b"user\0a\0options\0-c a=b -cx=y --z=1 \\\\\0\0", b"\0"] {
+    let startups = [&b"user\0alice\0\0"[..], b"user\0a\0options\0-c a=b -cx=y --z=1 \\\\\0\0", b"\0"];
+    for packet in startups.into_iter().chain([&b"\0\x03\0\0\0\0\0\0"[..]]) {
         targets::startup(packet);
         for seed in 0..ROUNDS {
             let mut dice = Dice(seed);

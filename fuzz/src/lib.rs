@@ -11,6 +11,7 @@ use firepool::relay::reply::{ReplyScan, Seen};
 use firepool::relay::request::{Judging, RequestScan, Step, Stop, Walk};
 use firepool::wire::frame::{self, FrameError, HEADER, Header};
 use firepool::wire::turn::{Asker, ReplyKind, Turn};
+use firepool::wire::version::{self, Version};
 use firepool::wire::{error_fields, tag};
 
 /// A header is judged by its five bytes alone, and what it claims is believable.
@@ -30,12 +31,17 @@ pub fn frame(data: &[u8]) {
     let _ = error_fields::text(data, b'C');
 }
 
-/// A startup packet is taken or refused, and taken only with its end where the protocol wants it.
+/// A startup packet is taken or refused, and taken only with its end where the protocol wants it. What a server answers
+/// to ours changes the version to an older one or to none.
 pub fn startup(data: &[u8]) {
     if takes_startup(data) {
         assert_eq!(data.last(), Some(&0));
         assert!(!takes_startup(&data[..data.len() - 1]));
     }
+    if let Ok(version) = version::negotiated(data, Version::V3_2) {
+        assert_eq!((version, data.len()), (Version::V3_0, 8));
+    }
+    assert!(version::negotiated(data, Version::V3_0).is_err(), "there is nothing older");
 }
 
 /// The tags of requests and of replies, so that few inputs are spent on types that do not exist.

@@ -1,4 +1,4 @@
-//! Cancel requests to a server: a connection of their own, sixteen bytes, and no answer but the end of the stream.
+//! Cancel requests to a server: a connection of their own, a few bytes, and no answer but the end of the stream.
 
 use std::io;
 use std::net::SocketAddr;
@@ -56,8 +56,8 @@ pub struct CancelKey {
     pub endpoint: Endpoint,
     /// Process id of the backend.
     pub pid: u32,
-    /// The secret that came with it.
-    pub secret: u32,
+    /// The secret that came with it, as long as it came: 4 to 256 bytes.
+    pub secret: Box<[u8]>,
 }
 
 impl std::fmt::Debug for CancelKey {
@@ -71,11 +71,10 @@ impl std::fmt::Debug for CancelKey {
 pub async fn send(key: &CancelKey) -> io::Result<()> {
     let exchange = async {
         let mut stream = key.endpoint.connect().await?;
-        let mut packet = [0; 16];
-        for (to, from) in packet.chunks_exact_mut(4).zip([16, CANCEL_REQUEST_CODE, key.pid, key.secret]) {
-            to.copy_from_slice(&from.to_be_bytes());
-        }
-        stream.write_all(&packet).await?;
+        // Of at most 256 bytes, as the login made sure.
+        let length = 12 + key.secret.len() as u32;
+        let head = [length, CANCEL_REQUEST_CODE, key.pid].map(u32::to_be_bytes);
+        stream.write_all(&[head.as_flattened(), &key.secret].concat()).await?;
         stream.read(&mut [0; 64]).await.map(drop)
     };
     timeout(DEADLINE, exchange).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?

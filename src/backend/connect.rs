@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,11 +10,13 @@ use tokio::time::timeout;
 
 use super::ServerConn;
 use super::cancel::Endpoint;
-use super::login;
+use super::login::{self, Login};
+use super::replication::Walsender;
 use crate::config::{Target, User};
 use crate::error::{ErrorKind, Refusal};
 use crate::scram::{Keys, ScramError};
 use crate::stream::Stream;
+use crate::wire::version::Version;
 
 /// Why no server connection could be opened. Cloned to every client that waited for it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +107,8 @@ pub struct Opener {
     /// The keys of the last SCRAM login: a server gives a role the same salt each time, and deriving costs a
     /// millisecond of CPU.
     keys: Mutex<Option<CachedKeys>>,
+    /// The server has answered a startup packet of a newer protocol with an error, and one of 3.0 as it should.
+    only_knows_3_0: AtomicBool,
 }
 
 pub(super) struct CachedKeys {
@@ -121,22 +126,52 @@ impl std::fmt::Debug for CachedKeys {
 impl Opener {
     /// Connections of `user` to `database` on `target`, each within `limit`.
     pub fn new(target: Arc<Target>, user: Arc<User>, database: String, limit: Duration) -> Self {
-        Self { target, user, database, limit, keys: Mutex::new(None) }
+        Self { target, user, database, limit, keys: Mutex::new(None), only_knows_3_0: AtomicBool::new(false) }
     }
 
     /// Opens one, logged in and at rest. The socket belongs to the current runtime.
     pub async fn open(&self) -> Result<ServerConn, ConnectError> {
-        timeout(self.limit, self.dial()).await.unwrap_or_else(|_| {
-            let message =
-                format!("no login within {:?} at {}:{}", self.limit, self.target.host, self.target.port);
-            Err(ConnectError::Unreachable(message))
-        })
+        timeout(self.limit, self.dial()).await.unwrap_or_else(|_| Err(self.late()))
+    }
+
+    fn late(&self) -> ConnectError {
+        let Target { host, port, .. } = &*self.target;
+        ConnectError::Unreachable(format!("no login within {:?} at {host}:{port}", self.limit))
+    }
+
+    /// Opens one that replicates, for a client with these startup parameters: `replication` among them, `user` and
+    /// `database` not.
+    pub async fn open_replication(&self, parameters: &[(&str, &str)]) -> Result<Walsender, ConnectError> {
+        let dial = async {
+            let parameters =
+                [parameters, &[("user", &self.user.name), ("database", &self.database)]].concat();
+            self.begin(&parameters).await?.finish_replication(&self.user, &self.keys).await
+        };
+        timeout(self.limit, dial).await.unwrap_or_else(|_| Err(self.late()))
     }
 
     async fn dial(&self) -> Result<ServerConn, ConnectError> {
+        let parameters = [
+            ("user", self.user.name.as_str()),
+            ("database", &self.database),
+            ("application_name", "firepool"),
+        ];
+        self.begin(&parameters).await?.finish(&self.user, &self.keys).await
+    }
+
+    /// Connects and agrees on the newest version of the protocol that both sides speak.
+    async fn begin(&self, parameters: &[(&str, &str)]) -> Result<Login, ConnectError> {
+        let old = self.only_knows_3_0.load(Ordering::Relaxed);
         let (stream, endpoint) = self.connect().await?;
-        let login = login::Login::new(stream, endpoint);
-        login.run(&self.user, &self.database, &self.keys).await
+        let version = if old { Version::V3_0 } else { Version::NEWEST };
+        match Login::begin(stream, endpoint, version, parameters).await {
+            Err(error) if !old && login::may_be_about_the_version(&error) => {}
+            begun => return begun,
+        }
+        let (stream, endpoint) = self.connect().await?;
+        let begun = Login::begin(stream, endpoint, Version::V3_0, parameters).await?;
+        self.only_knows_3_0.store(true, Ordering::Relaxed);
+        Ok(begun)
     }
 
     async fn connect(&self) -> io::Result<(Stream, Endpoint)> {

@@ -1,10 +1,11 @@
-//! The login on a fresh server connection: startup packet, authentication, parameters, key, ReadyForQuery.
+//! The login on a fresh server connection: startup packet, protocol version, authentication, parameters, key,
+//! ReadyForQuery.
 //!
 //! The server is not trusted: every length is bounded, nothing is taken twice, and SCRAM makes it prove that it knows
 //! the password. Messages to the server are encoded by pgwire; messages from the server are not decoded by it, because
 //! its decoders panic on messages that end too early.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use pgwire::messages::Message;
@@ -13,15 +14,20 @@ use pgwire::messages::startup::{SASLInitialResponse, SASLResponse, Startup};
 use super::ServerConn;
 use super::cancel::{CancelKey, Endpoint};
 use super::connect::{CachedKeys, ConnectError};
+use super::replication::Walsender;
 use super::settings::Parameters;
 use crate::config::User;
 use crate::scram::{self, ClientChallenged, ClientExchange, Keys};
 use crate::stream::Stream;
 use crate::wire::error_fields;
 use crate::wire::frame::{self, HEADER};
+use crate::wire::version::{self, SECRET_BYTES, Version};
 
 /// Bytes of one message that a login may bring. PostgreSQL's own are far below.
 const MAX_MESSAGE: usize = 64 * 1024;
+
+/// Bytes of parameters and notices of a replication connection's login. PostgreSQL's own are about 500.
+const MAX_GREETING: usize = 64 * 1024;
 
 /// Above this many SCRAM iterations the keys are derived on a thread of their own, so that a worker's clients do not
 /// wait. PostgreSQL's default of 4,096 takes about a millisecond.
@@ -33,31 +39,44 @@ const AUTH_SASL: u32 = 10;
 const AUTH_SASL_CONTINUE: u32 = 11;
 const AUTH_SASL_FINAL: u32 = 12;
 
-/// A connection on which the login is under way.
+/// A connection on which the server has taken the startup packet.
 pub(super) struct Login {
-    stream: Stream,
+    wire: Wire,
     endpoint: Endpoint,
-    buffer: Vec<u8>,
+    /// The first message of the authentication family: its code and what follows it.
+    first: (u32, Vec<u8>),
 }
 
 impl Login {
-    pub(super) fn new(stream: Stream, endpoint: Endpoint) -> Self {
-        Self { stream, endpoint, buffer: Vec::with_capacity(1024) }
+    /// Sends the startup packet and waits until the server has agreed on a version of the protocol. An error can be
+    /// about the version, where [`may_be_about_the_version`] says so.
+    pub(super) async fn begin(
+        stream: Stream,
+        endpoint: Endpoint,
+        version: Version,
+        parameters: &[(&str, &str)],
+    ) -> Result<Self, ConnectError> {
+        let mut wire = Wire { stream, buffer: Vec::with_capacity(1024) };
+        let mut startup = Startup::new();
+        // Of 3.2 as of 3.0, the minor version has sixteen bits.
+        startup.protocol_number_minor = version.minor() as u16;
+        for (name, value) in parameters {
+            startup.parameters.insert((*name).to_owned(), (*value).to_owned());
+        }
+        wire.send(&startup).await?;
+        let mut message = wire.message().await?;
+        if let (b'v', body) = &message {
+            version::negotiated(body, version).map_err(|error| ConnectError::Protocol(error.to_string()))?;
+            message = wire.message().await?;
+        }
+        Ok(Self { wire, endpoint, first: authentication(message)? })
     }
 
-    pub(super) async fn run(
+    pub(super) async fn finish(
         mut self,
         user: &User,
-        database: &str,
         keys: &Mutex<Option<CachedKeys>>,
     ) -> Result<ServerConn, ConnectError> {
-        let mut startup = Startup::new();
-        for (name, value) in
-            [("user", user.name.as_str()), ("database", database), ("application_name", "firepool")]
-        {
-            startup.parameters.insert(name.to_owned(), value.to_owned());
-        }
-        self.send(&startup).await?;
         self.authenticate(user, keys).await?;
         self.welcome().await
     }
@@ -67,7 +86,7 @@ impl Login {
         user: &User,
         cache: &Mutex<Option<CachedKeys>>,
     ) -> Result<(), ConnectError> {
-        let (code, body) = self.authentication().await?;
+        let (code, body) = std::mem::take(&mut self.first);
         match code {
             AUTH_OK => return Ok(()),
             AUTH_SASL => {}
@@ -82,13 +101,14 @@ impl Login {
         }
         let exchange = ClientExchange::new()?;
         let first = Bytes::from(exchange.first());
-        self.send(&SASLInitialResponse::new(scram::MECHANISM.to_owned(), Some(first))).await?;
-        let challenged = exchange.challenge(&self.expect(AUTH_SASL_CONTINUE).await?)?;
+        let wire = &mut self.wire;
+        wire.send(&SASLInitialResponse::new(scram::MECHANISM.to_owned(), Some(first))).await?;
+        let challenged = exchange.challenge(&wire.expect(AUTH_SASL_CONTINUE).await?)?;
         let keys = keys_for(user, &challenged, cache).await?;
         let (proof, proved) = challenged.prove(&keys);
-        self.send(&SASLResponse::new(Bytes::from(proof))).await?;
-        proved.verify(&self.expect(AUTH_SASL_FINAL).await?)?;
-        self.expect(AUTH_OK).await.map(drop)
+        wire.send(&SASLResponse::new(Bytes::from(proof))).await?;
+        proved.verify(&wire.expect(AUTH_SASL_FINAL).await?)?;
+        wire.expect(AUTH_OK).await.map(drop)
     }
 
     /// From AuthenticationOk to the first ReadyForQuery.
@@ -96,40 +116,74 @@ impl Login {
         let mut parameters = Parameters::default();
         let mut key = None;
         loop {
-            let (tag, body) = self.message().await?;
+            let (tag, body) = self.wire.message().await?;
             match (tag, &*body) {
                 (b'S', body) => parameters.report(body),
-                (b'K', &[a, b, c, d, e, f, g, h]) => {
-                    key = Some((u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h])));
-                }
+                (b'K', body) => key = Some(cancel_key(body, &self.endpoint)?),
                 (b'Z', b"I") => break,
                 (b'N', _) => {}
                 (tag, _) => return Err(protocol(tag)),
             }
         }
-        let (pid, secret) =
-            key.ok_or_else(|| ConnectError::Protocol("the server sent no cancel key".into()))?;
-        let key = CancelKey { endpoint: self.endpoint, pid, secret };
-        Ok(ServerConn::new(self.stream, key, parameters, self.buffer))
+        let key = key.ok_or_else(|| ConnectError::Protocol("the server sent no cancel key".into()))?;
+        Ok(ServerConn::new(self.wire.stream, key, parameters, self.wire.buffer))
     }
+}
 
+impl Login {
+    /// Of a replication connection: what the server says to its client is kept as it is.
+    pub(super) async fn finish_replication(
+        mut self,
+        user: &User,
+        keys: &Mutex<Option<CachedKeys>>,
+    ) -> Result<Walsender, ConnectError> {
+        self.authenticate(user, keys).await?;
+        let (mut greeting, mut key) = (Vec::new(), None);
+        loop {
+            let (tag, body) = self.wire.message().await?;
+            match (tag, &*body) {
+                (b'S' | b'N', body) if greeting.len() + body.len() + HEADER <= MAX_GREETING => {
+                    greeting.push(tag);
+                    greeting.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
+                    greeting.extend_from_slice(body);
+                }
+                (b'K', body) => key = Some(cancel_key(body, &self.endpoint)?),
+                (b'Z', b"I") => break,
+                (tag, _) => return Err(protocol(tag)),
+            }
+        }
+        let key = key.ok_or_else(|| ConnectError::Protocol("the server sent no cancel key".into()))?;
+        let Wire { stream, buffer } = self.wire;
+        Ok(Walsender { stream, key: Arc::new(key), greeting, unread: buffer })
+    }
+}
+
+/// Whether a server that does not know the version of the protocol answers a startup packet so, instead of negotiating:
+/// with an error that PostgreSQL does not have before it has asked who somebody is, or with the end of the connection.
+/// PgBouncer before 1.23 is one.
+pub(super) fn may_be_about_the_version(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::Refused { sqlstate, .. } => {
+            sqlstate.is_empty() || ["08", "0A", "58", "XX"].iter().any(|class| sqlstate.starts_with(class))
+        }
+        ConnectError::Unreachable(_) => true,
+        ConnectError::LimitReached | ConnectError::Unsupported(_) | ConnectError::Protocol(_) => false,
+    }
+}
+
+/// The socket, with what was read of it and not looked at yet.
+struct Wire {
+    stream: Stream,
+    buffer: Vec<u8>,
+}
+
+impl Wire {
     async fn expect(&mut self, code: u32) -> Result<Vec<u8>, ConnectError> {
-        match self.authentication().await? {
+        match authentication(self.message().await?)? {
             (got, body) if got == code => Ok(body),
             (got, _) => {
                 Err(ConnectError::Protocol(format!("authentication message {got} where {code} was due")))
             }
-        }
-    }
-
-    /// The next message, which must be of the authentication family: its code and what follows it.
-    async fn authentication(&mut self) -> Result<(u32, Vec<u8>), ConnectError> {
-        match self.message().await? {
-            (b'R', body) => match body.split_first_chunk::<4>() {
-                Some((code, rest)) => Ok((u32::from_be_bytes(*code), rest.to_vec())),
-                None => Err(protocol(b'R')),
-            },
-            (tag, _) => Err(protocol(tag)),
         }
     }
 
@@ -165,6 +219,24 @@ impl Login {
         message.encode(&mut bytes).map_err(|error| ConnectError::Protocol(error.to_string()))?;
         self.stream.write_all(&bytes).await?;
         Ok(())
+    }
+}
+
+/// A message that must be of the authentication family: its code and what follows it.
+fn authentication((tag, body): (u8, Vec<u8>)) -> Result<(u32, Vec<u8>), ConnectError> {
+    match (tag, body.split_first_chunk::<4>()) {
+        (b'R', Some((code, rest))) => Ok((u32::from_be_bytes(*code), rest.to_vec())),
+        (tag, _) => Err(protocol(tag)),
+    }
+}
+
+/// The body of a BackendKeyData. A longer secret than protocol 3.0 allows is taken from any server: it is only sent back.
+fn cancel_key(body: &[u8], endpoint: &Endpoint) -> Result<CancelKey, ConnectError> {
+    match body.split_first_chunk::<4>() {
+        Some((pid, secret)) if SECRET_BYTES.contains(&secret.len()) => {
+            Ok(CancelKey { endpoint: endpoint.clone(), pid: u32::from_be_bytes(*pid), secret: secret.into() })
+        }
+        _ => Err(protocol(b'K')),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod own;
 pub mod prepared;
 pub mod probe;
 pub mod query;
+pub mod replication;
 pub mod reset;
 pub mod settings;
 

@@ -148,6 +148,11 @@ table! {
         reads_foreign_tables: Switch, "", Typed("false"), Reload,
             "Its users read `postgres_fdw` tables. PostgreSQL then keeps a second connection for each of these server \
              connections, and the budget counts them twice.";
+        replication: Switch, "", Typed("false"), Reload,
+            "Whether its users may replicate through the proxy (`pg_basebackup`, `pg_receivewal`, logical decoding). \
+             Each such client has a server connection of its own, outside of the pool; both count under the limits of \
+             the user and, for logical decoding, of the database. Physical replication has no database: it takes any \
+             route of the user that allows it, that of the named database first.";
         timeouts: TimeoutsTable, "", Words("those of `[timeouts]`"), Reload,
             "Timeouts of this route, key by key; those that are absent are taken from `[timeouts]`.";
     }

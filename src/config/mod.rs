@@ -228,6 +228,8 @@ pub struct Route {
     pub max_clients: Option<usize>,
     /// Its users read `postgres_fdw` tables, so that each server connection may cost a second backend.
     pub reads_foreign_tables: bool,
+    /// Its users may replicate through the proxy, with server connections outside of the pool.
+    pub replication: bool,
     /// Its timeouts.
     pub timeouts: Timeouts,
 }
@@ -325,6 +327,13 @@ impl Config {
     /// The route of a client, or `None` if no route serves its database and user.
     pub fn route(&self, database: &str, user: &str) -> Option<&Arc<Route>> {
         self.routes.iter().find(|route| route.database.matches(database) && route.user.matches(user))
+    }
+
+    /// The route of a client that wants all of a server and no database in particular: that of the database which it
+    /// names all the same, or else the first of its user's that allows it.
+    pub fn route_of_physical_replication(&self, database: &str, user: &str) -> Option<&Arc<Route>> {
+        let named = self.route(database, user).filter(|route| route.replication);
+        named.or_else(|| self.routes.iter().find(|route| route.replication && route.user.matches(user)))
     }
 
     /// Whether any route serves `database`, whoever asks.

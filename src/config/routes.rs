@@ -90,6 +90,7 @@ fn route(table: &RouteTable, at: usize, known: &Known, found: &mut Found<'_>) ->
         reserve_after,
         max_clients: limit(&table.max_clients),
         reads_foreign_tables: table.reads_foreign_tables.get().is_some_and(|(reads, _)| reads.0),
+        replication: table.replication.get().is_some_and(|(allowed, _)| allowed.0),
         timeouts,
     })
 }

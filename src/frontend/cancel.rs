@@ -1,43 +1,121 @@
 //! Which client's query a cancel request means. Each client has a key of its own, which has nothing to do with the
 //! keys of server connections; it leads to the server connection that the client has at this moment, if it has one.
+//!
+//! A key says which replica of the proxy gave it out, so that several behind one address can pass requests on to one
+//! another. Today there is one, with the number 0. The number stands
+//!
+//! - in protocol 3.2, in the first two bytes of the secret, most significant byte first; thirty random bytes follow;
+//! - in protocol 3.0, whose secret has four bytes, in the process id: a zero bit, so that it is positive as a signed
+//!   number, as PostgreSQL's are; eight bits of the replica; 23 random bits, of which one is set. A client that has
+//!   another process id, its server connection's, can be any replica's.
+//!
+//! A process id is no secret: a request's is looked up, and then the secrets are compared in constant time.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::constant_time;
 use tokio::sync::Notify;
 
 use super::Shared;
 use crate::backend::cancel::{self, CancelKey};
 use crate::metrics::Cancelled;
 use crate::scram::{self, ScramError};
+use crate::wire::version::Version;
 
-type Key = (u32, u32);
+/// The number of this replica of the proxy.
+const REPLICA: u8 = 0;
 
-/// Every client's key.
+/// Bits of a process id that are random; the replica's number stands above them.
+const RANDOM_BITS: u32 = 23;
+
+/// Every client's key. The process id is not the client's alone: in session mode it is its server connection's, and two
+/// servers may have processes of the same number.
 #[derive(Debug, Default)]
-pub(super) struct Cancels(Mutex<HashMap<Key, Arc<Target>>>);
+pub(super) struct Cancels(Mutex<Clients>);
+
+#[derive(Debug, Default)]
+struct Clients {
+    /// By process id, and by when the client came.
+    by_place: BTreeMap<Place, (Secret, Arc<Target>)>,
+    came: u64,
+}
+
+type Place = (u32, u64);
+
+/// What a client proves its right to cancel with. It stays out of `Debug`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Secret {
+    /// Of protocol 3.0.
+    Short([u8; 4]),
+    /// Of protocol 3.2. As long as PostgreSQL's own.
+    Long([u8; 32]),
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl Secret {
+    fn fresh(version: Version) -> Result<Self, ScramError> {
+        if version < Version::V3_2 {
+            return Ok(Self::Short(scram::random()?));
+        }
+        let mut secret = scram::random::<32>()?;
+        secret[..2].copy_from_slice(&u16::from(REPLICA).to_be_bytes());
+        Ok(Self::Long(secret))
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(bytes) => bytes,
+            Self::Long(bytes) => bytes,
+        }
+    }
+
+    fn is(&self, other: &[u8]) -> bool {
+        constant_time::verify_slices_are_equal(self.as_bytes(), other).is_ok()
+    }
+}
 
 /// A client's key, for as long as the client is there.
 #[derive(Debug)]
 pub(super) struct Registration {
     shared: Arc<Shared>,
-    /// What the client is given.
-    pub(super) key: Key,
+    place: Place,
+    secret: Secret,
     /// What a request with it hits.
     pub(super) target: Arc<Target>,
 }
 
 impl Registration {
-    /// Gives a client a key.
-    pub(super) fn new(shared: &Arc<Shared>) -> Result<Self, ScramError> {
-        let (key, target) = shared.cancels.register()?;
-        Ok(Self { shared: Arc::clone(shared), key, target })
+    /// Gives a client a key with a process id that is nobody's.
+    pub(super) fn new(shared: &Arc<Shared>, version: Version) -> Result<Self, ScramError> {
+        Self::register(shared, version, None)
+    }
+
+    /// Gives a client a key with this process id: that of the server connection that is its own.
+    #[allow(dead_code, reason = "session mode is to tell clients the process id of their server connection")]
+    pub(super) fn with_pid(shared: &Arc<Shared>, version: Version, pid: u32) -> Result<Self, ScramError> {
+        Self::register(shared, version, Some(pid))
+    }
+
+    fn register(shared: &Arc<Shared>, version: Version, pid: Option<u32>) -> Result<Self, ScramError> {
+        let (place, secret, target) = shared.cancels.register(version, pid)?;
+        Ok(Self { shared: Arc::clone(shared), place, secret, target })
+    }
+
+    /// What the client is given: a process id and a secret.
+    pub(super) fn key(&self) -> (u32, Secret) {
+        (self.place.0, self.secret)
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.shared.cancels.forget(self.key);
+        self.shared.cancels.forget(self.place);
     }
 }
 
@@ -58,29 +136,37 @@ struct State {
 }
 
 impl Cancels {
-    /// A fresh key for a client: a process id that is positive as a signed number, as PostgreSQL's are, and a secret.
-    fn register(&self) -> Result<(Key, Arc<Target>), ScramError> {
+    /// A fresh key for a client, with this process id or with one of its own.
+    fn register(
+        &self,
+        version: Version,
+        pid: Option<u32>,
+    ) -> Result<(Place, Secret, Arc<Target>), ScramError> {
         loop {
-            let [a, b, c, d, secret @ ..] = scram::random::<8>()?;
-            let key = ((u32::from_be_bytes([a, b, c, d]) >> 1).max(1), u32::from_be_bytes(secret));
+            let secret = Secret::fresh(version)?;
+            let pid = match pid {
+                Some(pid) => pid,
+                None => fresh_pid()?,
+            };
             let mut clients = self.clients();
-            if clients.contains_key(&key) {
+            if clients.of(pid, secret.as_bytes()).is_some() {
                 continue;
             }
-            let target = Arc::<Target>::default();
-            clients.insert(key, Arc::clone(&target));
-            return Ok((key, target));
+            clients.came += 1;
+            let (place, target) = ((pid, clients.came), Arc::<Target>::default());
+            clients.by_place.insert(place, (secret, Arc::clone(&target)));
+            return Ok((place, secret, target));
         }
     }
 
     /// The client is gone.
-    fn forget(&self, key: Key) {
-        self.clients().remove(&key);
+    fn forget(&self, place: Place) {
+        self.clients().by_place.remove(&place);
     }
 
     /// Cancels what the client with that key has running.
-    pub(super) async fn cancel(&self, key: Key) -> Cancelled {
-        let Some(target) = self.clients().get(&key).cloned() else { return Cancelled::Unknown };
+    pub(super) async fn cancel(&self, pid: u32, secret: &[u8]) -> Cancelled {
+        let Some(target) = self.clients().of(pid, secret) else { return Cancelled::Unknown };
         let Some(server) = target.depart() else { return Cancelled::Idle };
         let mut under_way = UnderWay { target, server, delivered: false };
         match cancel::send(&under_way.server).await {
@@ -93,9 +179,25 @@ impl Cancels {
         Cancelled::Forwarded
     }
 
-    fn clients(&self) -> MutexGuard<'_, HashMap<Key, Arc<Target>>> {
+    fn clients(&self) -> MutexGuard<'_, Clients> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Clients {
+    fn of(&self, pid: u32, secret: &[u8]) -> Option<Arc<Target>> {
+        let same_pid = self.by_place.range((pid, 0)..=(pid, u64::MAX));
+        same_pid
+            .map(|(_, client)| client)
+            .find(|(known, _)| known.is(secret))
+            .map(|(_, target)| target.clone())
+    }
+}
+
+/// A random process id of this replica.
+fn fresh_pid() -> Result<u32, ScramError> {
+    let random = u32::from_be_bytes(scram::random()?) >> (u32::BITS - RANDOM_BITS);
+    Ok(u32::from(REPLICA) << RANDOM_BITS | random.max(1))
 }
 
 impl Target {
@@ -169,8 +271,7 @@ mod tests {
     #[test]
     fn a_connection_is_not_free_while_a_cancel_request_for_it_is_on_its_way() {
         let target = Target::default();
-        let server = CancelKey { endpoint: Endpoint::Unix("/nowhere".into()), pid: 1, secret: 2 };
-        target.aim(&Arc::new(server));
+        target.aim(&nowhere());
         assert!(target.depart().is_some());
         assert!(!target.release());
         assert!(target.depart().is_none(), "it belongs to nobody now");
@@ -181,9 +282,10 @@ mod tests {
     #[tokio::test]
     async fn a_connection_for_which_a_request_was_lost_is_never_safe_again() {
         let (cancels, server) = (Cancels::default(), nowhere());
-        let (key, target) = cancels.register().unwrap();
+        let (place, secret, target) = cancels.register(Version::V3_2, None).unwrap();
         target.aim(&server);
-        assert_eq!(cancels.cancel(key).await, Cancelled::Forwarded, "to an address where nobody listens");
+        let result = cancels.cancel(place.0, secret.as_bytes()).await;
+        assert_eq!(result, Cancelled::Forwarded, "to an address where nobody listens");
         assert!(!target.release());
         assert!(!target.settle(&server).await);
         assert!(target.settle(&nowhere()).await, "another connection is not meant");
@@ -191,17 +293,57 @@ mod tests {
     }
 
     fn nowhere() -> Arc<CancelKey> {
-        Arc::new(CancelKey { endpoint: Endpoint::Unix("/nowhere".into()), pid: 1, secret: 2 })
+        Arc::new(CancelKey { endpoint: Endpoint::Unix("/nowhere".into()), pid: 1, secret: [2; 4].into() })
     }
 
     #[tokio::test]
     async fn only_a_key_that_was_given_out_cancels_anything() {
+        for version in [Version::V3_0, Version::V3_2] {
+            let cancels = Cancels::default();
+            let (place, secret, _target) = cancels.register(version, None).unwrap();
+            let (pid, secret) = (place.0, secret.as_bytes());
+            assert!(pid > 0 && pid <= i32::MAX as u32);
+            assert_eq!(cancels.cancel(pid, secret).await, Cancelled::Idle);
+            assert_eq!(cancels.cancel(pid ^ 1, secret).await, Cancelled::Unknown);
+            let mut wrong = vec![b"".to_vec(), secret[..3].to_vec(), [secret, b"\0"].concat(), vec![0; 256]];
+            for place in 0..secret.len() {
+                wrong.push(secret.to_vec());
+                wrong.last_mut().unwrap()[place] ^= 1;
+            }
+            for wrong in wrong {
+                assert_eq!(cancels.cancel(pid, &wrong).await, Cancelled::Unknown, "{wrong:?}");
+            }
+            cancels.forget(place);
+            assert_eq!(cancels.cancel(pid, secret).await, Cancelled::Unknown);
+            assert!(cancels.clients().by_place.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_with_the_same_process_id_are_told_apart_by_their_secrets() {
         let cancels = Cancels::default();
-        let (key, _target) = cancels.register().unwrap();
-        assert!(key.0 > 0 && key.0 <= i32::MAX as u32);
-        assert_eq!(cancels.cancel(key).await, Cancelled::Idle);
-        assert_eq!(cancels.cancel((key.0, key.1 ^ 1)).await, Cancelled::Unknown);
-        cancels.forget(key);
-        assert_eq!(cancels.cancel(key).await, Cancelled::Unknown);
+        let versions = [Version::V3_0, Version::V3_2, Version::V3_2, Version::V3_0];
+        let clients = versions.map(|version| cancels.register(version, Some(4711)).unwrap());
+        for (place, secret, target) in &clients {
+            assert_eq!(place.0, 4711);
+            target.aim(&nowhere());
+            assert_eq!(cancels.cancel(4711, secret.as_bytes()).await, Cancelled::Forwarded);
+            assert!(!target.release(), "the request was for this one");
+            cancels.forget(*place);
+            assert_eq!(cancels.cancel(4711, secret.as_bytes()).await, Cancelled::Unknown);
+        }
+    }
+
+    #[test]
+    fn a_key_says_whose_it_is_and_tells_nothing_else() {
+        let cancels = Cancels::default();
+        let (place, secret, _) = cancels.register(Version::V3_2, None).unwrap();
+        assert_eq!(place.0 >> RANDOM_BITS, u32::from(REPLICA));
+        assert_eq!((secret.as_bytes().len(), &secret.as_bytes()[..2]), (32, &[0, REPLICA][..]));
+        let (_, other, _) = cancels.register(Version::V3_2, None).unwrap();
+        assert_ne!(secret.as_bytes()[2..], other.as_bytes()[2..]);
+        assert_eq!(format!("{secret:?}"), "(secret)");
+        let (_, short, _) = cancels.register(Version::V3_0, Some(1)).unwrap();
+        assert_eq!(short.as_bytes().len(), 4);
     }
 }

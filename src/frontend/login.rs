@@ -4,15 +4,17 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use pgwire::messages::Message;
 use pgwire::messages::response::{ReadyForQuery, TransactionStatus};
 use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, SecretKey};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::auth::{self, AuthError};
-use super::cancel::Registration;
+use super::cancel::{Registration, Secret};
 use super::client::Client;
+use super::passage::Passage;
+use super::replication::{self, Link};
 use super::session::{Identity, Session};
 use super::startup::{self, Opening, OpeningError, Startup};
 use super::worker::{Stage, Worker};
@@ -23,10 +25,25 @@ use crate::backend::settings::{Parameters, Settings};
 use crate::config::{Route, User};
 use crate::error::{ErrorKind, Refusal};
 use crate::pool::{Checkout, Lease, Permit, Pool};
+use crate::scram::ScramError;
 use crate::stream::Stream;
 
+/// A client that was let in.
+pub(super) enum Admitted {
+    /// It takes turns with others.
+    Session(Session),
+    /// It replicates, on a server connection of its own.
+    Replication(Passage),
+}
+
+/// What a login got for its client.
+enum Granted {
+    Session(Identity),
+    Replication(Link),
+}
+
 /// Why a client was not let in.
-enum Out {
+pub(super) enum Out {
     Refused(Refusal),
     /// Nobody is there to be told.
     Gone(io::Error),
@@ -40,6 +57,12 @@ impl From<io::Error> for Out {
     }
 }
 
+impl From<ScramError> for Out {
+    fn from(error: ScramError) -> Self {
+        Self::Gone(io::Error::other(error.to_string()))
+    }
+}
+
 impl From<Refusal> for Out {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
@@ -47,16 +70,22 @@ impl From<Refusal> for Out {
 }
 
 /// Logs a client in; `None` if it was not let in, in which case it has been told why.
-pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Session> {
+pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Admitted> {
     let shared = &worker.shared;
     let limit = shared.config.proxy.login_timeout;
     let late =
         || Out::Refused(Refusal::new(ErrorKind::LoginTimeout, "canceling authentication due to timeout"));
     let login = timeout(limit, log_in(worker, &mut stream)).await.unwrap_or_else(|_| Err(late()));
     match login {
-        Ok(identity) => {
+        Ok(granted) => {
             shared.metrics.login(true);
-            Some(Session::new(Client::new(stream), Rc::clone(worker), identity))
+            let worker = Rc::clone(worker);
+            Some(match granted {
+                Granted::Session(identity) => {
+                    Admitted::Session(Session::new(Client::new(stream), worker, identity))
+                }
+                Granted::Replication(link) => Admitted::Replication(Passage::new(stream, link, worker)),
+            })
         }
         Err(Out::Cancel) => None,
         Err(Out::Gone(error)) => {
@@ -73,12 +102,12 @@ pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Sessi
     }
 }
 
-async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Identity, Out> {
+async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Granted, Out> {
     let shared = &*worker.shared;
     let startup = match unless_draining(worker, startup::read(stream)).await? {
         Ok(Opening::Startup(startup)) => startup,
         Ok(Opening::Cancel { pid, secret }) => {
-            let result = shared.cancels.cancel((pid, secret)).await;
+            let result = shared.cancels.cancel(pid, &secret).await;
             shared.metrics.cancelled(result);
             return Err(Out::Cancel);
         }
@@ -94,20 +123,26 @@ async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Identity, Ou
         return Err(Refusal::new(ErrorKind::InvalidStartup, message).into());
     };
     let database = startup.get("database").filter(|name| !name.is_empty()).unwrap_or(user_name);
-    let settings = settings(&startup)?;
+    let replication = replication::kind(&startup)?;
+    // The settings of a client that replicates are the server's business.
+    let settings = if replication.is_none() { settings(&startup)? } else { Settings::default() };
     let authenticated = unless_draining(worker, auth::authenticate(stream, shared, user_name)).await?;
     authenticated.map_err(|error| match error {
         AuthError::Refused(refusal) => Out::Refused(refusal),
         AuthError::Gone(error) => Out::Gone(error),
     })?;
+    if let Some(kind) = replication {
+        let opening = replication::open(worker, stream, &startup, kind);
+        return unless_draining(worker, opening).await?.map(Granted::Replication);
+    }
     let (user, route) = route(shared, database, user_name)?;
     let pool =
         shared.registry.pool(database, user, route).map_err(|error| io::Error::other(error.to_string()))?;
-    let permits = permits(shared, &pool)?;
+    let permits = pool_permits(shared, &pool)?;
     let (settings, parameters) = welcome(worker, &pool, settings).await?;
-    let cancel = Registration::new(&worker.shared).map_err(|error| io::Error::other(error.to_string()))?;
-    greet(stream, &parameters, cancel.key).await?;
-    Ok(Identity { pool, settings, cancel, _permits: permits })
+    let cancel = Registration::new(&worker.shared, startup.version())?;
+    greet(stream, &parameters, cancel.key()).await?;
+    Ok(Granted::Session(Identity { pool, settings, cancel, _permits: permits }))
 }
 
 /// Ends what waits for a client when the process drains: one that never speaks must not hold it up.
@@ -124,12 +159,13 @@ fn shutting_down() -> Refusal {
     Refusal::new(ErrorKind::Shutdown, "the database system is shutting down")
 }
 
-/// Tells a client that asked for more than protocol 3.0 what it gets.
+/// Tells a client that asked for more than it can have what it gets.
 async fn negotiate(stream: &mut Stream, startup: &Startup) -> Result<(), Out> {
-    if !startup.newer && startup.unknown_options.is_empty() {
+    if !startup.is_negotiable() {
         return Ok(());
     }
-    let answer = NegotiateProtocolVersion::new(Startup::VERSION, startup.unknown_options.clone());
+    let answer =
+        NegotiateProtocolVersion::new(startup.version().number() as i32, startup.unknown_options.clone());
     let mut bytes = BytesMut::new();
     encode(&answer, &mut bytes)?;
     Ok(stream.write_all(&bytes).await?)
@@ -143,12 +179,7 @@ fn settings(startup: &Startup) -> Result<Settings, Refusal> {
     };
     for (name, value) in &startup.parameters {
         match name.as_str() {
-            "user" | "database" => {}
-            "replication" if matches!(value.as_str(), "false" | "off" | "no" | "0") => {}
-            "replication" => {
-                let message = "replication connections are not supported";
-                return Err(Refusal::new(ErrorKind::FeatureNotSupported, message));
-            }
+            "user" | "database" | "replication" => {}
             "options" => {
                 for (name, value) in startup::options(value)? {
                     set(&name, &value)?;
@@ -160,7 +191,8 @@ fn settings(startup: &Startup) -> Result<Settings, Refusal> {
     Ok(settings)
 }
 
-fn route<'a>(
+/// The route of a client.
+pub(super) fn route<'a>(
     shared: &'a Shared,
     database: &str,
     user: &str,
@@ -177,21 +209,28 @@ fn route<'a>(
     }
 }
 
-/// A place under every limit of clients.
-fn permits(shared: &Shared, pool: &Pool) -> Result<Vec<Permit>, Refusal> {
-    let full = |message: String| move || Refusal::new(ErrorKind::TooManyClients, message);
+/// A place under every limit of clients of a pool.
+fn pool_permits(shared: &Shared, pool: &Pool) -> Result<Vec<Permit>, Refusal> {
     let (database, user) = (pool.database(), pool.user());
-    let mut permits = vec![
-        shared.clients.try_acquire().ok_or_else(full("sorry, too many clients already".into()))?,
-        pool.clients().try_acquire().ok_or_else(full(format!(
-            "too many connections for role \"{user}\" on database \"{database}\""
-        )))?,
-    ];
+    let mut permits = permits(shared, user, Some(database))?;
+    permits.push(pool.clients().try_acquire().ok_or_else(|| {
+        let message = format!("too many connections for role \"{user}\" on database \"{database}\"");
+        Refusal::new(ErrorKind::TooManyClients, message)
+    })?);
+    Ok(permits)
+}
+
+/// A place under every limit of clients but a pool's.
+pub(super) fn permits(shared: &Shared, user: &str, database: Option<&str>) -> Result<Vec<Permit>, Refusal> {
+    let full = |message: String| move || Refusal::new(ErrorKind::TooManyClients, message);
+    let mut permits =
+        vec![shared.clients.try_acquire().ok_or_else(full("sorry, too many clients already".into()))?];
     if let Some(limit) = shared.user_clients.get(user) {
         let permit = limit.try_acquire();
         permits.push(permit.ok_or_else(full(format!("too many connections for role \"{user}\"")))?);
     }
-    if let Some(limit) = shared.database_clients.get(database) {
+    let database = database.and_then(|database| Some((database, shared.database_clients.get(database)?)));
+    if let Some((database, limit)) = database {
         let permit = limit.try_acquire();
         permits.push(permit.ok_or_else(full(format!("too many connections for database \"{database}\"")))?);
     }
@@ -264,20 +303,27 @@ pub(super) fn server_lost() -> Refusal {
     Refusal::new(ErrorKind::ServerLost, "the connection to the server was lost")
 }
 
-async fn greet(stream: &mut Stream, parameters: &Parameters, key: (u32, u32)) -> Result<(), Out> {
-    let mut bytes = BytesMut::new();
-    encode(&Authentication::Ok, &mut bytes)?;
+async fn greet(stream: &mut Stream, parameters: &Parameters, key: (u32, Secret)) -> Result<(), Out> {
+    let (mut messages, mut bytes) = (Vec::new(), BytesMut::new());
     for (name, value) in parameters.iter() {
         // By hand, because the values are bytes in the client's encoding, which need not be UTF-8.
-        bytes.extend_from_slice(b"S");
-        bytes.extend_from_slice(&((name.len() + value.len() + 6) as u32).to_be_bytes());
+        messages.push(b'S');
+        messages.extend_from_slice(&((name.len() + value.len() + 6) as u32).to_be_bytes());
         for part in [name, b"\0", value, b"\0"] {
-            bytes.extend_from_slice(part);
+            messages.extend_from_slice(part);
         }
     }
-    encode(&BackendKeyData::new(key.0 as i32, SecretKey::I32(key.1 as i32)), &mut bytes)?;
-    encode(&ReadyForQuery::new(TransactionStatus::Idle), &mut bytes)?;
+    greeting(&mut bytes, &messages, key)?;
     Ok(stream.write_all(&bytes).await?)
+}
+
+/// From AuthenticationOk to ReadyForQuery, with these messages of a server's between them.
+pub(super) fn greeting(bytes: &mut BytesMut, messages: &[u8], key: (u32, Secret)) -> io::Result<()> {
+    encode(&Authentication::Ok, bytes)?;
+    bytes.extend_from_slice(messages);
+    let (pid, secret) = (key.0 as i32, SecretKey::Bytes(Bytes::copy_from_slice(key.1.as_bytes())));
+    encode(&BackendKeyData::new(pid, secret), bytes)?;
+    encode(&ReadyForQuery::new(TransactionStatus::Idle), bytes)
 }
 
 fn encode(message: &impl Message, bytes: &mut BytesMut) -> io::Result<()> {

@@ -10,6 +10,7 @@
 //! - `judge`: what a request needs to mean on a shared server connection what it means on one of the client's own.
 //! - `holdings`: what a client's session holds; `names` are its prepared statements, `texts` what a worker knows of
 //!   statements, `footprint` what a client left on the server connection of the moment.
+//! - `replication`: clients that have a server connection for themselves, which `passage` joins to theirs.
 //! - `watch`: time-outs and shutdown, without a timer for each client.
 //! - `cancel`: which client's query a cancel request means.
 //! - `refuse`: the only place that says no to a client.
@@ -25,8 +26,10 @@ mod judge;
 mod login;
 mod names;
 mod parting;
+mod passage;
 mod phase;
 mod refuse;
+mod replication;
 mod session;
 mod settle;
 mod startup;

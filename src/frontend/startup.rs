@@ -5,6 +5,7 @@ use std::io;
 
 use crate::error::{ErrorKind, Refusal};
 use crate::stream::Stream;
+use crate::wire::version::{MAJOR, SECRET_BYTES, Version};
 
 /// `MAX_STARTUP_PACKET_LENGTH` of PostgreSQL's `src/include/libpq/pqcomm.h`.
 const MAX_PACKET: usize = 10_000;
@@ -13,10 +14,6 @@ const MAX_PACKET: usize = 10_000;
 const SSL_REQUEST: u32 = 80_877_103;
 const GSSENC_REQUEST: u32 = 80_877_104;
 const CANCEL_REQUEST: u32 = crate::backend::cancel::CANCEL_REQUEST_CODE;
-
-/// The protocol's major version, and the newest minor version that is spoken.
-const MAJOR: u32 = 3;
-const MINOR: u32 = 0;
 
 /// What a client came for.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,26 +24,33 @@ pub(super) enum Opening {
     Cancel {
         /// As given in BackendKeyData.
         pid: u32,
-        /// As given in BackendKeyData.
-        secret: u32,
+        /// As given in BackendKeyData: 4 to 256 bytes.
+        secret: Box<[u8]>,
     },
 }
 
 /// A startup packet.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Startup {
     /// Name and value in the order in which they came.
     pub(super) parameters: Vec<(String, String)>,
-    /// What NegotiateProtocolVersion has to say: protocol options (`_pq_.`) that are not known, and whether the minor
-    /// version is newer than ours.
+    /// The minor version that the client asks for.
+    minor: u32,
+    /// Protocol options (`_pq_.`) that are not known.
     pub(super) unknown_options: Vec<String>,
-    /// The client asked for a newer minor version.
-    pub(super) newer: bool,
 }
 
 impl Startup {
-    /// The newest version that is spoken, as NegotiateProtocolVersion carries it.
-    pub(super) const VERSION: i32 = (MAJOR << 16 | MINOR) as i32;
+    /// The version that is spoken with the client. As PostgreSQL does, never a newer one than it asks for.
+    pub(super) fn version(&self) -> Version {
+        Version::at_most(self.minor)
+    }
+
+    /// Whether the client does not get all that it asks for, so that NegotiateProtocolVersion is due. That is also so
+    /// for 3.1, which does not exist: PostgreSQL 18 takes it for 3.0 and does not say so, and libpq never asks for it.
+    pub(super) fn is_negotiable(&self) -> bool {
+        self.version().minor() != self.minor || !self.unknown_options.is_empty()
+    }
 
     /// The last value of a parameter.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
@@ -81,13 +85,16 @@ pub(super) async fn read(stream: &mut Stream) -> Result<Opening, OpeningError> {
             SSL_REQUEST | GSSENC_REQUEST => return Err(malformed()),
             CANCEL_REQUEST => return cancel(body),
             version if version >> 16 == MAJOR => {
-                return startup(version & 0xffff, body).map(Opening::Startup);
+                return parse(version & 0xffff, body).map(Opening::Startup);
             }
             version => {
                 let (major, minor) = (version >> 16, version & 0xffff);
                 return Err(OpeningError::Refused(Refusal::new(
                     ErrorKind::UnsupportedProtocol,
-                    format!("unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0"),
+                    format!(
+                        "unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.{}",
+                        Version::NEWEST.minor()
+                    ),
                 )));
             }
         }
@@ -111,12 +118,17 @@ async fn packet(stream: &mut Stream) -> Result<Vec<u8>, OpeningError> {
 }
 
 fn cancel(body: &[u8]) -> Result<Opening, OpeningError> {
-    let &[a, b, c, d, e, f, g, h] = body else { return Err(malformed()) };
-    Ok(Opening::Cancel { pid: u32::from_be_bytes([a, b, c, d]), secret: u32::from_be_bytes([e, f, g, h]) })
+    match body.split_first_chunk::<4>() {
+        Some((pid, secret)) if SECRET_BYTES.contains(&secret.len()) => {
+            Ok(Opening::Cancel { pid: u32::from_be_bytes(*pid), secret: secret.into() })
+        }
+        _ => Err(malformed()),
+    }
 }
 
-fn startup(minor: u32, body: &[u8]) -> Result<Startup, OpeningError> {
-    let mut startup = Startup { newer: minor > MINOR, ..Startup::default() };
+/// A startup packet of this minor version, with this behind it.
+pub(super) fn parse(minor: u32, body: &[u8]) -> Result<Startup, OpeningError> {
+    let mut startup = Startup { parameters: Vec::new(), minor, unknown_options: Vec::new() };
     let mut strings = body.split(|&byte| byte == 0);
     loop {
         let name = strings.next().ok_or_else(malformed)?;
@@ -141,7 +153,8 @@ fn startup(minor: u32, body: &[u8]) -> Result<Startup, OpeningError> {
 
 /// Whether the body of a startup packet, and the options in it, can be understood.
 pub(super) fn takes(body: &[u8]) -> bool {
-    startup(MINOR, body).is_ok_and(|startup| startup.get("options").is_none_or(|text| options(text).is_ok()))
+    parse(Version::NEWEST.minor(), body)
+        .is_ok_and(|startup| startup.get("options").is_none_or(|text| options(text).is_ok()))
 }
 
 fn malformed() -> OpeningError {
@@ -197,23 +210,50 @@ mod tests {
 
     #[test]
     fn a_startup_packet_is_pairs_of_strings_and_an_empty_name() {
-        let parsed = startup(0, b"user\0fireread\0database\0firefoundry\0\0").unwrap();
+        let parsed = parse(0, b"user\0fireread\0database\0firefoundry\0\0").unwrap();
         assert_eq!(parsed.get("user"), Some("fireread"));
         assert_eq!(parsed.get("database"), Some("firefoundry"));
-        assert!(!parsed.newer && parsed.unknown_options.is_empty());
-        assert!(startup(0, b"\0").is_ok());
+        assert!(!parsed.is_negotiable());
+        assert!(parse(0, b"\0").is_ok());
         for torn in [&b""[..], b"user", b"user\0", b"user\0x", b"user\0x\0", b"user\0x\0\0more", b"\0\0"] {
-            assert!(startup(0, torn).is_err(), "{torn:?}");
+            assert!(parse(0, torn).is_err(), "{torn:?}");
         }
-        assert!(startup(0, b"user\0\xff\0\0").is_err());
+        assert!(parse(0, b"user\0\xff\0\0").is_err());
     }
 
     #[test]
     fn newer_minor_versions_and_unknown_protocol_options_are_to_be_negotiated() {
-        let parsed = startup(2, b"user\0x\0_pq_.test\0on\0\0").unwrap();
-        assert!(parsed.newer);
-        assert_eq!(parsed.unknown_options, ["_pq_.test"]);
-        assert_eq!(parsed.parameters.len(), 1);
+        let table = [
+            (0, Version::V3_0, false),
+            (1, Version::V3_0, true),
+            (2, Version::V3_2, false),
+            (3, Version::V3_2, true),
+            (9999, Version::V3_2, true),
+            (0xffff, Version::V3_2, true),
+        ];
+        for (minor, version, negotiable) in table {
+            let plain = parse(minor, b"user\0x\0\0").unwrap();
+            assert_eq!((plain.version(), plain.is_negotiable()), (version, negotiable), "3.{minor}");
+            let optional = parse(minor, b"user\0x\0_pq_.test\0on\0_pq_.\0\0\0").unwrap();
+            assert_eq!((optional.version(), optional.is_negotiable()), (version, true), "3.{minor}");
+            assert_eq!(optional.unknown_options, ["_pq_.test", "_pq_."]);
+            assert_eq!(optional.parameters.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_cancel_request_has_a_process_id_and_a_secret_of_4_to_256_bytes() {
+        for length in 0..300 {
+            let body = [&7_u32.to_be_bytes()[..], &vec![9; length]].concat();
+            match cancel(&body) {
+                Ok(opening) => {
+                    assert!(SECRET_BYTES.contains(&length), "{length}");
+                    assert_eq!(opening, Opening::Cancel { pid: 7, secret: vec![9; length].into() });
+                }
+                Err(_) => assert!(!SECRET_BYTES.contains(&length), "{length}"),
+            }
+        }
+        assert!(cancel(b"").is_err() && cancel(&[0; 3]).is_err());
     }
 
     #[test]

@@ -12,9 +12,10 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 
+use super::Shared;
+use super::login::{self, Admitted};
 use super::texts::Texts;
 use super::watch::Watches;
-use super::{Shared, login};
 use crate::stream::Detached;
 
 /// Bytes that a worker reads at once, on either side. One buffer serves all its clients, because a read is always
@@ -169,12 +170,14 @@ fn start(worker: &Rc<Worker>, socket: Detached, clients: &Arc<AtomicUsize>) {
     tokio::task::spawn_local(async move {
         let _count = count;
         // Boxed apart, so that a session does not occupy the memory that its login needed.
-        let session = match socket.attach() {
+        let admitted = match socket.attach() {
             Ok(stream) => Box::pin(login::run(&worker, stream)).await,
             Err(_) => None,
         };
-        if let Some(session) = session {
-            Box::pin(session.run()).await;
+        match admitted {
+            Some(Admitted::Session(session)) => Box::pin(session.run()).await,
+            Some(Admitted::Replication(passage)) => Box::pin(passage.run()).await,
+            None => {}
         }
     });
 }

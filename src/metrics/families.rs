@@ -17,6 +17,12 @@ pub(super) const REFUSALS: (&str, &str) = (
 pub(super) const LOGINS: (&str, &str) = ("firepool_logins_total", "Logins of clients, by result.");
 pub(super) const CANCELS: (&str, &str) =
     ("firepool_cancel_requests_total", "Cancel requests of clients, by result.");
+pub(super) const REPLICATIONS_OPENED: (&str, &str) = (
+    "firepool_replication_connections_opened_total",
+    "Server connections that were opened for a replicating client, outside of the pools.",
+);
+pub(super) const REPLICATIONS_CLOSED: (&str, &str) =
+    ("firepool_replication_connections_closed_total", "Those of them that were closed.");
 pub(super) const WAIT: (&str, &str) =
     ("firepool_wait_seconds", "Time that clients waited for a server connection, of those that had to wait.");
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use prometheus::core::Collector;
-use prometheus::{Encoder, Histogram, HistogramOpts, IntCounterVec, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
 pub use prometheus::Error;
 
@@ -151,6 +151,18 @@ pub struct Metrics {
     refusals: IntCounterVec,
     logins: IntCounterVec,
     cancels: IntCounterVec,
+    replications_opened: IntCounter,
+    replications_closed: IntCounter,
+}
+
+/// A replicating client's server connection, counted as closed when it is dropped.
+#[derive(Debug)]
+pub struct Replicating(IntCounter);
+
+impl Drop for Replicating {
+    fn drop(&mut self) {
+        self.0.inc();
+    }
 }
 
 impl std::fmt::Debug for Metrics {
@@ -177,6 +189,12 @@ impl Metrics {
         for result in [Cancelled::Forwarded, Cancelled::Idle, Cancelled::Unknown] {
             cancels.with_label_values(&[result.as_str()]);
         }
+        let counter = |(name, help): (&str, &str)| IntCounter::new(name, help);
+        let replications_opened = counter(families::REPLICATIONS_OPENED)?;
+        let replications_closed = counter(families::REPLICATIONS_CLOSED)?;
+        for family in [&replications_opened, &replications_closed] {
+            registry.register(Box::new(family.clone()))?;
+        }
         let pools = Arc::new(Mutex::new(Vec::new()));
         registry.register(Box::new(families::Pools::new(Arc::clone(&pools))?))?;
         registry.register(Box::new(families::build_info()?))?;
@@ -185,7 +203,17 @@ impl Metrics {
         }
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        Ok(Self { registry, workers: workers.max(1), pools, refusals, logins, cancels })
+        let workers = workers.max(1);
+        Ok(Self {
+            registry,
+            workers,
+            pools,
+            refusals,
+            logins,
+            cancels,
+            replications_opened,
+            replications_closed,
+        })
     }
 
     /// The metrics of a new pool. Its gauges are asked from `state` while that lives.
@@ -224,6 +252,12 @@ impl Metrics {
     /// Counts a cancel request.
     pub fn cancelled(&self, result: Cancelled) {
         self.cancels.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// Counts a server connection of a replicating client, for as long as the result lives.
+    pub fn replicating(&self) -> Replicating {
+        self.replications_opened.inc();
+        Replicating(self.replications_closed.clone())
     }
 
     /// Everything in Prometheus' text format 0.0.4.

@@ -49,11 +49,15 @@ impl Limit {
 
     /// Whether the next place is another pool's than this one.
     pub(super) fn is_claimed_from(&self, pool: &Pool) -> bool {
+        self.is_claimed_by_another_than(pool)
+    }
+
+    fn is_claimed_by_another_than(&self, pool: *const Pool) -> bool {
         self.claimed.load(Ordering::Relaxed) && {
             let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
             claims.retain(|claim| claim.upgrade().is_some_and(|claimant| claimant.is_starved()));
             self.claimed.store(!claims.is_empty(), Ordering::Relaxed);
-            claims.first().is_some_and(|claim| !std::ptr::eq(claim.as_ptr(), pool))
+            claims.first().is_some_and(|claim| claim.as_ptr() != pool)
         }
     }
 
@@ -89,6 +93,20 @@ pub(super) fn acquire_all(limits: &[Arc<Limit>], pool: &Arc<Pool>) -> Option<Vec
         let permit = if limit.is_claimed_from(pool) { None } else { limit.try_acquire() };
         if permit.is_none() {
             limit.claim(pool);
+            limit.make_room();
+        }
+        permit
+    };
+    limits.iter().map(acquire).collect()
+}
+
+/// A place under each of `limits` for a connection of no pool. Where one is full, an idle connection of a pool that
+/// shares it is closed; pools that have none at all come first.
+pub(super) fn acquire_outside(limits: &[Arc<Limit>]) -> Option<Vec<Permit>> {
+    let acquire = |limit: &Arc<Limit>| {
+        let claimed = limit.is_claimed_by_another_than(std::ptr::null());
+        let permit = if claimed { None } else { limit.try_acquire() };
+        if permit.is_none() {
             limit.make_room();
         }
         permit

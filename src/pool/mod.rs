@@ -4,7 +4,7 @@
 //! - `wait`: the place of one client in the queue.
 //! - `lease`: a checkout as a value; dropping it gives the connection back, or closes it if it is not at rest.
 //! - `manager`: the door to bb8, which opens, counts and disposes of connections.
-//! - `limits`: caps over several pools.
+//! - `limits`: caps over several pools, and over the connections outside of any that `dedicated` opens.
 //! - `registry`: from database and user to pool.
 //!
 //! The queue is first come, first served: a connection that comes back goes straight to a client that waits, and a
@@ -12,6 +12,7 @@
 //! asking worker first, because moving a socket to another worker's reactor costs two system calls and an allocation.
 //! That is why idle connections rest in the queue and not in bb8, which knows neither workers nor waiters.
 
+mod dedicated;
 mod known;
 mod lease;
 mod limits;
@@ -31,6 +32,7 @@ use crate::backend::connect::{ConnectError, Opener};
 use crate::clock::{Clock, millis};
 use crate::config::Route;
 use crate::metrics::{PoolGauges, PoolMetrics, PoolState};
+pub use dedicated::Dedicated;
 use known::Known;
 pub use lease::Lease;
 pub use limits::{Limit, Permit};

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{Limit, Parts, Pool};
+use super::{Dedicated, Limit, Parts, Pool};
 use crate::backend::connect::Opener;
 use crate::clock::Clock;
 use crate::config::{Config, Route, User};
@@ -57,8 +57,7 @@ impl Registry {
             return Ok(Arc::clone(pool));
         }
         let metrics = self.metrics.pool(database, &user.name)?;
-        let caps = [self.user_caps.get(&user.name), self.database_caps.get(database)];
-        let caps: Vec<_> = caps.into_iter().flatten().cloned().collect();
+        let caps = self.caps(user, Some(database));
         let target_database = route.target_database.clone().unwrap_or_else(|| database.to_owned());
         let pool = Pool::new(Parts {
             database: database.to_owned(),
@@ -79,6 +78,25 @@ impl Registry {
         self.metrics.publish(metrics, Arc::downgrade(&state));
         pools.insert(key, Arc::clone(&pool));
         Ok(pool)
+    }
+
+    fn caps(&self, user: &User, database: Option<&str>) -> Vec<Arc<Limit>> {
+        let of_database = database.and_then(|database| self.database_caps.get(database));
+        [self.user_caps.get(&user.name), of_database].into_iter().flatten().cloned().collect()
+    }
+
+    /// What opens server connections outside of the pools for a client of `user` that `route` serves, to `database` as
+    /// the server calls it. They count under the cap of the database that clients call `capped`.
+    pub fn dedicated(
+        &self,
+        capped: Option<&str>,
+        database: String,
+        user: &Arc<User>,
+        route: &Arc<Route>,
+    ) -> Dedicated {
+        let (target, limit) = (Arc::clone(&route.target), route.timeouts.connect);
+        let opener = Opener::new(target, Arc::clone(user), database, limit);
+        Dedicated { opener, caps: self.caps(user, capped), patience: route.timeouts.query_wait }
     }
 
     /// Makes the pools whose connections are opened ahead, so that the next sweep opens them. Those of wildcard routes

@@ -4,6 +4,7 @@
 //! - `turn`: the one protocol state of a server connection: which replies are owed, and whether it is at rest;
 //!   `owed` has its words.
 //! - `tag`: what a CommandComplete tag tells.
+//! - `version`: which versions are spoken, and how two peers agree on one.
 //! - `error_fields`: the fields of an ErrorResponse or NoticeResponse.
 //!
 //! Nothing here allocates on the path of a query, and nothing here can panic on what a peer sends.
@@ -13,6 +14,7 @@ pub mod frame;
 mod owed;
 pub mod tag;
 pub mod turn;
+pub mod version;
 
 #[cfg(test)]
 mod turn_tests;

@@ -34,12 +34,29 @@ pub fn packet(code: u32, rest: &[u8]) -> Vec<u8> {
 
 /// The startup packet of protocol 3.0.
 pub fn startup(parameters: &[(&[u8], &[u8])]) -> Vec<u8> {
+    startup_of(0, parameters)
+}
+
+/// NegotiateProtocolVersion.
+pub fn negotiate(version: u32, options: &[&str]) -> Vec<u8> {
+    let mut body = [version, options.len() as u32].map(u32::to_be_bytes).concat();
+    options.iter().for_each(|option| body.extend([option.as_bytes(), b"\0"].concat()));
+    message(b'v', &body)
+}
+
+/// CancelRequest with this process id and secret.
+pub fn cancel(key: &[u8]) -> Vec<u8> {
+    packet(80_877_102, key)
+}
+
+/// The startup packet of this minor version of protocol 3.
+pub fn startup_of(minor: u32, parameters: &[(&[u8], &[u8])]) -> Vec<u8> {
     let mut rest = Vec::new();
     for (name, value) in parameters {
         rest.extend([*name, b"\0", *value, b"\0"].concat());
     }
     rest.push(0);
-    packet(3 << 16, &rest)
+    packet(3 << 16 | minor, &rest)
 }
 
 /// RowDescription of one text column.

@@ -27,6 +27,7 @@ pub struct Wishes {
     pub login_timeout: Duration,
     pub connect: Duration,
     pub query_wait: Duration,
+    pub replication: bool,
 }
 
 impl Default for Wishes {
@@ -38,6 +39,7 @@ impl Default for Wishes {
             login_timeout: Duration::from_secs(15),
             connect: Duration::from_secs(5),
             query_wait: Duration::from_secs(10),
+            replication: false,
         }
     }
 }
@@ -78,6 +80,7 @@ impl Proxy {
             let route = Arc::make_mut(route);
             route.timeouts.connect = wishes.connect;
             route.timeouts.query_wait = wishes.query_wait;
+            route.replication = wishes.replication;
         }
         let app = App::start(Arc::new(config)).unwrap();
         let (address, admin) = (app.addresses()[0], app.admin().unwrap());

@@ -24,7 +24,7 @@ pub struct Server {
 #[derive(Default)]
 struct Shared {
     accepted: AtomicUsize,
-    cancels: AtomicUsize,
+    cancels: Mutex<Vec<Vec<u8>>>,
     ending: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
     failures: Mutex<Vec<String>>,
@@ -83,7 +83,12 @@ impl Server {
 
     /// Cancel requests that arrived.
     pub fn cancels(&self) -> usize {
-        self.shared.cancels.load(Ordering::SeqCst)
+        self.shared.cancels.lock().unwrap().len()
+    }
+
+    /// The process id and secret of each cancel request that arrived, as bytes.
+    pub fn cancel_keys(&self) -> Vec<Vec<u8>> {
+        self.shared.cancels.lock().unwrap().clone()
     }
 }
 
@@ -98,7 +103,7 @@ fn serve(socket: TcpStream, shared: &Shared, script: &dyn Fn(&mut Conn) -> io::R
     let mut startup = vec![0; u32::from_be_bytes(length) as usize - 4];
     input.read_exact(&mut startup).unwrap();
     if startup.starts_with(&80_877_102_u32.to_be_bytes()) {
-        shared.cancels.fetch_add(1, Ordering::SeqCst);
+        shared.cancels.lock().unwrap().push(startup.split_off(4));
         let _ = socket.shutdown(Shutdown::Both);
         return;
     }
@@ -127,10 +132,15 @@ impl Drop for Server {
 
 /// What follows AuthenticationOk.
 pub fn welcome() -> Vec<u8> {
+    welcome_with_key(&[0, 0, 0, 7, 0, 0, 0, 9])
+}
+
+/// What follows AuthenticationOk, with this process id and secret.
+pub fn welcome_with_key(key: &[u8]) -> Vec<u8> {
     [
         parameter("server_version", "18.0"),
         parameter("client_encoding", "UTF8"),
-        message(b'K', &[0, 0, 0, 7, 0, 0, 0, 9]),
+        message(b'K', key),
         ready(b'I'),
     ]
     .concat()
@@ -142,6 +152,11 @@ pub fn authentication_ok() -> Vec<u8> {
 }
 
 impl Conn {
+    /// The minor version of the protocol that the proxy asked for.
+    pub fn minor(&self) -> u16 {
+        u16::from_be_bytes([self.startup[2], self.startup[3]])
+    }
+
     /// Lets the proxy in without a password.
     pub fn log_in(&mut self) -> io::Result<()> {
         self.send(&[authentication_ok(), welcome()].concat())

@@ -5,7 +5,8 @@ use std::thread;
 
 use crate::support::fixture::Fixture;
 use crate::support::messages::*;
-use crate::support::raw::cancel;
+use crate::support::raw::{Raw, cancel, cancel_with};
+use crate::support::server::{DATABASE, PASSWORD};
 use crate::support::wait::until;
 
 pub fn a_cancel_reaches_the_query_of_its_client_and_no_other() {
@@ -40,6 +41,24 @@ pub fn a_cancel_with_a_wrong_key_does_nothing() {
     }
     assert_eq!(client.reply().tags(), "TDCZ");
     assert_eq!(fixture.proxy.metric("firepool_cancel_requests_total", "unknown"), 4.0);
+}
+
+pub fn a_client_of_protocol_3_2_cancels_with_its_long_secret() {
+    let fixture = Fixture::transaction(1);
+    let mut admin = fixture.superuser();
+    let mut client = Raw::connect(fixture.proxy.address);
+    client.send(&startup((3, 2), &[("user", &fixture.role), ("database", DATABASE)]));
+    client.authenticate(PASSWORD).unwrap();
+    let (pid, secret) = (client.key.0, client.secret.clone());
+    assert_eq!(secret.len(), 32);
+    client.send(&query("SELECT pg_sleep(600)"));
+    until("the query runs", || fixture.count(&mut admin, "wait_event = 'PgSleep'") == 1);
+    cancel_with(fixture.proxy.address, pid, &secret[..4]);
+    cancel_with(fixture.proxy.address, pid, &[&secret[..31], &[secret[31] ^ 1]].concat());
+    assert_eq!(fixture.proxy.metric("firepool_cancel_requests_total", "unknown"), 2.0);
+    cancel_with(fixture.proxy.address, pid, &secret);
+    assert_eq!(client.reply().code(), "57014");
+    assert_eq!(client.value("SELECT 1"), "1");
 }
 
 pub fn the_servers_own_key_is_not_the_clients() {

@@ -124,10 +124,10 @@ pub fn transaction_blocks_are_refused_in_statement_mode() {
 
 pub fn replication_is_refused_with_0a000() {
     let fixture = Fixture::transaction(1);
-    for value in ["true", "on", "1", "yes", "database"] {
+    for value in ["true", "on", "1", "yes", "T", "database"] {
         assert_eq!(code(fixture.login(&[("replication", value)])), "0A000", "{value}");
     }
-    for value in ["false", "off", "0", "no"] {
+    for value in ["false", "off", "0", "no", "F"] {
         assert_eq!(fixture.login(&[("replication", value)]).unwrap().value("SELECT 1"), "1");
     }
 }
@@ -146,15 +146,17 @@ pub fn newer_versions_and_unknown_options_are_negotiated_down() {
     let fixture = Fixture::transaction(1);
     let user = [("user", fixture.role.as_str()), ("database", DATABASE)];
     let options = [("_pq_.first", "1"), ("_pq_.second", "x")];
-    for (version, parameters, count) in [
-        ((3, 2), user.to_vec(), 0_u32),
-        ((3, 0), [user, options].concat(), 2),
-        ((3, 9999), [user, options].concat(), 2),
+    for (version, parameters, minor, count) in [
+        ((3, 1), user.to_vec(), 0_u16, 0_u32),
+        ((3, 3), user.to_vec(), 2, 0),
+        ((3, 0), [user, options].concat(), 0, 2),
+        ((3, 2), [user, options].concat(), 2, 2),
+        ((3, 9999), [user, options].concat(), 2, 2),
     ] {
         let mut raw = Raw::connect(fixture.proxy.address);
         raw.send(&startup(version, &parameters));
         let message = raw.message().unwrap();
-        let mut body = [3_u16.to_be_bytes(), 0_u16.to_be_bytes()].concat();
+        let mut body = [3_u16.to_be_bytes(), minor.to_be_bytes()].concat();
         body.extend(count.to_be_bytes());
         if count > 0 {
             body.extend(text(&["_pq_.first", "_pq_.second"]));

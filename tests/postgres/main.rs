@@ -19,6 +19,7 @@ mod limits;
 mod load;
 mod notify;
 mod protocol;
+mod replication;
 mod sessions;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each rung of tests uses its part")]
@@ -109,10 +110,22 @@ fn main() -> ExitCode {
         cancel:
             a_cancel_reaches_the_query_of_its_client_and_no_other,
             a_cancel_with_a_wrong_key_does_nothing,
+            a_client_of_protocol_3_2_cancels_with_its_long_secret,
             the_servers_own_key_is_not_the_clients,
             a_cancel_for_an_idle_client_hits_nobody,
             a_cancel_between_the_statements_of_a_transaction_does_nothing,
             however_many_cancel_nobody_elses_query_is_hit;
+        replication:
+            a_base_backup_is_taken_with_its_wal_and_verifies,
+            wal_is_received_as_it_is_written,
+            changes_are_decoded_for_a_client_of_one_database,
+            replication_is_refused_where_no_route_allows_it,
+            what_the_server_refuses_a_replicating_client_for_is_said,
+            a_replicating_client_has_its_own_startup_parameters,
+            a_replicating_client_cancels_with_the_key_that_it_got,
+            replication_connections_count_under_the_limits_of_their_user,
+            a_replicating_client_that_closes_its_half_gets_the_rest,
+            a_drain_closes_replication_connections;
         limits:
             an_idle_connection_of_the_sibling_makes_room_under_a_shared_limit,
             a_client_waits_while_the_sibling_uses_all_that_is_allowed,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use firepool::scram::{ServerExchange, Verifier};
 
-use crate::peers::bytes::{answer, message, notice, parameter, ready};
+use crate::peers::bytes::{answer, message, negotiate, notice, parameter, ready};
 use crate::peers::client::Client;
 use crate::peers::eventually;
 use crate::peers::proxy::{PASSWORD, Proxy, Wishes};
@@ -102,6 +102,10 @@ fn misbehaviours() -> Vec<(&'static str, Script, &'static str)> {
         ("a length of 0", long(b'R', 0), REJECTED),
         ("no cancel key", after_ok(&ready(b'I')), REJECTED),
         ("a cancel key of 3 bytes", after_ok(&[message(b'K', &[0; 3]), ready(b'I')].concat()), REJECTED),
+        ("a cancel key without a secret", after_ok(&message(b'K', &[0; 4])), REJECTED),
+        ("a secret of 3 bytes", after_ok(&message(b'K', &[0; 7])), REJECTED),
+        ("a secret of 257 bytes", after_ok(&message(b'K', &[0; 261])), REJECTED),
+        ("a secret of 20 kB", after_ok(&message(b'K', &[0; 20_000])), REJECTED),
         ("ready in a transaction", after_ok(&[key.clone(), ready(b'T')].concat()), REJECTED),
         ("authenticated twice", after_ok(&authentication_ok()), REJECTED),
         ("a parameter of 64 kB", after_ok(&parameter("a", &"x".repeat(65_536))), REJECTED),
@@ -129,6 +133,27 @@ fn misbehaviours() -> Vec<(&'static str, Script, &'static str)> {
     ]
 }
 
+/// Servers that agree on a version of the protocol in a way that none may.
+fn misnegotiations() -> Vec<(&'static str, Script, &'static str)> {
+    let after_ok = |bytes: &[u8]| says([&authentication_ok(), bytes].concat());
+    vec![
+        ("two versions", says([negotiate(3 << 16, &[]), negotiate(3 << 16, &[])].concat()), REJECTED),
+        ("a newer version", says(negotiate(3 << 16 | 3, &[])), REJECTED),
+        ("a version that does not exist", says(negotiate(3 << 16 | 1, &[])), REJECTED),
+        ("the version that was asked for", says(negotiate(3 << 16 | 2, &[])), REJECTED),
+        ("another protocol", says(negotiate(2 << 16, &[])), REJECTED),
+        ("an option that was not sent", says(negotiate(3 << 16, &["_pq_.x"])), REJECTED),
+        ("four billion options", says(message(b'v', &[0, 3, 0, 0, 255, 255, 255, 255])), REJECTED),
+        ("a torn version", says(message(b'v', &[0, 3, 0])), REJECTED),
+        ("bytes behind a version", says(message(b'v', &[0, 3, 0, 0, 0, 0, 0, 0, 0])), REJECTED),
+        (
+            "a version behind the authentication",
+            after_ok(&[negotiate(3 << 16, &[]), welcome()].concat()),
+            REJECTED,
+        ),
+    ]
+}
+
 fn iterations(challenge: &str, count: &str) -> String {
     format!("{},i={count}", challenge.rsplit_once(",i=").unwrap().0)
 }
@@ -140,7 +165,7 @@ fn a_server_that_misbehaves_during_the_login_costs_an_error_and_nothing_else() {
         query_wait: Duration::from_millis(400),
         ..Wishes::default()
     };
-    for (name, script, sqlstate) in misbehaviours() {
+    for (name, script, sqlstate) in misbehaviours().into_iter().chain(misnegotiations()) {
         let mended = Arc::new(AtomicBool::new(false));
         let is_mended = Arc::clone(&mended);
         let server = Server::start(move |conn| {

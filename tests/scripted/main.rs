@@ -5,6 +5,8 @@
 //! - `unasked`: a server that speaks when nobody asked it.
 //! - `logins`: a server that misbehaves during the login.
 //! - `desync`: what one client leaves behind must not reach another.
+//! - `versions`: every version of the protocol on either side, and cancel keys of every length.
+//! - `replication`: clients that have a server connection for themselves.
 //! - `startup`: clients that misbehave before and during their login.
 //! - `requests`: clients that misbehave after it.
 //! - `listening`: the connection that listens for many, and a server that says on it what it likes.
@@ -24,7 +26,9 @@ mod desync;
 mod floods;
 mod listening;
 mod logins;
+mod replication;
 mod requests;
 mod startup;
 mod torn;
 mod unasked;
+mod versions;

@@ -63,7 +63,7 @@ fn openings() -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
         ("a setting with a quote", with(b"a\"b", b"x"), Some("22023")),
         ("a setting with a semicolon", with(b"a;DROP TABLE x;--", b"x"), Some("22023")),
         ("a setting with a very long name", with(&[b's'; 5000], b"x"), Some("22023")),
-        ("replication", with(b"replication", b"database"), Some("0A000")),
+        ("replication of nobody knows what", with(b"replication", b"perhaps"), Some("22023")),
         ("options that are none", with(b"options", b"--"), Some("0A000")),
         ("SSLRequest with a body", packet(SSL_REQUEST, b"x"), Some("08P01")),
         ("GSSENCRequest with a body", packet(GSSENC_REQUEST, b"x"), Some("08P01")),

@@ -92,8 +92,8 @@ pub fn startup(version: (u16, u16), parameters: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// CancelRequest; its code is in PostgreSQL's `src/include/libpq/pqcomm.h`.
-pub fn cancel(pid: u32, secret: u32) -> Vec<u8> {
-    untyped(&[80_877_102, pid, secret].map(u32::to_be_bytes).concat())
+pub fn cancel(pid: u32, secret: &[u8]) -> Vec<u8> {
+    untyped(&[[80_877_102, pid].map(u32::to_be_bytes).as_flattened(), secret].concat())
 }
 
 /// A packet without a type, as before a login.

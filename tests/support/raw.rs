@@ -30,6 +30,7 @@ pub struct Failure {
     pub severity: String,
     pub code: String,
     pub message: String,
+    pub detail: String,
 }
 
 /// Replies up to ReadyForQuery, or up to the end of the connection.
@@ -48,6 +49,8 @@ pub struct Raw {
     startup: Vec<(String, String)>,
     /// From BackendKeyData.
     pub key: (u32, u32),
+    /// The whole secret, of which protocol 3.0 has but four bytes.
+    pub secret: Vec<u8>,
     /// ParameterStatus of the login.
     pub parameters: Vec<(String, String)>,
 }
@@ -59,7 +62,7 @@ impl Raw {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_write_timeout(Some(LIMIT)).unwrap();
-        Self { stream, address, startup: Vec::new(), key: (0, 0), parameters: Vec::new() }
+        Self { stream, address, startup: Vec::new(), key: (0, 0), secret: Vec::new(), parameters: Vec::new() }
     }
 
     /// Logs in with the password that every role has.
@@ -122,6 +125,7 @@ impl Raw {
                 }
                 (b'K', Some(pid)) => {
                     self.key = (pid, u32::from_be_bytes(*body[4..].first_chunk().unwrap()));
+                    self.secret = body[4..].to_vec();
                 }
                 (b'R' | b'N' | b'v', _) => {}
                 (b'Z', _) => return Ok(()),
@@ -222,8 +226,13 @@ impl Raw {
 
 /// Sends a CancelRequest and waits until the peer closes the connection.
 pub fn cancel(address: SocketAddr, key: (u32, u32)) {
+    cancel_with(address, key.0, &key.1.to_be_bytes());
+}
+
+/// The same with a secret of any length.
+pub fn cancel_with(address: SocketAddr, pid: u32, secret: &[u8]) {
     let mut raw = Raw::connect(address);
-    raw.send(&messages::cancel(key.0, key.1));
+    raw.send(&messages::cancel(pid, secret));
     assert_eq!(raw.message(), None);
 }
 
@@ -240,7 +249,7 @@ impl Message {
             let found = fields.find(|field| field.first() == Some(&wanted));
             found.map(|field| String::from_utf8_lossy(&field[1..]).into_owned()).unwrap_or_default()
         };
-        Failure { severity: field(b'V'), code: field(b'C'), message: field(b'M') }
+        Failure { severity: field(b'V'), code: field(b'C'), message: field(b'M'), detail: field(b'D') }
     }
 
     fn values(&self) -> Vec<String> {

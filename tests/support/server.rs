@@ -43,17 +43,22 @@ impl Server {
             for role in ["fireinsert", "firebroker", "fireread", "firebrand"] {
                 bootstrap = bootstrap.variable(&format!("{role}_password"), PASSWORD);
             }
-            Self::start(Some(bootstrap))
+            Self::start(Some(bootstrap), &[])
         };
         Arc::clone(SHARED.get_or_init(start))
     }
 
     /// A server of a test's own, stopped when it is dropped.
     pub fn own() -> Arc<Self> {
-        Self::start(None)
+        Self::own_with(&[])
     }
 
-    fn start(bootstrap: Option<Bootstrap>) -> Arc<Self> {
+    /// The same with these lines of `postgresql.conf`.
+    pub fn own_with(settings: &[(&str, &str)]) -> Arc<Self> {
+        Self::start(None, settings)
+    }
+
+    fn start(bootstrap: Option<Bootstrap>, settings: &[(&str, &str)]) -> Arc<Self> {
         let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(!servers.closed, "the tests are being stopped");
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -63,6 +68,9 @@ impl Server {
         fs::set_permissions(&home, fs::Permissions::from_mode(0o755)).unwrap();
         // What a test has committed is there after a SIGKILL, though not after a power cut.
         let mut options = Options::small(home.join("data")).setting("synchronous_commit", "on");
+        for (name, value) in settings {
+            options = options.setting(name, value);
+        }
         options.superuser_password = Some(PASSWORD.to_owned().into());
         options.bootstrap = bootstrap;
         let cluster = Cluster::start(options).unwrap();
