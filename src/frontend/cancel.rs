@@ -91,18 +91,9 @@ pub(super) struct Registration {
 }
 
 impl Registration {
-    /// Gives a client a key with a process id that is nobody's.
-    pub(super) fn new(shared: &Arc<Shared>, version: Version) -> Result<Self, ScramError> {
-        Self::register(shared, version, None)
-    }
-
-    /// Gives a client a key with this process id: that of the server connection that is its own.
-    #[allow(dead_code, reason = "session mode is to tell clients the process id of their server connection")]
-    pub(super) fn with_pid(shared: &Arc<Shared>, version: Version, pid: u32) -> Result<Self, ScramError> {
-        Self::register(shared, version, Some(pid))
-    }
-
-    fn register(shared: &Arc<Shared>, version: Version, pid: Option<u32>) -> Result<Self, ScramError> {
+    /// Gives a client a key: with this process id, that of the server connection that is its own, or with one that is
+    /// nobody's.
+    pub(super) fn new(shared: &Arc<Shared>, version: Version, pid: Option<u32>) -> Result<Self, ScramError> {
         let (place, secret, target) = shared.cancels.register(version, pid)?;
         Ok(Self { shared: Arc::clone(shared), place, secret, target })
     }

@@ -22,7 +22,7 @@ use super::{Shared, refuse};
 use crate::backend::connect::ConnectError;
 use crate::backend::reset::{self, SettingsError};
 use crate::backend::settings::{Parameters, Settings};
-use crate::config::{Route, User};
+use crate::config::{PoolMode, Route, User};
 use crate::error::{ErrorKind, Refusal};
 use crate::pool::{Checkout, Lease, Permit, Pool};
 use crate::scram::ScramError;
@@ -139,10 +139,11 @@ async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Granted, Out
     let pool =
         shared.registry.pool(database, user, route).map_err(|error| io::Error::other(error.to_string()))?;
     let permits = pool_permits(shared, &pool)?;
-    let (settings, parameters) = welcome(worker, &pool, settings).await?;
-    let cancel = Registration::new(&worker.shared, startup.version())?;
+    let Welcome { settings, parameters, own } = welcome(worker, &pool, settings).await?;
+    let pid = own.as_ref().map(|lease| lease.cancel_key().pid);
+    let cancel = Registration::new(&worker.shared, startup.version(), pid)?;
     greet(stream, &parameters, cancel.key()).await?;
-    Ok(Granted::Session(Identity { pool, settings, cancel, _permits: permits }))
+    Ok(Granted::Session(Identity { pool, settings, own, cancel, _permits: permits }))
 }
 
 /// Ends what waits for a client when the process drains: one that never speaks must not hold it up.
@@ -237,15 +238,22 @@ pub(super) fn permits(shared: &Shared, user: &str, database: Option<&str>) -> Re
     Ok(permits)
 }
 
+/// What a client gets to begin with.
+struct Welcome {
+    settings: Arc<Settings>,
+    /// What the server reports.
+    parameters: Arc<Parameters>,
+    /// In session mode, the server connection that it keeps.
+    own: Option<Lease>,
+}
+
 /// What the server reports to a client with these settings. The first client that comes with them asks a server
-/// connection; the others get the same answer at once.
-async fn welcome(
-    worker: &Rc<Worker>,
-    pool: &Arc<Pool>,
-    settings: Settings,
-) -> Result<(Arc<Settings>, Arc<Parameters>), Refusal> {
-    if let Some(known) = pool.welcome(&settings) {
-        return Ok(known);
+/// connection; the others get the same answer at once. In session mode each client has its server connection from here
+/// on, so that it can be told the process id of its own backend.
+async fn welcome(worker: &Rc<Worker>, pool: &Arc<Pool>, settings: Settings) -> Result<Welcome, Refusal> {
+    let session = pool.route().mode == PoolMode::Session;
+    if !session && let Some((settings, parameters)) = pool.welcome(&settings) {
+        return Ok(Welcome { settings, parameters, own: None });
     }
     let settings = Arc::new(settings);
     let mut lease = checkout(worker, pool).await?;
@@ -255,8 +263,11 @@ async fn welcome(
     rest.map_err(|_| server_lost())?;
     reset::apply(&mut lease, &settings).await.map_err(settings_refusal)?;
     let parameters = Arc::new(lease.parameters().clone());
+    if session {
+        return Ok(Welcome { settings, parameters, own: Some(lease) });
+    }
     pool.remember_welcome(Arc::clone(&settings), Arc::clone(&parameters));
-    Ok((settings, parameters))
+    Ok(Welcome { settings, parameters, own: None })
 }
 
 /// What a client is told whose settings could not be applied: the server's own words, which are about the client's own

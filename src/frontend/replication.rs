@@ -95,7 +95,7 @@ pub(super) async fn open(
     })?;
     permits.extend(places);
     let replicating = shared.metrics.replicating();
-    let cancel = Registration::new(shared, startup.version()).map_err(Out::from)?;
+    let cancel = Registration::new(shared, startup.version(), None).map_err(Out::from)?;
     cancel.target.aim(&walsender.key);
     let mut bytes = BytesMut::new();
     login::greeting(&mut bytes, &walsender.greeting, cancel.key())?;

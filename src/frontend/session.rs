@@ -32,6 +32,8 @@ const ATTEMPTS: usize = 3;
 pub(super) struct Identity {
     pub(super) pool: Arc<Pool>,
     pub(super) settings: Arc<Settings>,
+    /// In session mode, the server connection that the client has from its login on.
+    pub(super) own: Option<Lease>,
     pub(super) cancel: Registration,
     /// Its places under the limits of clients, held and never read.
     pub(super) _permits: Vec<Permit>,
@@ -121,6 +123,9 @@ impl Session {
             return Err(phase::refusal(ErrorKind::Shutdown).into());
         }
         self.enter(Phase::Idle);
+        if let Some(lease) = self.identity.own.take() {
+            return self.relay(lease, 0).await;
+        }
         self.client.slim();
         // Nothing may be awaited between this and the use of the scratch memory.
         let length = std::future::poll_fn(|cx| self.poll_request(cx)).await?;
