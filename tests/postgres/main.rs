@@ -14,6 +14,7 @@ mod chaos;
 mod copy;
 mod errors;
 mod fidelity;
+mod fidelity_storm;
 mod guide;
 mod limits;
 mod load;
@@ -86,6 +87,9 @@ fn main() -> ExitCode {
             settings_mean_the_same_whatever_encoding_the_connection_had,
             what_was_asked_before_terminate_is_done,
             a_notification_that_nobody_asked_for_reaches_nobody;
+        fidelity_storm:
+            the_storm_finds_on_postgresql_itself_what_the_model_says,
+            fifty_clients_on_three_connections_each_have_a_session_of_their_own;
         errors:
             an_unknown_database_is_refused_with_3d000,
             a_failed_login_says_the_same_whether_or_not_the_user_exists,
