@@ -32,7 +32,7 @@ use crate::support::wait::until;
 const CLIENTS: usize = 50;
 
 /// Transactions, or steps without, of each client. About half a minute in all on two busy cores.
-const ACTS: usize = 120;
+const ACTS: usize = 180;
 
 /// Where the storm takes place.
 pub struct Storm {
@@ -68,9 +68,8 @@ impl Storm {
         };
         storm.furnish(server);
         let mut direct = Raw::login(server.address(), role, DATABASE, &[]).unwrap();
-        let mut show = |name: &&str| {
-            direct.value(&format!("SELECT coalesce(current_setting('{name}', true), '')"))
-        };
+        let mut show =
+            |name: &&str| direct.value(&format!("SELECT coalesce(current_setting('{name}', true), '')"));
         storm.defaults = SETTINGS.iter().map(&mut show).collect();
         storm
     }
@@ -128,7 +127,8 @@ impl Storm {
             let clients: Vec<_> = (0..self.clients).map(client).collect();
             clients.into_iter().filter_map(|client| client.join().unwrap()).collect()
         });
-        assert!(failures.is_empty(), "{} clients failed; {}", failures.len(), failures[0]);
+        let first = failures.iter().max_by_key(|failure| failure.len());
+        assert!(failures.is_empty(), "{} clients failed; {}", failures.len(), first.unwrap());
     }
 
     fn one(&self, number: usize, stop: &AtomicBool) -> Option<String> {
@@ -148,7 +148,7 @@ impl Storm {
         let words = failure.downcast_ref::<String>().cloned();
         let words = words.or_else(|| failure.downcast_ref::<&str>().map(|words| (*words).to_owned()));
         if stop.swap(true, Ordering::Relaxed) {
-            return Some("a later failure".to_owned());
+            return Some(String::new());
         }
         Some(format!(
             "seed {}, client {number}, after these steps:\n{}  {}",
@@ -190,6 +190,16 @@ pub fn the_storm_finds_on_postgresql_itself_what_the_model_says() {
     storm.rage();
     let mut admin = server.superuser(DATABASE);
     until("nothing is left", || storm.left(&mut admin) == ["0", "0", "0"]);
+}
+
+pub fn the_storm_finds_in_session_mode_what_the_model_says() {
+    let fixture = Fixture::new("mode = \"session\"\npool_size = 10");
+    let mut storm = Storm::new(&fixture.server, &fixture.role, fixture.proxy.address, 10);
+    storm.acts = ACTS / 2;
+    storm.rage();
+    let mut admin = fixture.superuser();
+    until("nothing is left", || storm.left(&mut admin) == ["0", "0", "0"]);
+    assert!(fixture.connections(&mut admin) <= 10);
 }
 
 pub fn fifty_clients_on_three_connections_each_have_a_session_of_their_own() {

@@ -89,6 +89,7 @@ fn main() -> ExitCode {
             a_notification_that_nobody_asked_for_reaches_nobody;
         fidelity_storm:
             the_storm_finds_on_postgresql_itself_what_the_model_says,
+            the_storm_finds_in_session_mode_what_the_model_says,
             fifty_clients_on_three_connections_each_have_a_session_of_their_own;
         errors:
             an_unknown_database_is_refused_with_3d000,

@@ -91,7 +91,8 @@ impl Client<'_> {
             Some(_) => {
                 assert_eq!(reply.tags(), "tTZ", "{reply:?}");
                 // One parameter of type text, which has the oid 25.
-                assert_eq!(reply.messages[0].body, [0, 1, 0, 0, 0, 25], "{reply:?}");
+                let types = reply.messages.iter().find(|message| message.tag == b't');
+                assert_eq!(types.unwrap().body, [0, 1, 0, 0, 0, 25], "{reply:?}");
             }
         }
     }
