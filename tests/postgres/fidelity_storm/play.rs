@@ -25,7 +25,10 @@ impl Client<'_> {
             17 if self.model.pinned() => self.step(),
             17 if !self.model.channels.is_empty() && self.dice.chance(50) => self.stop_listening(),
             17 => self.hear_what_is_due(),
-            18 => self.channels_step(),
+            18 => {
+                self.channels_step();
+                self.check();
+            }
             _ if self.dice.chance(25) => self.discard_all(),
             _ => self.step(),
         }
