@@ -15,6 +15,7 @@ mod copy;
 mod errors;
 mod fidelity;
 mod fidelity_storm;
+mod fidelity_table;
 mod guide;
 mod limits;
 mod load;
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 
 #[allow(clippy::too_many_lines, reason = "a list")]
 fn main() -> ExitCode {
-    support::run::run(support::run::trials! {
+    let mut trials = support::run::trials! {
         guide:
             every_query_of_the_setup_guide_answers_as_it_does_without_a_proxy,
             single_queries_of_the_guide_answer_alike_as_well,
@@ -145,5 +146,7 @@ fn main() -> ExitCode {
         chaos:
             whatever_others_do_every_client_gets_its_own_rows,
             a_pipeline_longer_than_the_books_is_answered_to_its_end;
-    })
+    };
+    trials.extend(fidelity_table::trials());
+    support::run::run(trials)
 }
