@@ -13,11 +13,13 @@ mod statements;
 mod transactions;
 mod transcript;
 
+use std::collections::BTreeSet;
+
 use libtest_mimic::Trial;
 
 use crate::support::fixture::Fixture;
 use crate::support::messages::*;
-use crate::support::raw::Raw;
+use crate::support::raw::{Raw, Reply};
 use crate::support::server::DATABASE;
 use noise::Noise;
 
@@ -88,14 +90,17 @@ fn prepare(statement: &str, sql: &str) -> Step {
 }
 
 impl Step {
-    /// What is said, and every answer, in lines that can be compared.
-    fn hold(&self, raw: &mut Raw) -> Vec<String> {
+    /// Says it: every answer, in lines that can be compared. Notifications, which come when they like, go to `told`.
+    fn hold(&self, raw: &mut Raw, told: &mut Vec<String>) -> Vec<String> {
         raw.send(&self.bytes);
         let replies = match self.until {
             Until::Ready(count) => (0..count).map(|_| raw.reply()).collect(),
             Until::Tag(tag) => vec![raw.reply_until(tag)],
         };
-        replies.iter().flat_map(transcript::lines).collect()
+        let lines = replies.iter().flat_map(transcript::lines);
+        let (notifications, lines) = lines.partition(|line| line.starts_with("A "));
+        told.extend::<Vec<_>>(notifications);
+        lines
     }
 }
 
@@ -114,28 +119,60 @@ fn direct(fixture: &Fixture, startup: &[(&str, &str)]) -> Raw {
     Raw::login(fixture.server.address(), &fixture.role, DATABASE, startup).unwrap()
 }
 
+/// What was answered to a conversation, step by step, with the login first, and what was told in between.
+struct Answers {
+    steps: Vec<Vec<String>>,
+    told: Vec<String>,
+}
+
 fn compare(talk: &Talk) {
     let fixture = Fixture::transaction(2);
     furnish(&fixture);
     let mut client = direct(&fixture, &talk.startup);
-    let mut expected = vec![transcript::welcome(&client)];
-    expected.extend(talk.steps.iter().map(|step| step.hold(&mut client)));
-    drop(client);
-    furnish(&fixture);
-    let mut noise = Noise::new(&fixture);
-    noise.make();
-    let mut client = fixture.login(&talk.startup).unwrap();
-    let whats = std::iter::once("the login").chain(talk.steps.iter().map(|step| step.what.as_str()));
-    let mut said = Vec::new();
-    for (n, (what, expected)) in whats.zip(&expected).enumerate() {
-        let observed = match n {
-            0 => transcript::welcome(&client),
-            _ => talk.steps[n - 1].hold(&mut client),
-        };
-        said.push(what.to_owned());
-        assert_eq!(&observed, expected, "observed and expected after:\n  {}\n", said.join("\n  "));
-        noise.make();
+    let mut expected = Answers { steps: vec![transcript::welcome(&client)], told: Vec::new() };
+    for step in &talk.steps {
+        let answer = step.hold(&mut client, &mut expected.told);
+        expected.steps.push(answer);
     }
+    drop(client);
+    let mut noise = Noise::new(&fixture);
+    let _of_the_other_worker = fixture.client();
+    for phase in [0, 2, 4] {
+        furnish(&fixture);
+        noise.make_until(phase);
+        through_the_proxy(talk, &expected, &fixture, &mut noise);
+    }
+}
+
+fn through_the_proxy(talk: &Talk, expected: &Answers, fixture: &Fixture, noise: &mut Noise) {
+    let mut told = Vec::new();
+    let mut client = fixture.login(&talk.startup).unwrap();
+    assert_eq!(transcript::welcome(&client), expected.steps[0], "observed and expected at the login");
+    let mut said = noise.phase();
+    for (step, expected) in talk.steps.iter().zip(&expected.steps[1..]) {
+        noise.make();
+        let observed = step.hold(&mut client, &mut told);
+        said = format!("{said}\n  {}", step.what);
+        assert_eq!(&observed, expected, "observed and expected after:\n{said}\n");
+    }
+    while told.len() < expected.told.len() {
+        let message = client.message().expect("a notification");
+        told.extend(transcript::lines(&Reply { messages: vec![message], ended: false }));
+    }
+    assert_eq!(told, expected.told, "the notifications observed and expected");
+}
+
+/// Otherwise it would prove nothing. A client keeps to the connections of its worker, and so each second client, which
+/// is of the noise's worker, shares them with it.
+pub fn the_noise_moves_a_client_between_connections() {
+    let fixture = Fixture::transaction(2);
+    let (mut noise, _of_the_other_worker) = (Noise::new(&fixture), fixture.client());
+    let mut client = fixture.client();
+    let backends = (0..12).map(|_| {
+        noise.make();
+        client.backend()
+    });
+    assert_eq!(backends.collect::<BTreeSet<_>>().len(), 2);
 }
 
 /// A test for each conversation.

@@ -92,6 +92,8 @@ fn main() -> ExitCode {
             the_storm_finds_on_postgresql_itself_what_the_model_says,
             the_storm_finds_in_session_mode_what_the_model_says,
             fifty_clients_on_three_connections_each_have_a_session_of_their_own;
+        fidelity_table:
+            the_noise_moves_a_client_between_connections;
         errors:
             an_unknown_database_is_refused_with_3d000,
             a_failed_login_says_the_same_whether_or_not_the_user_exists,

@@ -4,6 +4,9 @@ use crate::support::fixture::Fixture;
 use crate::support::messages::*;
 use crate::support::raw::Raw;
 
+/// It begins again after so many.
+const PHASES: usize = 6;
+
 /// The noise. It has one server connection at most at any time, so that the other is the conversation's.
 pub struct Noise {
     client: Raw,
@@ -20,11 +23,26 @@ impl Noise {
         Self { client: fixture.login(&startup).unwrap(), made: 0, lock }
     }
 
+    /// Noise, until the next would be of this phase.
+    pub fn make_until(&mut self, phase: usize) {
+        loop {
+            self.make();
+            if self.made % PHASES == phase {
+                return;
+            }
+        }
+    }
+
+    /// How far it is, for whoever reports a difference.
+    pub fn phase(&self) -> String {
+        format!("  (noise of phase {})", self.made % PHASES)
+    }
+
     /// The next noise: in turns with a transaction that keeps a connection, with what pins one, and with none.
     pub fn make(&mut self) {
         self.made += 1;
         let client = &mut self.client;
-        match self.made % 6 {
+        match self.made % PHASES {
             1 => {
                 client.run("SET work_mem = '1111kB'; SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'German'");
                 client.run(

@@ -135,7 +135,8 @@ fn cursors() -> Vec<Talk> {
 }
 
 fn others() -> Vec<Talk> {
-    const HELD: &str = "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
+    const HELD: &str = "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() \
+        ORDER BY objid";
     vec![
         talk(
             "advisory locks are held until they are given back",
@@ -170,30 +171,30 @@ fn others() -> Vec<Talk> {
         talk(
             "who listens is told of what is committed",
             [
-                ask("LISTEN mine"),
-                ask("NOTIFY mine, 'one'"),
-                ask("BEGIN; NOTIFY mine, 'two'; NOTIFY mine, 'two'; NOTIFY mine, 'three'"),
+                ask("LISTEN told"),
+                ask("NOTIFY told, 'one'"),
+                ask("BEGIN; NOTIFY told, 'two'; NOTIFY told, 'two'; NOTIFY told, 'three'"),
                 ask("COMMIT"),
-                ask("BEGIN; NOTIFY mine, 'never'; ROLLBACK"),
-                say(&[unnamed("SELECT pg_notify($1, $2)", &["mine", "four"]), sync()]),
+                ask("BEGIN; NOTIFY told, 'never'; ROLLBACK"),
+                say(&[unnamed("SELECT pg_notify($1, $2)", &["told", "four"]), sync()]),
                 ask("NOTIFY news"),
-                ask("UNLISTEN mine"),
-                ask("NOTIFY mine, 'five'"),
+                ask("UNLISTEN told"),
+                ask("NOTIFY told, 'five'"),
             ],
         ),
         talk(
             "listening begins and ends with the commit",
             [
-                ask("BEGIN; LISTEN mine; NOTIFY mine, 'one'"),
+                ask("BEGIN; LISTEN begun; NOTIFY begun, 'one'"),
                 ask("ROLLBACK"),
-                ask("NOTIFY mine, 'two'"),
-                ask("BEGIN; LISTEN mine; NOTIFY mine, 'three'"),
+                ask("NOTIFY begun, 'two'"),
+                ask("BEGIN; LISTEN begun; NOTIFY begun, 'three'"),
                 ask("COMMIT"),
-                ask("BEGIN; UNLISTEN *; NOTIFY mine, 'four'"),
+                ask("BEGIN; UNLISTEN *; NOTIFY begun, 'four'"),
                 ask("ROLLBACK"),
-                ask("NOTIFY mine, 'five'"),
+                ask("NOTIFY begun, 'five'"),
                 ask("DISCARD ALL"),
-                ask("NOTIFY mine, 'six'"),
+                ask("NOTIFY begun, 'six'"),
             ],
         ),
         talk(
