@@ -240,8 +240,6 @@ fn hidden() -> Vec<Talk> {
         talk(
             "the search path decides what a statement means",
             [
-                ask("CREATE TEMP TABLE gone AS SELECT 1"),
-                ask("DROP TABLE gone"),
                 prepare(
                     "s1",
                     "SELECT count(*) FROM pg_class WHERE relname = $1 AND pg_table_is_visible(oid)",
