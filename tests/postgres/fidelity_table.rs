@@ -2,6 +2,7 @@
 //! client of the pool changes everything it can between every two steps. What the client sees must be the same.
 //!
 //! A conversation is a test of its own: the quick way to see what is not kept.
+#![allow(clippy::too_many_lines, reason = "lists of conversations")]
 
 mod copying;
 mod drivers;

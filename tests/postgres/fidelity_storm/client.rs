@@ -273,9 +273,16 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Closes the socket without a word, in whatever state it is, and comes back as somebody new.
+    /// Closes the socket in the middle of a transaction, or of a message, and comes back as somebody new.
     pub fn vanish(&mut self) {
-        self.note("vanish");
+        let key = self.own_key(9);
+        let last = query(&format!(
+            "SET app.tenant = 'left behind'; SELECT pg_advisory_lock({}, {key}), pg_sleep(0.01)",
+            self.storm.number
+        ));
+        let length = self.dice.pick(&[0, 5, 40, last.len()]);
+        self.note(format!("vanish, {length} bytes into its last words"));
+        self.raw.send(&last[..length]);
         let name = self.name();
         for channel in std::mem::take(&mut self.model.channels) {
             self.storm.board.close(&channel, &name);
