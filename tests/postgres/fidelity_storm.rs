@@ -32,7 +32,7 @@ use crate::support::wait::until;
 const CLIENTS: usize = 50;
 
 /// Transactions, or steps without, of each client. About half a minute in all on two busy cores.
-const ACTS: usize = 200;
+const ACTS: usize = 150;
 
 /// Where the storm takes place.
 pub struct Storm {
