@@ -14,6 +14,8 @@ mod chaos;
 mod copy;
 mod errors;
 mod fidelity;
+mod fidelity_storm;
+mod fidelity_table;
 mod guide;
 mod limits;
 mod load;
@@ -32,7 +34,7 @@ use std::process::ExitCode;
 
 #[allow(clippy::too_many_lines, reason = "a list")]
 fn main() -> ExitCode {
-    support::run::run(support::run::trials! {
+    let mut trials = support::run::trials! {
         guide:
             every_query_of_the_setup_guide_answers_as_it_does_without_a_proxy,
             single_queries_of_the_guide_answer_alike_as_well,
@@ -88,6 +90,12 @@ fn main() -> ExitCode {
             settings_mean_the_same_whatever_encoding_the_connection_had,
             what_was_asked_before_terminate_is_done,
             a_notification_that_nobody_asked_for_reaches_nobody;
+        fidelity_storm:
+            the_storm_finds_on_postgresql_itself_what_the_model_says,
+            the_storm_finds_in_session_mode_what_the_model_says,
+            fifty_clients_on_three_connections_each_have_a_session_of_their_own;
+        fidelity_table:
+            the_noise_moves_a_client_between_connections;
         errors:
             an_unknown_database_is_refused_with_3d000,
             a_failed_login_says_the_same_whether_or_not_the_user_exists,
@@ -166,5 +174,7 @@ fn main() -> ExitCode {
         chaos:
             whatever_others_do_every_client_gets_its_own_rows,
             a_pipeline_longer_than_the_books_is_answered_to_its_end;
-    })
+    };
+    trials.extend(fidelity_table::trials());
+    support::run::run(trials)
 }

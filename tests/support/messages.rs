@@ -31,6 +31,39 @@ pub fn bind(portal: &str, statement: &str, parameters: &[&str]) -> Vec<u8> {
     message(b'B', &body)
 }
 
+/// Parse, with the oids of parameter types.
+pub fn parse_typed(name: &str, sql: &str, types: &[u32]) -> Vec<u8> {
+    let count = (types.len() as u16).to_be_bytes().to_vec();
+    let types = types.iter().flat_map(|oid| oid.to_be_bytes()).collect();
+    message(b'P', &[text(&[name, sql]), count, types].concat())
+}
+
+/// Bind, with parameters and results as PostgreSQL's binary format; `None` is NULL.
+pub fn bind_binary(portal: &str, statement: &str, parameters: &[Option<&[u8]>]) -> Vec<u8> {
+    let mut body = text(&[portal, statement]);
+    body.extend([0, 1, 0, 1]);
+    body.extend((parameters.len() as u16).to_be_bytes());
+    for parameter in parameters {
+        body.extend(parameter.map_or(-1, |value| value.len() as i32).to_be_bytes());
+        body.extend(parameter.unwrap_or_default());
+    }
+    body.extend([0, 1, 0, 1]);
+    message(b'B', &body)
+}
+
+/// FunctionCall, with arguments and result as text.
+pub fn function_call(oid: u32, arguments: &[&str]) -> Vec<u8> {
+    let mut body = oid.to_be_bytes().to_vec();
+    body.extend([0, 0]);
+    body.extend((arguments.len() as u16).to_be_bytes());
+    for argument in arguments {
+        body.extend((argument.len() as u32).to_be_bytes());
+        body.extend(argument.as_bytes());
+    }
+    body.extend([0, 0]);
+    message(b'F', &body)
+}
+
 /// Describe of a statement (`S`) or portal (`P`).
 pub fn describe(kind: u8, name: &str) -> Vec<u8> {
     message(b'D', &[vec![kind], text(&[name])].concat())

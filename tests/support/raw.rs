@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use firepool::scram::{ClientExchange, Keys, MECHANISM};
 
@@ -158,6 +159,15 @@ impl Raw {
         Some(Message { tag, body })
     }
 
+    /// Whether bytes, or the end, come within this time. Nothing is read.
+    pub fn has_more(&self, within: Duration) -> bool {
+        let limit = self.stream.read_timeout().unwrap();
+        self.stream.set_read_timeout(Some(within)).unwrap();
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(limit).unwrap();
+        peeked.is_ok()
+    }
+
     /// Messages up to the next ReadyForQuery.
     pub fn reply(&mut self) -> Reply {
         self.reply_until(b'Z')
@@ -250,6 +260,12 @@ impl Message {
             found.map(|field| String::from_utf8_lossy(&field[1..]).into_owned()).unwrap_or_default()
         };
         Failure { severity: field(b'V'), code: field(b'C'), message: field(b'M'), detail: field(b'D') }
+    }
+
+    /// The strings of its body, from a byte on.
+    pub fn strings(&self, from: usize) -> Vec<String> {
+        let strings = self.body[from..].split(|&byte| byte == 0);
+        strings.map(|string| String::from_utf8_lossy(string).into_owned()).collect()
     }
 
     fn values(&self) -> Vec<String> {
