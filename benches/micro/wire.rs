@@ -136,7 +136,9 @@ fn scans(criterion: &mut Criterion) {
                 let scan = |(turn, chunk): &mut (Turn, Vec<u8>)| {
                     let mut seen = Seen::default();
                     let mut out = Vec::new();
-                    ReplyScan::default().scan(turn, black_box(chunk), (&mut seen, &mut out), |_| {}).unwrap();
+                    ReplyScan::default()
+                        .scan(turn, black_box(chunk), (&mut seen, &mut out), |_, _| true)
+                        .unwrap();
                     seen.transactions
                 };
                 bench.iter_batched_ref(|| transaction.asked(), scan, BatchSize::SmallInput);

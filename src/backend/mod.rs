@@ -14,6 +14,7 @@ pub mod query;
 pub mod replication;
 pub mod reset;
 pub mod settings;
+pub mod told;
 
 use std::io;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::wire::turn::{Asker, Turn};
 use cancel::CancelKey;
 use prepared::Statements;
 use settings::{Parameters, Settings};
+use told::Told;
 
 /// The connection is of no more use.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,8 @@ pub struct ServerConn {
     parameters: Parameters,
     settings: Arc<Settings>,
     dialect: Dialect,
+    /// What the client has been told of its parameters.
+    pub told: Told,
     /// Milliseconds of the process's clock at which the connection is to be replaced.
     expires: Option<u64>,
     /// Something went wrong that only closing it mends.
@@ -85,6 +89,7 @@ impl ServerConn {
             out: Vec::new(),
             key: Arc::new(key),
             dialect: dialect(&parameters),
+            told: Told::default(),
             parameters,
             settings: Arc::default(),
             expires: None,
@@ -199,8 +204,12 @@ impl ServerConn {
     fn walk(&mut self, chunk: &mut [u8], seen: &mut Seen, out: &mut Vec<u8>) -> Result<usize, Lost> {
         let parameters = &mut self.parameters;
         let changes = parameters.changes();
-        let scanned =
-            self.replies.scan(&mut self.turn, chunk, (seen, out), |body| parameters.report(body))?;
+        let told = &mut self.told;
+        let scanned = self.replies.scan(&mut self.turn, chunk, (seen, out), |body, asker| {
+            parameters.report(body);
+            told.hear(body, asker)
+        })?;
+        self.told.reassigned(std::mem::take(&mut seen.reassigned));
         if parameters.changes() != changes {
             self.dialect = dialect(parameters);
         }

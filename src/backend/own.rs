@@ -61,6 +61,13 @@ impl ServerConn {
         self.queue_own(b'E', &[&[0; 5]], Asker::Proxy, Mark::default());
     }
 
+    /// Queues the client's startup settings, behind what reset them.
+    pub fn reassign(&mut self, sql: &str) {
+        self.queue_statement(sql, &[]);
+        self.told.reassign();
+        self.queue_own(b'S', &[], Asker::Proxy, Mark { reassigns: true, ..Mark::default() });
+    }
+
     /// Queues the Sync of the proxy's own requests.
     pub fn queue_sync(&mut self) {
         self.queue_own(b'S', &[], Asker::Proxy, Mark::default());

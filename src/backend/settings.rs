@@ -44,6 +44,11 @@ impl Parameters {
             .map(|known| &*known.value)
     }
 
+    /// Whether a parameter, by its name as the server writes it, has this value.
+    pub fn has(&self, name: &[u8], value: &[u8]) -> bool {
+        self.all.iter().any(|known| *known.name == *name && *known.value == *value)
+    }
+
     /// How often a known parameter was reported with another value.
     pub fn changes(&self) -> u64 {
         self.changes

@@ -145,8 +145,7 @@ impl Exchange<'_> {
             && let Some(sql) = settings::assignment(self.holdings.startup())
         {
             self.interrupt(walk);
-            self.server.queue_statement(&sql, &[]);
-            self.server.queue_sync();
+            self.server.reassign(&sql);
         }
     }
 
@@ -391,10 +390,15 @@ impl Exchange<'_> {
                 // The answer to a Parse that is on its way decides.
                 return Ok(Some(Stop::Verdict));
             }
-            let known = self.client.unnamed.as_ref().filter(|remembered| remembered.known);
-            let Some(remembered) = known else { return Err(End::Refused(unknown_statement())) };
-            let parse = remembered.parse.clone();
             self.interrupt(walk);
+            let known = self.client.unnamed.as_ref().filter(|remembered| remembered.known);
+            let Some(remembered) = known else {
+                // Without whoever's statement is there, PostgreSQL says that there is none.
+                self.server.close_statement(b"\0", Asker::Stead);
+                self.pass(walk, message, Mark::default());
+                return Ok(None);
+            };
+            let parse = remembered.parse.clone();
             let facts = request::parse_parts(&parse[HEADER..])
                 .map(|(_, text, _)| self.texts.borrow_mut().facts(text, self.dialect()));
             if let Some(facts) = facts.filter(|facts| !facts.is_plain()) {
@@ -419,9 +423,4 @@ impl Exchange<'_> {
 fn too_many() -> Refusal {
     Refusal::new(ErrorKind::TooManyStatements, "too many prepared statements")
         .detail("Close those that are not needed any more, or use DEALLOCATE.")
-}
-
-fn unknown_statement() -> Refusal {
-    Refusal::new(ErrorKind::UnknownStatement, "unnamed prepared statement does not exist")
-        .detail("It was parsed in an earlier transaction, perhaps on another server connection.")
 }

@@ -143,7 +143,7 @@ async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Granted, Out
     let pid = own.as_ref().map(|lease| lease.cancel_key().pid);
     let cancel = Registration::new(&worker.shared, startup.version(), pid)?;
     greet(stream, &parameters, cancel.key()).await?;
-    Ok(Granted::Session(Identity { pool, settings, own, cancel, _permits: permits }))
+    Ok(Granted::Session(Identity { pool, settings, parameters, own, cancel, _permits: permits }))
 }
 
 /// Ends what waits for a client when the process drains: one that never speaks must not hold it up.

@@ -15,7 +15,8 @@ use super::settle::{Inquiry, Settled};
 use super::watch::Watch;
 use super::worker::Worker;
 use super::{login, refuse};
-use crate::backend::settings::Settings;
+use crate::backend::settings::{Parameters, Settings};
+use crate::backend::told::Told;
 use crate::backend::{Lost, reset};
 use crate::clock::millis;
 use crate::config::PoolMode;
@@ -32,6 +33,8 @@ const ATTEMPTS: usize = 3;
 pub(super) struct Identity {
     pub(super) pool: Arc<Pool>,
     pub(super) settings: Arc<Settings>,
+    /// What it has been told.
+    pub(super) parameters: Arc<Parameters>,
     /// In session mode, the server connection that the client has from its login on.
     pub(super) own: Option<Lease>,
     pub(super) cancel: Registration,
@@ -76,6 +79,8 @@ pub(super) struct Session {
     phase: Phase,
     /// What its session holds, wherever it is served.
     pub(super) holdings: Holdings,
+    /// What it knows of its parameters, while no server connection has that.
+    pub(super) told: Told,
     /// What the server is being asked about it.
     pub(super) inquiry: Option<Inquiry>,
 }
@@ -93,7 +98,8 @@ impl Session {
         let watch = worker.watches.register();
         let startup = Arc::clone(&identity.settings);
         let holdings = Holdings::new(startup, worker.next_number(), &worker.texts.borrow());
-        Self { client, worker, identity, shard, watch, phase: Phase::Running, holdings, inquiry: None }
+        let told = Told::new(Arc::clone(&identity.parameters), Arc::clone(&identity.settings));
+        Self { client, worker, identity, shard, watch, phase: Phase::Running, holdings, told, inquiry: None }
     }
 
     /// Serves the client to its end.
@@ -244,6 +250,7 @@ impl Session {
     async fn relay(&mut self, mut lease: Lease, length: usize) -> Result<(), Finish> {
         self.identity.cancel.target.aim(lease.cancel_key());
         self.shard.add(Counter::Checkouts, 1);
+        std::mem::swap(&mut lease.told, &mut self.told);
         let mut visit = Visit::default();
         lease.set_exclusive(self.keeps(&visit.footprint));
         lease.used = true;
@@ -267,6 +274,7 @@ impl Session {
                         return Err(phase::refusal(ErrorKind::Shutdown).into());
                     }
                     Settled::Done => {
+                        std::mem::swap(&mut lease.told, &mut self.told);
                         self.give_back(lease);
                         return Ok(());
                     }
@@ -277,6 +285,7 @@ impl Session {
                 End::Spent if self.keeps(&visit.footprint) => {}
                 End::Spent => {
                     lease.spoil();
+                    std::mem::swap(&mut lease.told, &mut self.told);
                     self.give_back(lease);
                     return Ok(());
                 }

@@ -89,8 +89,7 @@ impl Session {
             && let Some(sql) = settings::assignment(self.holdings.startup())
         {
             // A statement that was parsed earlier: nothing could be put behind it.
-            lease.queue_statement(&sql, &[]);
-            lease.queue_sync();
+            lease.reassign(&sql);
             self.inquiry = Some(Inquiry { question: Question::default(), attempts: 0 });
             return Settled::Ask;
         }

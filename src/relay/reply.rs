@@ -38,6 +38,8 @@ pub struct Seen {
     pub reset: bool,
     /// Every prepared statement of the connection is gone.
     pub deallocated: bool,
+    /// How often the client's startup settings were set again.
+    pub reassigned: u32,
     /// What last happened to the client's unnamed statement.
     pub unnamed: Option<Unnamed>,
     /// What became of the client's requests that give or take a statement's name, in their order.
@@ -152,8 +154,8 @@ impl ReplyScan {
         self.left > 0 && !self.swallow
     }
 
-    /// Walks over `chunk`. `parameter` is told of each ParameterStatus: its body, name and value with their NULs. `out`,
-    /// which is empty, takes what goes to the client where the proxy has replies of its own to put in between.
+    /// Walks over `chunk`. `parameter` is told of each ParameterStatus: its body, name and value with their NULs, and whose
+    /// request it came with; it says whether the client gets it. `out`, which is empty, takes what goes to the client where the proxy has replies of its own to put in between.
     ///
     /// # Errors
     /// What the server must not send.
@@ -162,7 +164,7 @@ impl ReplyScan {
         turn: &mut Turn,
         chunk: &mut [u8],
         (seen, out): (&mut Seen, &mut Vec<u8>),
-        mut parameter: impl FnMut(&[u8]),
+        mut parameter: impl FnMut(&[u8], Asker) -> bool,
     ) -> Result<Scanned, ReplyError> {
         let mut sieve = Sieve { chunk, read: 0, forward: 0, out };
         loop {
@@ -198,7 +200,7 @@ impl ReplyScan {
         turn: &mut Turn,
         chunk: &[u8],
         seen: &mut Seen,
-        parameter: &mut impl FnMut(&[u8]),
+        parameter: &mut impl FnMut(&[u8], Asker) -> bool,
     ) -> Result<Option<usize>, ReplyError> {
         let Some(header) = frame::reply(chunk)? else { return Ok(None) };
         let own = turn.next_asker() == Asker::Proxy;
@@ -228,7 +230,7 @@ impl ReplyScan {
             // Its own notifications may come in the same breath.
             self.exclusive |= seen.leaves.contains(SessionState::Listen);
             if reply.kind == ReplyKind::Parameter {
-                parameter(body);
+                self.swallow = !parameter(body, reply.asker);
             }
         }
         Ok(Some(taken))
@@ -249,7 +251,8 @@ fn note(seen: &mut Seen, turn: &mut Turn, kind: ReplyKind, (asker, body): (Asker
                 seen.own_failure = Some(body.to_vec());
             }
         }
-        (ReplyKind::Ready, Asker::Client) => {
+        (ReplyKind::Ready(mark), Asker::Proxy) => seen.reassigned += u32::from(mark.reassigns),
+        (ReplyKind::Ready(_), _) => {
             seen.ready += 1;
             seen.transactions += u32::from(turn.status() == crate::wire::turn::Status::Idle);
         }
@@ -339,8 +342,12 @@ mod tests {
                 let mut chunk = std::mem::take(&mut carry);
                 chunk.extend(piece);
                 let mut out = Vec::new();
-                let scanned =
-                    scan.scan(&mut turn, &mut chunk, (&mut seen, &mut out), |_| parameters += 1).unwrap();
+                let scanned = scan
+                    .scan(&mut turn, &mut chunk, (&mut seen, &mut out), |_, asker| {
+                        parameters += 1;
+                        asker == Asker::Client
+                    })
+                    .unwrap();
                 got.extend(if out.is_empty() { &chunk[..scanned.forward] } else { &out });
                 carry = chunk[scanned.rest..].to_vec();
             }
@@ -355,8 +362,12 @@ mod tests {
     fn a_reply_that_nobody_is_owed_is_an_error() {
         let mut turn = Turn::new();
         let mut chunk = message(b'D', b"stolen");
-        let result =
-            ReplyScan::default().scan(&mut turn, &mut chunk, (&mut Seen::default(), &mut Vec::new()), |_| {});
+        let result = ReplyScan::default().scan(
+            &mut turn,
+            &mut chunk,
+            (&mut Seen::default(), &mut Vec::new()),
+            |_, _| true,
+        );
         assert!(matches!(result, Err(ReplyError::Violation(_))));
     }
 
@@ -365,8 +376,9 @@ mod tests {
         let mut turn = Turn::new();
         let mut seen = Seen::default();
         let mut chunk = message(b'E', b"SFATAL\0VFATAL\0C57P01\0Mterminating\0\0");
-        let scanned =
-            ReplyScan::default().scan(&mut turn, &mut chunk, (&mut seen, &mut Vec::new()), |_| {}).unwrap();
+        let scanned = ReplyScan::default()
+            .scan(&mut turn, &mut chunk, (&mut seen, &mut Vec::new()), |_, _| true)
+            .unwrap();
         assert_eq!(scanned.forward, chunk.len());
         assert!(seen.farewell && seen.own_failure.is_none());
     }

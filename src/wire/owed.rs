@@ -33,6 +33,8 @@ pub struct Mark {
     pub naming: bool,
     /// A Parse of a statement that clients share: whether the server has it depends on the answer.
     pub shared: bool,
+    /// The Sync behind the client's startup settings, which follow what reset them.
+    pub reassigns: bool,
 }
 
 /// A reply that the proxy gives by itself, when it is its turn.
@@ -88,7 +90,7 @@ pub enum ReplyKind {
     /// ErrorResponse.
     Error,
     /// ReadyForQuery.
-    Ready,
+    Ready(Mark),
     /// ParameterStatus, which can come at any moment.
     Parameter,
     /// NoticeResponse or NotificationResponse, which can come at any moment.

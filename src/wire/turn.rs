@@ -241,7 +241,7 @@ impl Turn {
             }
             b'Z' => {
                 self.ready(front, status)?;
-                ReplyKind::Ready
+                ReplyKind::Ready(front.map_or(Mark::default(), |owed| owed.mark))
             }
             b'C' => {
                 self.command(front)?;

@@ -179,9 +179,15 @@ fn replies_to_the_proxys_own_queries_are_not_the_clients() {
     for tag in [b'T', b'D', b'C', b'S', b'N'] {
         assert_eq!(turn.reply(tag, 0).unwrap().asker, Asker::Proxy, "{tag}");
     }
-    assert_eq!(turn.reply(b'Z', b'I'), Ok(Reply { asker: Asker::Proxy, kind: ReplyKind::Ready }));
+    assert_eq!(
+        turn.reply(b'Z', b'I'),
+        Ok(Reply { asker: Asker::Proxy, kind: ReplyKind::Ready(Mark::default()) })
+    );
     assert_eq!(turn.reply(b'C', 0), Ok(Reply { asker: Asker::Client, kind: ReplyKind::Command }));
-    assert_eq!(turn.reply(b'Z', b'I'), Ok(Reply { asker: Asker::Client, kind: ReplyKind::Ready }));
+    assert_eq!(
+        turn.reply(b'Z', b'I'),
+        Ok(Reply { asker: Asker::Client, kind: ReplyKind::Ready(Mark::default()) })
+    );
     assert!(turn.at_rest());
 }
 

@@ -149,12 +149,13 @@ pub fn a_saturated_sibling_does_not_starve_the_other() {
 
 pub fn a_client_in_session_mode_is_next_when_another_leaves() {
     let fixture = Fixture::new("mode = \"session\"\npool_size = 1");
-    let (mut first, mut second) = (fixture.client(), fixture.client());
-    first.run("SELECT 1");
-    second.send(&query("SELECT 'next'"));
-    until("the second waits", || fixture.proxy.metric("firepool_clients", "waiting") == 1.0);
-    first.run("SELECT 1");
-    first.send(&terminate());
-    assert_eq!(second.reply().rows(), [["next"]]);
+    let mut first = fixture.client();
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| fixture.client().value("SELECT 'next'"));
+        until("the second waits", || fixture.proxy.metric("firepool_clients", "waiting") == 1.0);
+        first.run("SELECT 1");
+        first.send(&terminate());
+        assert_eq!(second.join().unwrap(), "next");
+    });
     assert!(fixture.connections(&mut fixture.superuser()) <= 1);
 }
