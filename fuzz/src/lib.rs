@@ -9,6 +9,7 @@
 use firepool::frontend::takes_startup;
 use firepool::relay::reply::{ReplyScan, Seen};
 use firepool::relay::request::{Footprint, RequestScan, Stop};
+use firepool::statement::{Cache, Dialect, Encoding, Kind, Pin, States, Touched, judge};
 use firepool::wire::frame::{self, FrameError, HEADER, Header};
 use firepool::wire::turn::{Asker, ReplyKind, Turn};
 use firepool::wire::{error_fields, tag};
@@ -135,4 +136,25 @@ pub fn request_scan(data: &[u8]) {
     for cut in [walk(&|_| 1), walk(&|round| usize::from(data[round % data.len()]))] {
         assert_eq!(cut, whole);
     }
+}
+
+/// Any text in any dialect has facts, the same from the cache, and the most careful ones where it cannot be read.
+pub fn statement(data: &[u8]) {
+    let Some((&choice, text)) = data.split_first() else { return };
+    let encoding = [Encoding::Utf8, Encoding::AsciiSafe, Encoding::Unsafe][usize::from(choice % 3)];
+    let dialect = Dialect { encoding, standard_conforming_strings: choice & 0x80 == 0 };
+    let facts = judge(text, dialect);
+    let mut cache = Cache::new(8, 1 << 20);
+    for _ in 0..3 {
+        assert_eq!(*cache.facts(text, dialect), facts);
+    }
+    assert!(cache.stats().entries <= 1 && cache.stats().bytes <= text.len());
+    let effects = &facts.effects;
+    if facts.kind == Kind::Unknown {
+        assert_eq!((effects.pin, effects.suspects), (Some(Pin::Opaque), States::ALL));
+        assert_eq!(effects.settings, Touched::Any);
+    }
+    assert_eq!(facts.statements == 0, matches!(facts.kind, Kind::Empty | Kind::Unknown));
+    assert!(!facts.is_plain() || (effects.pin.is_none() && effects.suspects.is_empty()));
+    assert!(effects.deallocates.iter().all(|name| effects.prepared_names.contains(name)));
 }
