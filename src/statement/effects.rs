@@ -9,6 +9,19 @@ use super::settings::{Names, Scope};
 /// `CURSOR_OPT_HOLD` of PostgreSQL's `nodes/parsenodes.h`.
 const HOLD: i32 = 0x0020;
 
+/// Bytes from which on a name may have been cut (NAMEDATALEN), in another place than the server cuts it if its encoding
+/// has other lengths.
+const CUT: usize = 62;
+
+/// Of what a text is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Letters {
+    Ascii,
+    Utf8,
+    /// Others than ASCII are not those of the server.
+    StandIns,
+}
+
 /// What was found in a text so far.
 pub(super) struct Findings {
     kind: Kind,
@@ -19,12 +32,11 @@ pub(super) struct Findings {
     prepared_names: Vec<Box<str>>,
     deallocates: Vec<Box<str>>,
     listens: Vec<Listening>,
-    /// Whether names beyond ASCII are in the text as the server will have them.
-    names_hold: bool,
+    letters: Letters,
 }
 
 impl Findings {
-    pub(super) fn new(names_hold: bool) -> Self {
+    pub(super) fn new(letters: Letters) -> Self {
         Self {
             kind: Kind::Empty,
             effects: Effects::default(),
@@ -33,7 +45,7 @@ impl Findings {
             prepared_names: Vec::new(),
             deallocates: Vec::new(),
             listens: Vec::new(),
-            names_hold,
+            letters,
         }
     }
 
@@ -101,7 +113,11 @@ impl Findings {
 
     /// A name as the server will have it. Where that is not known, the client had better stay where it is.
     fn certain<'n>(&mut self, name: Option<&'n str>) -> Option<&'n str> {
-        let name = name.filter(|name| self.names_hold || name.is_ascii());
+        let name = name.filter(|name| match self.letters {
+            Letters::Ascii => true,
+            Letters::Utf8 => name.len() < CUT,
+            Letters::StandIns => name.is_ascii() && name.len() < CUT,
+        });
         if name.is_none() {
             self.pin(Pin::Opaque);
         }
@@ -213,9 +229,16 @@ pub(super) fn is_temporary_schema(name: &str) -> bool {
     name == "pg_temp" || name.starts_with("pg_temp_")
 }
 
-/// A constant, behind any casts.
+/// A constant, behind casts that leave it as it is. (A cast to `varchar(3)` would not, nor one to a type of one's own.)
 pub(super) fn constant(mut node: Node<'_>) -> Option<ConstValue<'_>> {
     while let Node::TypeCast(cast) = node {
+        let plain =
+            cast.type_name().filter(|name| name.typmods().is_empty() && name.array_bounds().is_empty());
+        let mut names = plain?.names().iter().filter_map(|name| name.sval()).rev();
+        let faithful = matches!(names.next()?, "text" | "varchar" | "bool");
+        if !faithful || names.any(|schema| schema != "pg_catalog") {
+            return None;
+        }
         node = cast.arg();
     }
     match node {

@@ -215,6 +215,16 @@ fn set_config_is_set() {
         ("CREATE TABLE t (a text DEFAULT set_config('a', 'b', false))", "ddl"),
         ("ALTER TABLE t ADD COLUMN a text DEFAULT set_config('a', 'b', false)", "ddl set:a"),
         ("ALTER TABLE t ALTER COLUMN a TYPE text USING set_config('a', 'b', false)", "ddl set:a"),
+        ("ALTER TABLE t ADD CHECK (set_config('a', 'b', false) = a)", "ddl set:a"),
+        ("ALTER DOMAIN d ADD CHECK (set_config('a', 'b', false) = VALUE)", "ddl set:a"),
+        ("CREATE TABLE p PARTITION OF t FOR VALUES FROM (set_config('a', 'b', false)) TO (MAXVALUE)", "ddl set:a"),
+        ("ALTER TABLE t ATTACH PARTITION p FOR VALUES IN (set_config('a', 'b', false))", "ddl set:a"),
+        ("CREATE TABLE p PARTITION OF t FOR VALUES WITH (MODULUS 4, REMAINDER 0)", "ddl"),
+        ("CREATE TABLE p PARTITION OF t DEFAULT", "ddl"),
+        ("SELECT set_config('search_pathology'::varchar(11), 'a', false)", "read set:* pin:Opaque"),
+        ("SELECT set_config('a'::my, 'a', false)", "read set:* pin:Opaque"),
+        ("SELECT set_config('a'::pg_catalog.text, 'a', 'f'::bool)", "read set:a"),
+        ("SELECT set_config('a', 'b', NULL)", "read set:a local:a"),
         ("SELECT set_limit(0.5)", "read set:pg_trgm.similarity_threshold unknown-call"),
     ]);
 }
