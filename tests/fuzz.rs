@@ -6,6 +6,9 @@ mod peers;
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use peers::Dice;
 use peers::bytes::message;
 
@@ -94,4 +97,132 @@ fn replies_reach_the_client_the_same_however_they_are_cut() {
 #[test]
 fn requests_reach_the_server_the_same_however_they_are_cut() {
     drive(targets::request_scan, b"QFPBEDCHSXdcfPBDESPBDES", 0);
+}
+
+/// Words that the grammar, the tables of names and the lexer's corners are made of.
+const WORDS: &[&str] = &[
+    "SELECT",
+    "FROM",
+    "WHERE",
+    "WITH",
+    "AS",
+    "(",
+    ")",
+    ",",
+    ";",
+    "'",
+    "\"",
+    "$$",
+    "--",
+    "\n",
+    "/*",
+    "*/",
+    "\\",
+    "E'",
+    "U&'",
+    "$1",
+    "1",
+    "a",
+    "t",
+    "*",
+    "=",
+    "+",
+    "::",
+    "[",
+    "]",
+    "NOT",
+    "AND",
+    "UNION",
+    "JOIN",
+    "ON",
+    "CASE",
+    "WHEN",
+    "END",
+    "INSERT INTO",
+    "VALUES",
+    "UPDATE",
+    "SET",
+    "LOCAL",
+    "SESSION",
+    "DELETE",
+    "MERGE INTO",
+    "RESET",
+    "ALL",
+    "ROLE",
+    "TIME ZONE",
+    "TRANSACTION",
+    "CHARACTERISTICS AS",
+    "READ ONLY",
+    "search_path",
+    "TO",
+    "DEFAULT",
+    "CREATE",
+    "TEMP",
+    "TABLE",
+    "VIEW",
+    "FUNCTION",
+    "INDEX",
+    "ALTER",
+    "ADD COLUMN",
+    "DROP",
+    "pg_temp.",
+    "PREPARE",
+    "EXECUTE",
+    "DEALLOCATE",
+    "DECLARE",
+    "CURSOR WITH HOLD FOR",
+    "CLOSE",
+    "LISTEN",
+    "UNLISTEN",
+    "NOTIFY",
+    "DISCARD",
+    "EXPLAIN",
+    "COPY",
+    "STDIN",
+    "DO",
+    "CALL",
+    "LOAD",
+    "BEGIN",
+    "COMMIT",
+    "set_config(",
+    "setseed(",
+    "pg_advisory_lock(",
+    "is_local =>",
+    "true",
+    "XMLPARSE(DOCUMENT",
+    "JSON_OBJECT(",
+    "OVER",
+    "FILTER",
+    "FOR UPDATE",
+    "é",
+    "\u{ff}",
+];
+
+#[test]
+fn every_text_of_sql_has_facts() {
+    // The room catches panics: here they count.
+    let (own, before) = (std::thread::current().id(), std::panic::take_hook());
+    let panics = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&panics);
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().id() == own {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        before(panic);
+    }));
+    drive(targets::statement, b"QP", 1);
+    for seed in 0..4 * ROUNDS {
+        let mut dice = Dice(seed);
+        let mut input = vec![dice.next() as u8 & 0x83];
+        for _ in 0..1 + dice.below(20) {
+            input.extend(WORDS[dice.below(WORDS.len())].bytes());
+            input.extend([b' '].repeat(usize::from(dice.below(8) != 0)));
+        }
+        if dice.below(8) == 0 {
+            let place = dice.below(input.len());
+            input[place] = dice.next() as u8;
+        }
+        targets::statement(&input);
+        assert_eq!(panics.load(Ordering::Relaxed), 0, "seed {seed}: {}", String::from_utf8_lossy(&input));
+    }
 }

@@ -5,6 +5,7 @@
 
 mod pool;
 mod server;
+mod statement;
 mod wire;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ fn main() {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
+    statement::benches(&mut criterion);
     wire::benches(&mut criterion);
     pool::benches(&mut criterion);
     criterion.final_summary();

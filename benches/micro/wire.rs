@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion};
 use firepool::backend::settings::{Parameters, Settings, difference};
-use firepool::relay::reply::{ReplyScan, Seen};
+use firepool::relay::reply::{Hearing, ReplyScan, Seen};
 use firepool::relay::request::{Judging, RequestScan, Step, Stop, Walk};
 use firepool::wire::frame;
 use firepool::wire::frame::Header;
@@ -137,7 +137,7 @@ fn scans(criterion: &mut Criterion) {
                     let mut seen = Seen::default();
                     let mut out = Vec::new();
                     ReplyScan::default()
-                        .scan(turn, black_box(chunk), (&mut seen, &mut out), |_, _| true)
+                        .scan(turn, black_box(chunk), (&mut seen, &mut out), |_, _| Hearing::Pass)
                         .unwrap();
                     seen.transactions
                 };

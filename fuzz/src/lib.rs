@@ -7,8 +7,9 @@
 //! The tests of firepool run the same functions with a bounded, reproducible driver.
 
 use firepool::frontend::takes_startup;
-use firepool::relay::reply::{ReplyScan, Seen};
+use firepool::relay::reply::{Hearing, ReplyScan, Seen};
 use firepool::relay::request::{Judging, RequestScan, Step, Stop, Walk};
+use firepool::statement::{Cache, Dialect, Encoding, Kind, Pin, States, Touched, judge};
 use firepool::wire::frame::{self, FrameError, HEADER, Header};
 use firepool::wire::turn::{Asker, ReplyKind, Turn};
 use firepool::wire::version::{self, Version};
@@ -101,7 +102,8 @@ pub fn reply_scan(data: &[u8]) {
             let mut chunk = std::mem::take(&mut carry);
             chunk.extend_from_slice(&stream[at..end]);
             let mut out = Vec::new();
-            let scanned = scan.scan(&mut turn, &mut chunk, (&mut seen, &mut out), |_, _| true).ok()?;
+            let scanned =
+                scan.scan(&mut turn, &mut chunk, (&mut seen, &mut out), |_, _| Hearing::Pass).ok()?;
             assert!(scanned.forward <= scanned.rest && scanned.rest <= chunk.len());
             assert!(out.is_empty(), "nothing is answered by the proxy itself");
             to_client.extend_from_slice(&chunk[..scanned.forward]);
@@ -158,4 +160,25 @@ pub fn request_scan(data: &[u8]) {
     for cut in [walk(&|_| 1), walk(&|round| usize::from(data[round % data.len()]))] {
         assert_eq!(cut, whole);
     }
+}
+
+/// Any text in any dialect has facts, the same from the cache, and the most careful ones where it cannot be read.
+pub fn statement(data: &[u8]) {
+    let Some((&choice, text)) = data.split_first() else { return };
+    let encoding = [Encoding::Utf8, Encoding::AsciiSafe, Encoding::Unsafe][usize::from(choice % 3)];
+    let dialect = Dialect { encoding, standard_conforming_strings: choice & 0x80 == 0 };
+    let facts = judge(text, dialect);
+    let mut cache = Cache::new(8, 1 << 20);
+    for _ in 0..3 {
+        assert_eq!(*cache.facts(text, dialect), facts);
+    }
+    assert!(cache.stats().entries <= 1 && cache.stats().bytes <= text.len());
+    let effects = &facts.effects;
+    if facts.kind == Kind::Unknown {
+        assert_eq!((effects.pin, effects.suspects), (Some(Pin::Opaque), States::ALL));
+        assert_eq!(effects.settings, Touched::Any);
+    }
+    assert_eq!(facts.statements == 0, matches!(facts.kind, Kind::Empty | Kind::Unknown));
+    assert!(!facts.is_plain() || (effects.pin.is_none() && effects.suspects.is_empty()));
+    assert!(effects.deallocates.iter().all(|name| effects.prepared_names.contains(name)));
 }

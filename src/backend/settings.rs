@@ -178,10 +178,10 @@ pub fn difference(has: &Settings, wanted: &Settings, reported: &Parameters) -> O
     (!sql.is_empty()).then_some(sql)
 }
 
-/// The SQL that sets all of `wanted`, as one statement; `None` if there are none.
-pub fn assignment(wanted: &Settings) -> Option<String> {
+/// The SQL that sets those of `wanted` that `chosen` takes, as one statement; `None` if there are none.
+pub fn assignment(wanted: &Settings, chosen: impl Fn(&str) -> bool) -> Option<String> {
     let mut sql = String::new();
-    set_all(&mut sql, wanted.0.iter());
+    set_all(&mut sql, wanted.0.iter().filter(|(name, _)| chosen(name)));
     (!sql.is_empty()).then_some(sql)
 }
 
@@ -288,7 +288,7 @@ mod tests {
             )
         );
         assert_eq!(difference(&a, &a, &none), None);
-        assert_eq!(assignment(&Settings::default()), None);
+        assert_eq!(assignment(&Settings::default(), |_| true), None);
     }
 
     #[test]

@@ -7,12 +7,15 @@
 use std::sync::Arc;
 
 use super::settings::{Parameters, Settings};
+use crate::relay::reply::Hearing;
 use crate::wire::turn::Asker;
 
 /// What a client knows of the parameters that the server reports, while it has a server connection.
 #[derive(Debug, Default)]
 pub struct Told {
     parameters: Arc<Parameters>,
+    /// As they were when it logged in, and are again after a reset.
+    welcome: Arc<Parameters>,
     /// The settings that are set again behind a reset.
     startup: Arc<Settings>,
     /// So many times they are on their way.
@@ -22,7 +25,7 @@ pub struct Told {
 impl Told {
     /// What a client knows that has just logged in.
     pub fn new(parameters: Arc<Parameters>, startup: Arc<Settings>) -> Self {
-        Self { parameters, startup, reassigning: 0 }
+        Self { welcome: Arc::clone(&parameters), parameters, startup, reassigning: 0 }
     }
 
     /// The startup settings follow a reset that is being sent.
@@ -35,23 +38,40 @@ impl Told {
         self.reassigning = self.reassigning.saturating_sub(times);
     }
 
-    /// Takes the body of a ParameterStatus; whether the client gets it.
-    pub(super) fn hear(&mut self, body: &[u8], asker: Asker) -> bool {
+    /// Takes the body of a ParameterStatus, and says what the client gets.
+    pub(super) fn hear(&mut self, body: &[u8], asker: Asker) -> Hearing {
+        let client = asker == Asker::Client;
         let mut parts = body.split(|&byte| byte == 0);
-        let (Some(name), Some(value)) = (parts.next(), parts.next()) else { return asker == Asker::Client };
-        if self.reassigning > 0 {
-            let ours = std::str::from_utf8(name)
-                .is_ok_and(|name| self.startup.get(&name.to_ascii_lowercase()).is_some());
-            if ours == (asker == Asker::Client) || self.parameters.has(name, value) {
-                return false;
+        let (Some(name), Some(value)) = (parts.next(), parts.next()) else { return Hearing::plain(client) };
+        if self.reassigning == 0 {
+            if client {
+                self.is_news(name, value, body);
             }
-        } else if asker != Asker::Client {
-            return false;
+            return Hearing::plain(client);
         }
-        if !self.parameters.has(name, value) {
+        let ours = std::str::from_utf8(name)
+            .is_ok_and(|name| self.startup.get(&name.to_ascii_lowercase()).is_some());
+        match (ours, client) {
+            // The server's default, and what the client's will be in a moment.
+            (true, true) => {
+                let welcome = Arc::clone(&self.welcome);
+                let text = std::str::from_utf8(name).unwrap_or_default();
+                let Some(value) = welcome.get(text) else { return Hearing::Swallow };
+                let body = [name, b"\0", value, b"\0"].concat();
+                if self.is_news(name, value, &body) { Hearing::Instead(body) } else { Hearing::Swallow }
+            }
+            (false, false) => Hearing::Swallow,
+            _ => Hearing::plain(self.is_news(name, value, body)),
+        }
+    }
+
+    /// Whether the client has not had it before; it has now.
+    fn is_news(&mut self, name: &[u8], value: &[u8], body: &[u8]) -> bool {
+        let news = !self.parameters.has(name, value);
+        if news {
             Arc::make_mut(&mut self.parameters).report(body);
         }
-        true
+        news
     }
 }
 
@@ -71,25 +91,25 @@ mod tests {
     #[test]
     fn a_client_hears_what_its_own_requests_change_and_nothing_else() {
         let mut told = told(&[("TimeZone", "UTC")]);
-        assert!(told.hear(b"TimeZone\0Asia/Tokyo\0", Asker::Client));
-        assert!(!told.hear(b"TimeZone\0UTC\0", Asker::Proxy));
+        assert_eq!(told.hear(b"TimeZone\0Asia/Tokyo\0", Asker::Client), Hearing::Pass);
+        assert_eq!(told.hear(b"TimeZone\0UTC\0", Asker::Proxy), Hearing::Swallow);
     }
 
     #[test]
     fn a_client_that_resets_hears_of_its_own_default_if_that_is_news() {
         let mut told = told(&[("TimeZone", "UTC"), ("application_name", "mine")]);
-        assert!(told.hear(b"TimeZone\0Asia/Tokyo\0", Asker::Client));
+        assert_eq!(told.hear(b"TimeZone\0Asia/Tokyo\0", Asker::Client), Hearing::Pass);
         told.reassign();
-        for (body, asker, passes) in [
-            (&b"TimeZone\0Etc/UTC\0"[..], Asker::Client, false),
-            (b"application_name\0firepool\0", Asker::Client, false),
-            (b"DateStyle\0ISO, MDY\0", Asker::Client, true),
-            (b"TimeZone\0UTC\0", Asker::Proxy, true),
-            (b"application_name\0mine\0", Asker::Proxy, false),
+        for (body, asker, gets) in [
+            (&b"TimeZone\0Etc/UTC\0"[..], Asker::Client, Hearing::Instead(b"TimeZone\0UTC\0".to_vec())),
+            (b"application_name\0firepool\0", Asker::Client, Hearing::Swallow),
+            (b"DateStyle\0ISO, MDY\0", Asker::Client, Hearing::Pass),
+            (b"TimeZone\0UTC\0", Asker::Proxy, Hearing::Swallow),
+            (b"application_name\0mine\0", Asker::Proxy, Hearing::Swallow),
         ] {
-            assert_eq!(told.hear(body, asker), passes, "{}", body.escape_ascii());
+            assert_eq!(told.hear(body, asker), gets, "{}", body.escape_ascii());
         }
         told.reassigned(1);
-        assert!(!told.hear(b"TimeZone\0UTC\0", Asker::Proxy));
+        assert_eq!(told.hear(b"TimeZone\0UTC\0", Asker::Proxy), Hearing::Swallow);
     }
 }

@@ -193,6 +193,10 @@ impl Exchange<'_> {
                 remembered.known = true;
             }
         }
+        if seen.failure.take().is_some() {
+            // Whichever it was, it is parsed anew before it is used again.
+            self.footprint.used().iter().for_each(|key| self.server.statements.forget(key));
+        }
         if !seen.names.is_empty() {
             self.holdings.names.learn(&seen.names);
             seen.names.clear();
@@ -207,7 +211,7 @@ impl Exchange<'_> {
         if self.rules.asking || !self.server.turn.has_room() {
             return Ok(false);
         }
-        if std::mem::take(&mut self.client.verdict) && self.server.turn.owes_unnamed_parse() {
+        if std::mem::take(&mut self.client.verdict) && self.server.turn.owes_verdict() {
             self.client.verdict = true;
             return Ok(false);
         }

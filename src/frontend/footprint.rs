@@ -1,6 +1,7 @@
 //! What the requests on one lease leave behind. The unnamed statement on a server connection is whoever's parsed it
 //! last; until the server has confirmed this client's own, it may be another client's.
 
+use crate::backend::prepared::StatementKey;
 use crate::relay::reply::Unnamed;
 
 /// What the requests on one lease leave behind.
@@ -15,7 +16,13 @@ pub(super) struct Footprint {
     epoch: Option<u64>,
     /// Something was sent.
     pub(super) started: bool,
+    /// The shared statements that were used last, and how many of these places are taken.
+    used: [StatementKey; USED],
+    uses: usize,
 }
+
+/// Shared statements that are remembered as the ones that may have failed.
+const USED: usize = 8;
 
 impl Footprint {
     /// The unnamed statement was parsed and is still to be bound: as several drivers do, Parse and Bind come in two
@@ -43,6 +50,17 @@ impl Footprint {
     pub(super) fn learn(&mut self, unnamed: Unnamed) {
         self.confirmed = true;
         self.unbound = unnamed == Unnamed::Parsed;
+    }
+
+    /// A shared statement is being used.
+    pub(super) fn uses(&mut self, key: &StatementKey) {
+        self.used[self.uses % USED] = *key;
+        self.uses += 1;
+    }
+
+    /// The shared statements that were used last.
+    pub(super) fn used(&self) -> &[StatementKey] {
+        &self.used[..self.uses.min(USED)]
     }
 
     /// Whether a request in this batch can only meet an unnamed statement of this client's.

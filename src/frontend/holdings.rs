@@ -38,8 +38,8 @@ pub(super) struct Lookout {
     pub(super) dialect: bool,
     /// Statements that have the client's own names on the server connection for a while, with their NULs.
     pub(super) borrowed: Vec<Box<[u8]>>,
-    /// The client's startup settings have to be set again behind its next Sync.
-    pub(super) reassign: bool,
+    /// Of these settings, the client's startup values have to be set again behind its next Sync.
+    pub(super) reassign: Touched,
 }
 
 impl Lookout {
@@ -54,6 +54,18 @@ impl Lookout {
             && !self.unjudged
             && self.pins.is_empty()
             && self.borrowed.is_empty()
+    }
+
+    /// Startup values of these settings have to be set again.
+    pub(super) fn reassign_after(&mut self, resets: &Touched) {
+        match (&mut self.reassign, resets) {
+            (_, Touched::None) => {}
+            (Touched::Names(names), Touched::Names(more)) => {
+                *names = names.iter().chain(more).cloned().collect();
+            }
+            (Touched::None, Touched::Names(names)) => self.reassign = Touched::Names(names.clone()),
+            (reassign, _) => *reassign = Touched::Any,
+        }
     }
 
     /// Nothing of what could not be judged was carried out.
@@ -92,6 +104,10 @@ pub(super) struct Holdings {
     planning: Planning,
     pub(super) names: Names,
     pub(super) pins: Pins,
+    /// Those of them that last until the client leaves or discards everything.
+    sticky: Pins,
+    /// Statements that were prepared by SQL, while the client is pinned for them.
+    sql_names: Vec<Box<str>>,
     /// Those that the log has told of.
     pub(super) said: Pins,
     /// When the first of them came, in milliseconds of the process's clock.
@@ -101,6 +117,9 @@ pub(super) struct Holdings {
     client: u64,
     changes: u64,
 }
+
+/// Statements prepared by SQL whose names are remembered.
+const MAX_SQL_NAMES: usize = 256;
 
 /// Numbers of functions in PostgreSQL's `src/include/catalog/pg_proc.dat`: `set_config` and `setseed`.
 const SET_CONFIG: u32 = 2078;
@@ -121,6 +140,8 @@ impl Holdings {
             startup,
             names: Names::default(),
             pins: Pins::NONE,
+            sticky: Pins::NONE,
+            sql_names: Vec::new(),
             said: Pins::NONE,
             pinned_since: 0,
             lookout: Lookout::default(),
@@ -138,6 +159,7 @@ impl Holdings {
     pub(super) fn note(&mut self, facts: &Facts) {
         let Effects { suspects, releases, settings, local_settings, resets, pin, calls_unknown, .. } =
             &facts.effects;
+        let Effects { prepared_names, deallocates, .. } = &facts.effects;
         let lookout = &mut self.lookout;
         if facts.kind == Kind::Unknown {
             if !std::mem::replace(&mut lookout.unjudged, true) {
@@ -162,10 +184,21 @@ impl Holdings {
         lookout.states |= !suspects.is_empty();
         lookout.releases |= *releases || *calls_unknown;
         lookout.opaque |= *calls_unknown;
-        lookout.resets |= *resets;
+        let has_reset = *resets != Touched::None;
+        lookout.resets |= has_reset;
         lookout.touch(settings);
-        if !resets && *settings == Touched::Any {
+        if !has_reset && *settings == Touched::Any {
             lookout.pins.insert(SessionState::Setting);
+        }
+        for name in prepared_names {
+            if !self.sql_names.contains(name) && self.names.get(name.as_bytes()).is_none() {
+                self.sql_names.push(name.clone());
+            }
+        }
+        self.sql_names.retain(|name| !deallocates.contains(name));
+        if self.sql_names.len() > MAX_SQL_NAMES {
+            self.sql_names.clear();
+            self.sticky.insert(SessionState::PreparedStatement);
         }
         for touched in [settings, local_settings] {
             let (planning, dialect) = match touched {
@@ -189,6 +222,17 @@ impl Holdings {
         self.lookout.pins.insert(state);
     }
 
+    /// Pins the client to its server connection until it leaves or discards everything.
+    pub(super) fn stick(&mut self, state: SessionState) {
+        self.lookout.pins.insert(state);
+        self.sticky.insert(state);
+    }
+
+    /// Whether the client has, or may have, a statement of that name that it prepared by SQL.
+    pub(super) fn is_sql_name(&self, name: &[u8]) -> bool {
+        self.sql_names.iter().any(|known| known.as_bytes() == name)
+    }
+
     /// What stands for the settings under which a statement is parsed now.
     pub(super) fn planning(&self, texts: &Texts) -> Planning {
         if self.lookout.planning || self.pins.contains(SessionState::Setting) {
@@ -198,11 +242,12 @@ impl Holdings {
         }
     }
 
-    /// What has to be asked before the server connection may be given back or kept for more. `known` are the
+    /// What has to be asked, `errors` having been answered or not, before the server connection may be given back or kept for more. `known` are the
     /// parameters that the server reports anyway.
-    pub(super) fn question(&self) -> Question {
+    pub(super) fn question(&self, errors: bool) -> Question {
         let lookout = &self.lookout;
         let mut names = lookout.names.clone();
+        let touched = !names.is_empty();
         if lookout.all_settings {
             names.extend(self.settings.names().chain(self.startup.names()).map(Box::from));
             names.sort_unstable();
@@ -213,7 +258,7 @@ impl Holdings {
         Question {
             states: lookout.states || lookout.opaque || (held && lookout.releases),
             names,
-            session: lookout.resets || lookout.opaque || lookout.all_settings,
+            session: lookout.resets || lookout.opaque || lookout.all_settings || (errors && touched),
         }
     }
 
@@ -232,8 +277,8 @@ impl Holdings {
         for (name, value) in &answer.values {
             let of_session = answer.session.iter().flatten().any(|(known, _)| **known == **name);
             match value.as_deref() {
-                // What the server knows and has no value of the session's for went back to its default.
-                _ if lookout.resets && !of_session && !name.contains('.') && &**name != "role" => {
+                // What the server knows and has no value of the session's for has its default.
+                _ if answer.session.is_some() && !of_session && !name.contains('.') && &**name != "role" => {
                     settings.remove(name);
                 }
                 None => settings.remove(name),
@@ -256,6 +301,10 @@ impl Holdings {
             states.iter().for_each(|state| self.pins.insert(state));
         }
         lookout.pins.iter().for_each(|state| self.pins.insert(state));
+        self.sticky.iter().for_each(|state| self.pins.insert(state));
+        if !self.pins.contains(SessionState::PreparedStatement) {
+            self.sql_names = Vec::new();
+        }
         if self.pins.contains(SessionState::SessionAuthorization) && lookout.resets {
             self.pins.remove(SessionState::SessionAuthorization);
         }
@@ -265,7 +314,7 @@ impl Holdings {
     /// The client discarded everything that its session held.
     pub(super) fn discard(&mut self) {
         let pins = self.pins;
-        self.pins = Pins::NONE;
+        (self.pins, self.sticky, self.sql_names) = (Pins::NONE, Pins::NONE, Vec::new());
         if pins.contains(SessionState::Load) {
             // DISCARD ALL does not unload a library.
             self.pins.insert(SessionState::Load);

@@ -15,7 +15,7 @@ use super::texts::Prepared;
 use crate::backend::settings;
 use crate::error::{ErrorKind, Refusal};
 use crate::relay::request::{self, Judging, Step, Stop, Walk};
-use crate::statement::{Dialect, Encoding, Facts, Kind};
+use crate::statement::{Dialect, Encoding, Facts, States, Touched};
 use crate::wire::frame::{HEADER, Header};
 use crate::wire::tag::SessionState;
 use crate::wire::turn::{Asker, Local, Mark, Status};
@@ -50,7 +50,7 @@ impl Exchange<'_> {
     pub(super) fn walk(&mut self, walk: &mut Walk<'_>) -> Result<Stop, End> {
         loop {
             let judging = match self.rules.judging() {
-                Judging::State if self.holdings.lookout.reassign => Judging::StateAndSync,
+                Judging::State if self.holdings.lookout.reassign != Touched::None => Judging::StateAndSync,
                 judging => judging,
             };
             let (header, taken) = match self.client.requests.next(&mut self.server.turn, walk, judging) {
@@ -128,11 +128,10 @@ impl Exchange<'_> {
             b'P' => request::parse_parts(message.body).map(|(_, text, _)| text),
             _ => None,
         };
-        let resets = text.filter(|_| message.is_whole()).is_some_and(|text| {
+        if let Some(text) = text.filter(|_| message.is_whole()) {
             let facts = self.texts.borrow_mut().facts(text, self.server.dialect());
-            facts.effects.resets && facts.kind != Kind::Unknown
-        });
-        self.holdings.lookout.reassign |= resets;
+            self.holdings.lookout.reassign_after(&facts.effects.resets);
+        }
         self.pass(walk, message, Mark::default());
         if matches!(message.header.tag, b'Q' | b'S') {
             self.reassign(walk);
@@ -141,9 +140,13 @@ impl Exchange<'_> {
 
     /// Puts the client's startup settings behind the message that was passed last, if it led back to the server's.
     fn reassign(&mut self, walk: &mut Walk<'_>) {
-        if std::mem::take(&mut self.holdings.lookout.reassign)
-            && let Some(sql) = settings::assignment(self.holdings.startup())
-        {
+        let reset = std::mem::take(&mut self.holdings.lookout.reassign);
+        let chosen = |name: &str| match &reset {
+            Touched::None => false,
+            Touched::Names(names) => names.iter().any(|reset| **reset == *name),
+            Touched::Any => true,
+        };
+        if let Some(sql) = settings::assignment(self.holdings.startup(), chosen) {
             self.interrupt(walk);
             self.server.reassign(&sql);
         }
@@ -209,7 +212,13 @@ impl Exchange<'_> {
     fn follow_up(&mut self, facts: &Facts) {
         self.holdings.note(facts);
         let effects = &facts.effects;
-        self.holdings.lookout.reassign |= effects.resets && !self.holdings.startup().is_empty();
+        if !self.holdings.startup().is_empty() {
+            self.holdings.lookout.reassign_after(&effects.resets);
+        }
+        if effects.suspects.contains(States::TEMP) {
+            // PostgreSQL does not notice that a statement it has would find a temporary table now.
+            self.server.statements.forget_all();
+        }
         if self.server.turn.status() == Status::Failed {
             // PostgreSQL refuses it.
             return;
@@ -243,6 +252,15 @@ impl Exchange<'_> {
             self.pass(walk, message, Mark { unnamed: true, ..Mark::default() });
             return Ok(None);
         }
+        if self.holdings.names.is_open(name, self.server.turn.epoch()) {
+            return Ok(Some(Stop::Verdict));
+        }
+        if self.holdings.is_sql_name(name) {
+            // PostgreSQL says that the name is taken (42P05), if it is. Otherwise it is the client's, where it is.
+            self.holdings.stick(SessionState::PreparedStatement);
+            self.pass(walk, message, Mark::default());
+            return Ok(None);
+        }
         if let Some(taken) = self.holdings.names.get(name) {
             // PostgreSQL says that the name is taken (42P05), if it is.
             let taken = Rc::clone(taken);
@@ -256,10 +274,10 @@ impl Exchange<'_> {
             let planning = self.holdings.planning(&texts);
             texts.prepared(text, types, &planning, self.dialect())
         };
-        self.holdings.names.give(name, Rc::clone(&prepared)).map_err(|_| End::Refused(too_many()))?;
+        let epoch = self.server.turn.epoch();
+        self.holdings.names.give(name, Rc::clone(&prepared), epoch).map_err(|_| End::Refused(too_many()))?;
         self.interrupt(walk);
         self.client.requests.replace(walk, message.header, message.header.len);
-        let epoch = self.server.turn.epoch();
         if self.server.statements.has(&prepared.key, epoch) {
             self.server.turn.answer_locally(Local::Parsed);
         } else {
@@ -287,7 +305,7 @@ impl Exchange<'_> {
         } else {
             // It cannot be carried to another server connection.
             self.holdings.names.forget(name);
-            self.holdings.pin(SessionState::PreparedStatement);
+            self.holdings.stick(SessionState::PreparedStatement);
         }
         self.pass(walk, message, Mark { unnamed, ..Mark::default() });
         Ok(None)
@@ -317,6 +335,7 @@ impl Exchange<'_> {
             prepared = renewed;
         }
         let epoch = self.server.turn.epoch();
+        self.footprint.uses(&prepared.key);
         if !self.server.statements.has(&prepared.key, epoch) {
             self.parse_shared(&prepared, Asker::Stead, Mark { shared: true, ..Mark::default() });
         }
@@ -338,7 +357,10 @@ impl Exchange<'_> {
         if name.is_empty() {
             return self.on_unnamed(walk, message);
         }
-        if self.holdings.names.is_empty() || self.holdings.names.get(name).is_none() {
+        if self.holdings.names.is_open(name, self.server.turn.epoch()) {
+            return Ok(Some(Stop::Verdict));
+        }
+        if self.holdings.names.get(name).is_none() {
             self.pass(walk, message, Mark::default());
             return Ok(None);
         }
@@ -367,6 +389,9 @@ impl Exchange<'_> {
         if name.is_empty() && describe {
             return self.on_unnamed(walk, message);
         }
+        if self.holdings.names.is_open(name, self.server.turn.epoch()) {
+            return Ok(Some(Stop::Verdict));
+        }
         if self.holdings.names.get(name).is_none() {
             self.pass(walk, message, Mark::default());
             return Ok(None);
@@ -377,7 +402,7 @@ impl Exchange<'_> {
             let Some(prepared) = self.ensure(name) else { return Ok(None) };
             self.server.queue_own(b'D', &[b"S", &prepared.server_name], Asker::Client, Mark::default());
         } else {
-            self.holdings.names.take(name);
+            self.holdings.names.take(name, self.server.turn.epoch());
             self.server.turn.answer_locally(Local::Closed);
         }
         Ok(None)

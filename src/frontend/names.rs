@@ -31,6 +31,8 @@ struct Named {
 #[derive(Debug)]
 struct Undo {
     request: u64,
+    /// The batch in which it was sent.
+    epoch: u64,
     name: Box<[u8]>,
     before: Option<Named>,
 }
@@ -59,13 +61,14 @@ impl Names {
         Some(&self.named.get(significant(name))?.prepared)
     }
 
-    /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.named.is_empty()
+    /// Whether it depends on an earlier batch than `epoch`, whose answer is still to come, what the name means.
+    pub(super) fn is_open(&self, name: &[u8], epoch: u64) -> bool {
+        let name = significant(name);
+        self.undo.iter().any(|undo| undo.epoch != epoch && *undo.name == *name)
     }
 
-    /// Gives a name, which is free, until the server says otherwise.
-    pub(super) fn give(&mut self, name: &[u8], prepared: Rc<Prepared>) -> Result<(), TooMany> {
+    /// Gives a name, which is free, in batch `epoch`, until the server says otherwise.
+    pub(super) fn give(&mut self, name: &[u8], prepared: Rc<Prepared>, epoch: u64) -> Result<(), TooMany> {
         let bytes = prepared.size();
         if self.named.len() >= MAX_STATEMENTS || self.bytes + bytes > MAX_BYTES {
             return Err(TooMany);
@@ -73,18 +76,18 @@ impl Names {
         self.requests += 1;
         self.bytes += bytes;
         let name: Box<[u8]> = significant(name).into();
-        self.undo.push_back(Undo { request: self.requests, name: name.clone(), before: None });
+        self.undo.push_back(Undo { request: self.requests, epoch, name: name.clone(), before: None });
         self.named.insert(name, Named { prepared, request: self.requests });
         Ok(())
     }
 
-    /// Takes a name that was given, until the server says otherwise; `false` if it was not given.
-    pub(super) fn take(&mut self, name: &[u8]) -> bool {
+    /// Takes a name that was given, in batch `epoch`, until the server says otherwise; `false` if it was not given.
+    pub(super) fn take(&mut self, name: &[u8], epoch: u64) -> bool {
         let name = significant(name);
         let Some((name, before)) = self.named.remove_entry(name) else { return false };
         self.requests += 1;
         self.bytes -= before.prepared.size();
-        self.undo.push_back(Undo { request: self.requests, name, before: Some(before) });
+        self.undo.push_back(Undo { request: self.requests, epoch, name, before: Some(before) });
         true
     }
 
@@ -159,28 +162,28 @@ mod tests {
     #[test]
     fn a_name_counts_at_once_and_stays_if_the_server_agrees() {
         let mut names = Names::default();
-        names.give(b"a", prepared("SELECT 1")).unwrap();
+        names.give(b"a", prepared("SELECT 1"), 1).unwrap();
         assert_eq!(text(&names, "a").as_deref(), Some("SELECT 1"));
         names.learn(&[Outcome::Done]);
-        assert!(names.take(b"a"));
+        assert!(names.take(b"a", 1));
         assert_eq!(text(&names, "a"), None);
         names.learn(&[Outcome::Done]);
         assert_eq!((text(&names, "a"), names.bytes), (None, 0));
-        assert!(!names.take(b"a"));
+        assert!(!names.take(b"a", 1));
     }
 
     #[test]
     fn what_an_error_skipped_never_happened() {
         let mut names = Names::default();
-        names.give(b"a", prepared("SELECT 1")).unwrap();
+        names.give(b"a", prepared("SELECT 1"), 1).unwrap();
         names.learn(&[Outcome::Done]);
-        names.take(b"a");
-        names.give(b"a", prepared("SELECT 2")).unwrap();
-        names.give(b"b", prepared("SELECT 3")).unwrap();
+        names.take(b"a", 1);
+        names.give(b"a", prepared("SELECT 2"), 1).unwrap();
+        names.give(b"b", prepared("SELECT 3"), 1).unwrap();
         names.learn(&[Outcome::Dropped(3)]);
         assert_eq!((text(&names, "a").as_deref(), text(&names, "b")), (Some("SELECT 1"), None));
-        names.take(b"a");
-        names.give(b"a", prepared("SELECT 2")).unwrap();
+        names.take(b"a", 1);
+        names.give(b"a", prepared("SELECT 2"), 1).unwrap();
         names.learn(&[Outcome::Done, Outcome::Dropped(1)]);
         assert_eq!((text(&names, "a"), names.bytes), (None, 0));
     }
@@ -188,9 +191,9 @@ mod tests {
     #[test]
     fn what_a_later_batch_did_outlives_the_failure_of_an_earlier_one() {
         let mut names = Names::default();
-        names.give(b"a", prepared("SELECT 1")).unwrap();
-        names.take(b"a");
-        names.give(b"a", prepared("SELECT 2")).unwrap();
+        names.give(b"a", prepared("SELECT 1"), 1).unwrap();
+        names.take(b"a", 1);
+        names.give(b"a", prepared("SELECT 2"), 1).unwrap();
         // The first two were skipped, the third is still under way.
         names.learn(&[Outcome::Dropped(2)]);
         assert_eq!(text(&names, "a").as_deref(), Some("SELECT 2"));
@@ -199,9 +202,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_name_means_is_open_while_an_earlier_batch_is_not_answered() {
+        let mut names = Names::default();
+        names.give(b"a", prepared("SELECT 1"), 1).unwrap();
+        assert!(!names.is_open(b"a", 1) && names.is_open(b"a", 2) && !names.is_open(b"b", 2));
+        names.learn(&[Outcome::Dropped(1)]);
+        assert!(!names.is_open(b"a", 2));
+    }
+
+    #[test]
     fn names_are_told_apart_by_63_bytes_as_on_the_server() {
         let mut names = Names::default();
-        names.give(&[b'x'; 64], prepared("SELECT 1")).unwrap();
+        names.give(&[b'x'; 64], prepared("SELECT 1"), 1).unwrap();
         assert!(names.get(&[b'x'; 63]).is_some() && names.get(&[b'x'; 62]).is_none());
     }
 
@@ -210,14 +222,14 @@ mod tests {
         let mut names = Names::default();
         let one = prepared("SELECT 1");
         for n in 0..MAX_STATEMENTS {
-            names.give(n.to_string().as_bytes(), Rc::clone(&one)).unwrap();
+            names.give(n.to_string().as_bytes(), Rc::clone(&one), 1).unwrap();
             names.learn(&[Outcome::Done]);
         }
-        assert_eq!(names.give(b"more", one), Err(TooMany));
+        assert_eq!(names.give(b"more", one, 1), Err(TooMany));
         let mut names = Names::default();
         let large = prepared(&"x".repeat(1 << 20));
         let given =
-            (0..100).take_while(|n: &i32| names.give(n.to_string().as_bytes(), Rc::clone(&large)).is_ok());
+            (0..100).take_while(|n: &i32| names.give(n.to_string().as_bytes(), Rc::clone(&large), 1).is_ok());
         assert_eq!(given.count(), 31);
     }
 }

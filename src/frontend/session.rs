@@ -66,6 +66,8 @@ impl From<Refusal> for Finish {
 pub(super) struct Visit {
     pub(super) footprint: Footprint,
     pub(super) tally: Tally,
+    /// The client was answered with an error since its session was last looked at.
+    pub(super) errors: bool,
 }
 
 /// A client that is logged in.
@@ -265,6 +267,7 @@ impl Session {
                 Some(end) => end,
                 None => std::future::poll_fn(|cx| self.poll_relay(&mut lease, &mut visit, cx)).await,
             };
+            visit.errors |= visit.tally.seen.errors > 0;
             self.settle_accounts(&mut visit.tally);
             match end {
                 End::Settled => match self.settle(&mut lease, &mut visit) {
@@ -342,6 +345,7 @@ impl Session {
             self.enter(phase);
         }
         if end.is_pending() {
+            visit.errors |= visit.tally.seen.errors > 0;
             self.settle_accounts(&mut visit.tally);
         }
         end

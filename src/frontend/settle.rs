@@ -65,7 +65,7 @@ impl Session {
                     .for_each(|state| self.holdings.pin(state));
             }
             if !self.holdings.lookout.is_empty() {
-                let question = self.holdings.question();
+                let question = self.holdings.question(std::mem::take(&mut visit.errors));
                 return self.ask(Inquiry { question, attempts: 0 }, lease);
             }
         }
@@ -86,7 +86,7 @@ impl Session {
         let reset = std::mem::take(&mut visit.tally.seen.reset);
         if reset
             && !assigned
-            && let Some(sql) = settings::assignment(self.holdings.startup())
+            && let Some(sql) = settings::assignment(self.holdings.startup(), |_| true)
         {
             // A statement that was parsed earlier: nothing could be put behind it.
             lease.reassign(&sql);

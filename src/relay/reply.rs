@@ -67,6 +67,24 @@ pub enum Failure {
     StalePlan,
 }
 
+/// What becomes of a ParameterStatus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hearing {
+    /// The client gets it.
+    Pass,
+    /// The client does not.
+    Swallow,
+    /// The client gets one with this body instead.
+    Instead(Vec<u8>),
+}
+
+impl Hearing {
+    /// Whether the client gets it as it is.
+    pub fn plain(passes: bool) -> Self {
+        if passes { Self::Pass } else { Self::Swallow }
+    }
+}
+
 /// What became of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -105,6 +123,8 @@ pub struct ReplyScan {
     left: usize,
     /// Whether those bytes are swallowed.
     swallow: bool,
+    /// The body of a ParameterStatus to be given in the place of the one that was just read.
+    instead: Option<Vec<u8>>,
     /// The connection is one client's alone, which may have asked for notifications.
     pub exclusive: bool,
 }
@@ -133,12 +153,19 @@ impl Sieve<'_> {
 
     fn give_locals(&mut self, turn: &mut Turn, seen: &mut Seen) {
         while let Some(local) = turn.take_local() {
-            if self.out.is_empty() {
-                self.out.extend_from_slice(&self.chunk[..self.forward]);
-                self.forward = 0;
-            }
-            self.out.extend_from_slice(&local.bytes());
+            self.give(&[&local.bytes()]);
             seen.names.push(Outcome::Done);
+        }
+    }
+
+    /// Puts something of the proxy's own behind what the client gets so far.
+    fn give(&mut self, parts: &[&[u8]]) {
+        if self.out.is_empty() {
+            self.out.extend_from_slice(&self.chunk[..self.forward]);
+            self.forward = 0;
+        }
+        for part in parts {
+            self.out.extend_from_slice(part);
         }
     }
 }
@@ -155,7 +182,7 @@ impl ReplyScan {
     }
 
     /// Walks over `chunk`. `parameter` is told of each ParameterStatus: its body, name and value with their NULs, and whose
-    /// request it came with; it says whether the client gets it. `out`, which is empty, takes what goes to the client where the proxy has replies of its own to put in between.
+    /// request it came with; it says what the client gets. `out`, which is empty, takes what goes to the client where the proxy has replies of its own to put in between.
     ///
     /// # Errors
     /// What the server must not send.
@@ -164,7 +191,7 @@ impl ReplyScan {
         turn: &mut Turn,
         chunk: &mut [u8],
         (seen, out): (&mut Seen, &mut Vec<u8>),
-        mut parameter: impl FnMut(&[u8], Asker) -> bool,
+        mut parameter: impl FnMut(&[u8], Asker) -> Hearing,
     ) -> Result<Scanned, ReplyError> {
         let mut sieve = Sieve { chunk, read: 0, forward: 0, out };
         loop {
@@ -185,6 +212,9 @@ impl ReplyScan {
                 };
                 taken
             };
+            if let Some(body) = self.instead.take() {
+                sieve.give(&[b"S", &(body.len() as u32 + 4).to_be_bytes(), &body]);
+            }
             if self.swallow {
                 sieve.read += taken;
             } else {
@@ -200,7 +230,7 @@ impl ReplyScan {
         turn: &mut Turn,
         chunk: &[u8],
         seen: &mut Seen,
-        parameter: &mut impl FnMut(&[u8], Asker) -> bool,
+        parameter: &mut impl FnMut(&[u8], Asker) -> Hearing,
     ) -> Result<Option<usize>, ReplyError> {
         let Some(header) = frame::reply(chunk)? else { return Ok(None) };
         let own = turn.next_asker() == Asker::Proxy;
@@ -230,7 +260,11 @@ impl ReplyScan {
             // Its own notifications may come in the same breath.
             self.exclusive |= seen.leaves.contains(SessionState::Listen);
             if reply.kind == ReplyKind::Parameter {
-                self.swallow = !parameter(body, reply.asker);
+                let hearing = parameter(body, reply.asker);
+                self.swallow = hearing != Hearing::Pass;
+                if let Hearing::Instead(body) = hearing {
+                    self.instead = Some(body);
+                }
             }
         }
         Ok(Some(taken))
@@ -345,7 +379,7 @@ mod tests {
                 let scanned = scan
                     .scan(&mut turn, &mut chunk, (&mut seen, &mut out), |_, asker| {
                         parameters += 1;
-                        asker == Asker::Client
+                        Hearing::plain(asker == Asker::Client)
                     })
                     .unwrap();
                 got.extend(if out.is_empty() { &chunk[..scanned.forward] } else { &out });
@@ -366,7 +400,7 @@ mod tests {
             &mut turn,
             &mut chunk,
             (&mut Seen::default(), &mut Vec::new()),
-            |_, _| true,
+            |_, _| Hearing::Pass,
         );
         assert!(matches!(result, Err(ReplyError::Violation(_))));
     }
@@ -377,7 +411,7 @@ mod tests {
         let mut seen = Seen::default();
         let mut chunk = message(b'E', b"SFATAL\0VFATAL\0C57P01\0Mterminating\0\0");
         let scanned = ReplyScan::default()
-            .scan(&mut turn, &mut chunk, (&mut seen, &mut Vec::new()), |_, _| true)
+            .scan(&mut turn, &mut chunk, (&mut seen, &mut Vec::new()), |_, _| Hearing::Pass)
             .unwrap();
         assert_eq!(scanned.forward, chunk.len());
         assert!(seen.farewell && seen.own_failure.is_none());

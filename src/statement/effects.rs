@@ -9,6 +9,19 @@ use super::settings::{Names, Scope};
 /// `CURSOR_OPT_HOLD` of PostgreSQL's `nodes/parsenodes.h`.
 const HOLD: i32 = 0x0020;
 
+/// Bytes from which on a name may have been cut (NAMEDATALEN), in another place than the server cuts it if its encoding
+/// has other lengths.
+const CUT: usize = 62;
+
+/// Of what a text is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Letters {
+    Ascii,
+    Utf8,
+    /// Others than ASCII are not those of the server.
+    StandIns,
+}
+
 /// What was found in a text so far.
 pub(super) struct Findings {
     kind: Kind,
@@ -16,24 +29,25 @@ pub(super) struct Findings {
     effects: Effects,
     pub(super) settings: Names,
     pub(super) local_settings: Names,
+    pub(super) resets: Names,
     prepared_names: Vec<Box<str>>,
     deallocates: Vec<Box<str>>,
     listens: Vec<Listening>,
-    /// Whether names beyond ASCII are in the text as the server will have them.
-    names_hold: bool,
+    letters: Letters,
 }
 
 impl Findings {
-    pub(super) fn new(names_hold: bool) -> Self {
+    pub(super) fn new(letters: Letters) -> Self {
         Self {
             kind: Kind::Empty,
             effects: Effects::default(),
             settings: Names::default(),
             local_settings: Names::default(),
+            resets: Names::default(),
             prepared_names: Vec::new(),
             deallocates: Vec::new(),
             listens: Vec::new(),
-            names_hold,
+            letters,
         }
     }
 
@@ -41,6 +55,7 @@ impl Findings {
         let effects = Effects {
             settings: self.settings.into_touched(),
             local_settings: self.local_settings.into_touched(),
+            resets: self.resets.into_touched(),
             prepared_names: self.prepared_names.into(),
             deallocates: self.deallocates.into(),
             listens: self.listens.into(),
@@ -69,8 +84,10 @@ impl Findings {
         self.effects.releases = true;
     }
 
-    pub(super) fn resets(&mut self) {
-        self.effects.resets = true;
+    /// All settings go back to their defaults.
+    pub(super) fn resets_all(&mut self) {
+        self.resets.any();
+        self.settings.any();
     }
 
     pub(super) fn calls_unknown(&mut self) {
@@ -101,7 +118,11 @@ impl Findings {
 
     /// A name as the server will have it. Where that is not known, the client had better stay where it is.
     fn certain<'n>(&mut self, name: Option<&'n str>) -> Option<&'n str> {
-        let name = name.filter(|name| self.names_hold || name.is_ascii());
+        let name = name.filter(|name| match self.letters {
+            Letters::Ascii => true,
+            Letters::Utf8 => name.len() < CUT,
+            Letters::StandIns => name.is_ascii() && name.len() < CUT,
+        });
         if name.is_none() {
             self.pin(Pin::Opaque);
         }
@@ -175,8 +196,7 @@ impl Findings {
     fn discards(&mut self, discard: &nodes::DiscardStmt) {
         self.releases();
         if discard.target == pg_raw_parse::raw::DiscardMode::DISCARD_ALL {
-            self.resets();
-            self.settings.any();
+            self.resets_all();
             self.effects.discards_all = true;
             self.effects.deallocates_all = true;
             self.listens.push(Listening::UnlistenAll);
@@ -213,9 +233,16 @@ pub(super) fn is_temporary_schema(name: &str) -> bool {
     name == "pg_temp" || name.starts_with("pg_temp_")
 }
 
-/// A constant, behind any casts.
+/// A constant, behind casts that leave it as it is. (A cast to `varchar(3)` would not, nor one to a type of one's own.)
 pub(super) fn constant(mut node: Node<'_>) -> Option<ConstValue<'_>> {
     while let Node::TypeCast(cast) = node {
+        let plain =
+            cast.type_name().filter(|name| name.typmods().is_empty() && name.array_bounds().is_empty());
+        let mut names = plain?.names().iter().filter_map(|name| name.sval()).rev();
+        let faithful = matches!(names.next()?, "text" | "varchar" | "bool");
+        if !faithful || names.any(|schema| schema != "pg_catalog") {
+            return None;
+        }
         node = cast.arg();
     }
     match node {

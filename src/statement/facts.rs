@@ -79,8 +79,8 @@ pub struct Effects {
     pub settings: Touched,
     /// Settings that may change until the end of the transaction.
     pub local_settings: Touched,
-    /// A setting may go back to what the server holds for its default.
-    pub resets: bool,
+    /// Settings that may go back to what the server holds for their default.
+    pub resets: Touched,
     /// State that the server cannot be asked about: it keeps the client on its server connection until it leaves.
     pub pin: Option<Pin>,
     /// DISCARD ALL.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::panic::catch_unwind;
 
 use super::dialect::{Dialect, Encoding};
-use super::effects::Findings;
+use super::effects::{Findings, Letters};
 use super::facts::Facts;
 
 /// Bytes of a text that is read at all. What is longer is data more than SQL, and takes milliseconds.
@@ -18,13 +18,13 @@ const MOST_COMMENTS: usize = 500;
 
 /// Stands for a byte of a character whose encoding is not UTF-8: to the lexer, a letter like it, and no ASCII one, so
 /// that it never makes a keyword.
-const PLACEHOLDER: char = '\u{ff}';
+const STAND_IN: char = '\u{ff}';
 
 /// Judges a text (without its final NUL). Never panics, whatever the bytes.
 pub fn judge(text: &[u8], dialect: Dialect) -> Facts {
-    let Some((text, names_hold)) = readable(text, dialect) else { return Facts::unknown() };
+    let Some((text, letters)) = readable(text, dialect) else { return Facts::unknown() };
     // What the tree holds is PostgreSQL's matter, and a surprise in it must cost one pin, not a worker.
-    catch_unwind(|| facts(&text, names_hold)).ok().flatten().unwrap_or_else(Facts::unknown)
+    catch_unwind(|| facts(&text, letters)).ok().flatten().unwrap_or_else(Facts::unknown)
 }
 
 /// Whether a text of that length is refused unread.
@@ -37,22 +37,23 @@ pub(super) fn depends_on_dialect(text: &[u8]) -> bool {
     text.iter().any(|byte| !byte.is_ascii() || *byte == b'\\')
 }
 
-/// The text as the grammar reads it, and whether the names in it are the server's.
-fn readable(text: &[u8], dialect: Dialect) -> Option<(Cow<'_, str>, bool)> {
+/// The text as the grammar reads it.
+fn readable(text: &[u8], dialect: Dialect) -> Option<(Cow<'_, str>, Letters)> {
     if is_too_long(text) || text.contains(&0) || has_many_comments(text) {
         return None;
     }
     if !dialect.standard_conforming_strings && text.contains(&b'\\') {
         return None;
     }
-    if text.is_ascii() || dialect.encoding == Encoding::Utf8 {
-        return Some((Cow::Borrowed(std::str::from_utf8(text).ok()?), true));
+    match dialect.encoding {
+        _ if text.is_ascii() => Some((Cow::Borrowed(std::str::from_utf8(text).ok()?), Letters::Ascii)),
+        Encoding::Utf8 => Some((Cow::Borrowed(std::str::from_utf8(text).ok()?), Letters::Utf8)),
+        Encoding::AsciiSafe => {
+            let stand_in = |byte: &u8| if byte.is_ascii() { char::from(*byte) } else { STAND_IN };
+            Some((Cow::Owned(text.iter().map(stand_in).collect()), Letters::StandIns))
+        }
+        Encoding::Unsafe => None,
     }
-    if dialect.encoding == Encoding::Unsafe {
-        return None;
-    }
-    let stand_in = |byte: &u8| if byte.is_ascii() { char::from(*byte) } else { PLACEHOLDER };
-    Some((Cow::Owned(text.iter().map(stand_in).collect()), false))
 }
 
 fn has_many_comments(text: &[u8]) -> bool {
@@ -61,9 +62,9 @@ fn has_many_comments(text: &[u8]) -> bool {
 }
 
 /// None where the grammar does not take the text.
-fn facts(text: &str, names_hold: bool) -> Option<Facts> {
+fn facts(text: &str, letters: Letters) -> Option<Facts> {
     let tree = pg_raw_parse::parse(text).ok()?;
-    let mut findings = Findings::new(names_hold);
+    let mut findings = Findings::new(letters);
     for statement in tree.stmts() {
         findings.walk(statement);
     }

@@ -77,10 +77,7 @@ impl Findings {
         let name = set.name();
         match set.kind {
             SetKind::VAR_SET_MULTI => return self.sets_transaction(name, set),
-            SetKind::VAR_RESET_ALL => {
-                self.resets();
-                self.settings.any();
-            }
+            SetKind::VAR_RESET_ALL => self.resets_all(),
             SetKind::VAR_RESET | SetKind::VAR_SET_DEFAULT => self.goes_back(scope, name),
             _ => {
                 let first = set.args().first().and_then(constant);
@@ -99,12 +96,10 @@ impl Findings {
         if scope == Scope::Transaction {
             return self.touches(scope, name);
         }
-        self.resets();
-        match name {
-            // Who the session is again does not pin. The role goes back with it.
-            Some(name) if is_session_authorization(name) => self.touches(Scope::Session, Some("role")),
-            _ => self.touches(Scope::Session, name),
-        }
+        // Who the session is again does not pin. The role goes back with it.
+        let name = name.map(|name| if is_session_authorization(name) { "role" } else { name });
+        add(&mut self.resets, name);
+        self.touches(Scope::Session, name);
     }
 
     /// SET TRANSACTION lasts as long as the transaction; SET SESSION CHARACTERISTICS is the default of later ones.

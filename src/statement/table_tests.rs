@@ -24,14 +24,15 @@ fn words(facts: &Facts) -> String {
         say(effects.suspects.contains(state), word);
     }
     say(effects.releases, "releases");
-    for (touched, word) in [(&effects.settings, "set"), (&effects.local_settings, "local")] {
+    let touched =
+        [(&effects.settings, "set"), (&effects.local_settings, "local"), (&effects.resets, "resets")];
+    for (touched, word) in touched {
         match touched {
             Touched::None => {}
             Touched::Names(names) => say(true, &format!("{word}:{}", names.join(","))),
             Touched::Any => say(true, &format!("{word}:*")),
         }
     }
-    say(effects.resets, "resets");
     say(effects.discards_all, "discards-all");
     say(effects.deallocates_all, "deallocates-all");
     say(!effects.prepared_names.is_empty(), &format!("names:{}", effects.prepared_names.join(",")));
@@ -142,28 +143,28 @@ fn settings_are_named() {
         ("SET \"Search_Path\" TO a", "session set:search_path"),
         ("SET SCHEMA 'a'", "session set:search_path"),
         ("SET TIME ZONE 'UTC'", "session set:timezone"),
-        ("SET TIME ZONE LOCAL", "session set:timezone resets"),
+        ("SET TIME ZONE LOCAL", "session set:timezone resets:timezone"),
         ("SET TIME ZONE INTERVAL '1' HOUR TO MINUTE", "session set:timezone"),
         ("SET NAMES 'LATIN1'", "session set:client_encoding"),
         ("SET XML OPTION DOCUMENT", "session set:xmloption"),
         ("SET app.user_id = '1'", "session set:app.user_id"),
         ("SET work_mem FROM CURRENT", "session set:work_mem"),
-        ("SET a.b TO DEFAULT", "session set:a.b resets"),
+        ("SET a.b TO DEFAULT", "session set:a.b resets:a.b"),
         ("SET LOCAL work_mem = '1MB'", "session local:work_mem"),
         ("SET LOCAL work_mem TO DEFAULT", "session local:work_mem"),
         ("SET LOCAL TIME ZONE 'UTC'", "session local:timezone"),
-        ("RESET work_mem", "session set:work_mem resets"),
-        ("RESET TIME ZONE", "session set:timezone resets"),
-        ("RESET ALL", "session set:* resets"),
+        ("RESET work_mem", "session set:work_mem resets:work_mem"),
+        ("RESET TIME ZONE", "session set:timezone resets:timezone"),
+        ("RESET ALL", "session set:* resets:*"),
         ("SET ROLE alice", "session set:role"),
         ("SET ROLE NONE", "session set:role"),
         ("SET LOCAL ROLE alice", "session local:role"),
-        ("RESET ROLE", "session set:role resets"),
+        ("RESET ROLE", "session set:role resets:role"),
         ("SET SESSION AUTHORIZATION alice", "session set:session_authorization pin:SessionAuthorization"),
         ("SET session_authorization = 'alice'", "session set:session_authorization pin:SessionAuthorization"),
         ("SET LOCAL SESSION AUTHORIZATION alice", "session local:session_authorization"),
-        ("SET SESSION AUTHORIZATION DEFAULT", "session set:role resets"),
-        ("RESET SESSION AUTHORIZATION", "session set:role resets"),
+        ("SET SESSION AUTHORIZATION DEFAULT", "session set:role resets:role"),
+        ("RESET SESSION AUTHORIZATION", "session set:role resets:role"),
         ("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "session set:default_transaction_read_only"),
         ("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ, DEFERRABLE",
             "session set:default_transaction_isolation,default_transaction_deferrable"),
@@ -215,6 +216,16 @@ fn set_config_is_set() {
         ("CREATE TABLE t (a text DEFAULT set_config('a', 'b', false))", "ddl"),
         ("ALTER TABLE t ADD COLUMN a text DEFAULT set_config('a', 'b', false)", "ddl set:a"),
         ("ALTER TABLE t ALTER COLUMN a TYPE text USING set_config('a', 'b', false)", "ddl set:a"),
+        ("ALTER TABLE t ADD CHECK (set_config('a', 'b', false) = a)", "ddl set:a"),
+        ("ALTER DOMAIN d ADD CHECK (set_config('a', 'b', false) = VALUE)", "ddl set:a"),
+        ("CREATE TABLE p PARTITION OF t FOR VALUES FROM (set_config('a', 'b', false)) TO (MAXVALUE)", "ddl set:a"),
+        ("ALTER TABLE t ATTACH PARTITION p FOR VALUES IN (set_config('a', 'b', false))", "ddl set:a"),
+        ("CREATE TABLE p PARTITION OF t FOR VALUES WITH (MODULUS 4, REMAINDER 0)", "ddl"),
+        ("CREATE TABLE p PARTITION OF t DEFAULT", "ddl"),
+        ("SELECT set_config('search_pathology'::varchar(11), 'a', false)", "read set:* pin:Opaque"),
+        ("SELECT set_config('a'::my, 'a', false)", "read set:* pin:Opaque"),
+        ("SELECT set_config('a'::pg_catalog.text, 'a', 'f'::bool)", "read set:a"),
+        ("SELECT set_config('a', 'b', NULL)", "read set:a local:a"),
         ("SELECT set_limit(0.5)", "read set:pg_trgm.similarity_threshold unknown-call"),
     ]);
 }
@@ -248,7 +259,7 @@ fn session_state_is_suspected_and_its_end_noticed() {
         ("LISTEN a; UNLISTEN *; LISTEN b", "session x3 +listen releases listen:a unlisten:* listen:b"),
         ("DROP TABLE t", "ddl releases"),
         ("DROP FUNCTION f(int)", "ddl releases"),
-        ("DISCARD ALL", "session releases set:* resets discards-all deallocates-all unlisten:*"),
+        ("DISCARD ALL", "session releases set:* resets:* discards-all deallocates-all unlisten:*"),
         ("DISCARD TEMP", "session releases"),
         ("DISCARD PLANS", "session releases"),
         ("DISCARD SEQUENCES", "session releases"),

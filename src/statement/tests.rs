@@ -132,6 +132,11 @@ fn bytes_of_single_byte_encodings_are_letters() {
         let effects = judge(text, LATIN).effects;
         assert_eq!((effects.pin, effects.listens.len()), (Some(Pin::Opaque), 0));
     }
+    // Nor can one that may have been cut in the wrong place.
+    let long = "a".repeat(62);
+    assert_eq!(utf8(&format!("LISTEN {long}b")).effects.pin, None);
+    assert_eq!(utf8(&format!("LISTEN {long}é")).effects.pin, Some(Pin::Opaque));
+    assert_eq!(judge(&[b"LISTEN ", long.as_bytes(), b"\xe9"].concat(), LATIN).effects.pin, Some(Pin::Opaque));
     // No byte becomes part of a keyword.
     assert_eq!(judge(b"SET TIME \xe9one 'UTC'", LATIN).kind, Kind::Unknown);
 }

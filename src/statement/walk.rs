@@ -42,7 +42,15 @@ impl Findings {
                 self.kind(if select.locking_clause().is_empty() { Kind::Read } else { Kind::Write });
                 children(node, open);
             }
-            Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
+            Node::UpdateStmt(update) => {
+                // A rule of this view calls set_config() for every row.
+                if update.relation().and_then(|relation| relation.relname()) == Some("pg_settings") {
+                    self.calls_unknown();
+                }
+                self.kind(Kind::Write);
+                children(node, open);
+            }
+            Node::InsertStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
                 self.kind(Kind::Write);
                 children(node, open);
             }
@@ -84,9 +92,22 @@ impl Findings {
                 self.kind(Kind::Ddl);
                 open.extend(create.schema_elts().iter());
             }
+            Node::CreateStmt(create) => {
+                self.kind(Kind::Ddl);
+                self.creates(create.relation());
+                computed_bounds(create.partbound(), open);
+            }
             Node::AlterTableStmt(alter) => {
                 self.kind(Kind::Ddl);
-                alter.cmds().iter().for_each(|command| computed_for_each_row(command, open));
+                for command in alter.cmds() {
+                    if let Node::AlterTableCmd(command) = command {
+                        computed_for_each_row(command.def(), open);
+                    }
+                }
+            }
+            Node::AlterDomainStmt(alter) => {
+                self.kind(Kind::Ddl);
+                computed_for_each_row(alter.def(), open);
             }
             Node::IndexStmt(index) => {
                 self.kind(Kind::Ddl);
@@ -112,7 +133,6 @@ impl Findings {
     /// Statements that make something that may be temporary.
     fn is_creation(&mut self, node: Node<'_>) -> bool {
         match node {
-            Node::CreateStmt(create) => self.creates(create.relation()),
             Node::ViewStmt(create) => self.creates(create.view()),
             Node::CreateSeqStmt(create) => self.creates(create.sequence()),
             Node::CompositeTypeStmt(create) => self.creates(create.typevar()),
@@ -167,20 +187,23 @@ impl Findings {
     }
 }
 
-/// ALTER TABLE runs the defaults, conversions and conditions that it adds over the rows that are there.
-fn computed_for_each_row<'t>(command: Node<'t>, open: &mut Open<'t>) {
-    let Node::AlterTableCmd(command) = command else { return };
-    match command.def() {
+/// ALTER TABLE and ALTER DOMAIN run the defaults, conversions and conditions that they add over the rows that are there.
+fn computed_for_each_row<'t>(definition: Node<'t>, open: &mut Open<'t>) {
+    match definition {
         Node::ColumnDef(column) => {
             open.push(column.raw_default());
-            for constraint in column.constraints() {
-                if let Node::Constraint(constraint) = constraint {
-                    open.push(constraint.raw_expr());
-                }
-            }
+            column.constraints().iter().for_each(|constraint| computed_for_each_row(constraint, open));
         }
         Node::Constraint(constraint) => open.push(constraint.raw_expr()),
+        Node::PartitionCmd(partition) => computed_bounds(partition.bound(), open),
         _ => {}
+    }
+}
+
+/// The bounds of a partition are computed when it is made or attached.
+fn computed_bounds<'t>(bounds: Option<&'t nodes::PartitionBoundSpec>, open: &mut Open<'t>) {
+    if let Some(bounds) = bounds {
+        open.extend(bounds.lowerdatums().iter().chain(bounds.upperdatums()).chain(bounds.listdatums()));
     }
 }
 
@@ -198,7 +221,6 @@ fn is_plain_ddl(node: Node<'_>) -> bool {
         node,
         Node::ReplicaIdentityStmt(_)
             | Node::AlterCollationStmt(_)
-            | Node::AlterDomainStmt(_)
             | Node::GrantStmt(_)
             | Node::GrantRoleStmt(_)
             | Node::AlterDefaultPrivilegesStmt(_)

@@ -151,6 +151,11 @@ impl Turn {
         self.owed.iter().any(|owed| owed.kind == Kind::Parse && owed.mark.unnamed)
     }
 
+    /// Whether it is still to be seen what becomes of a statement or its name.
+    pub fn owes_verdict(&self) -> bool {
+        self.owes_unnamed_parse() || self.owed.iter().any(|owed| owed.mark.naming)
+    }
+
     /// Whether the server ignores everything up to the next Sync.
     pub fn is_skipping(&self) -> bool {
         self.batch == Batch::Skipping
