@@ -91,7 +91,7 @@ class Pass:
         os.makedirs(self.kept)
         os.mkdir(self.output, 0o755)
         self.workshop.own(self.output)
-        processes = []
+        processes, proxy = [], None
         try:
             port, server = cluster(self.workshop, self.name)
             processes.append(server)
@@ -99,7 +99,10 @@ class Pass:
                 size = self.options.pool_size
                 port, proxy = firepool(self.workshop, self.name, binary, port, self.mode, size)
                 processes.append(proxy)
-            return self.drive(drivers[self.suite], source, lib, port)
+            results = self.drive(drivers[self.suite], source, lib, port)
+            if proxy and proxy.child.poll() is not None:
+                raise Failure(f"{self.name}: firepool has ended by itself:\n{proxy.words()}")
+            return results
         finally:
             for process in reversed(processes):
                 process.stop()
