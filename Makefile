@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint fmt doc bench deps
+.PHONY: help dev test lint fmt doc bench regress deps
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,3 +28,6 @@ fmt: ## format the code
 
 bench: deps ## side by side with PostgreSQL itself and pgbouncer; ARGS are passed on
 	benches/e2e/run $(ARGS)
+
+regress: deps ## PostgreSQL's own tests through firepool and without it (Debian, Ubuntu); ARGS are passed on
+	tests/regress/run $(ARGS)
