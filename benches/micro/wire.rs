@@ -137,7 +137,7 @@ fn scans(criterion: &mut Criterion) {
                     let mut seen = Seen::default();
                     let mut out = Vec::new();
                     ReplyScan::default()
-                        .scan(turn, black_box(chunk), (&mut seen, &mut out), |_, _| Hearing::Pass)
+                        .scan(turn, black_box(chunk), (&mut seen, &mut out), |_, _, _| Hearing::Pass)
                         .unwrap();
                     seen.transactions
                 };

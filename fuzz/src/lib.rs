@@ -103,7 +103,7 @@ pub fn reply_scan(data: &[u8]) {
             chunk.extend_from_slice(&stream[at..end]);
             let mut out = Vec::new();
             let scanned =
-                scan.scan(&mut turn, &mut chunk, (&mut seen, &mut out), |_, _| Hearing::Pass).ok()?;
+                scan.scan(&mut turn, &mut chunk, (&mut seen, &mut out), |_, _, _| Hearing::Pass).ok()?;
             assert!(scanned.forward <= scanned.rest && scanned.rest <= chunk.len());
             assert!(out.is_empty(), "nothing is answered by the proxy itself");
             to_client.extend_from_slice(&chunk[..scanned.forward]);

@@ -205,7 +205,10 @@ impl ServerConn {
         let parameters = &mut self.parameters;
         let changes = parameters.changes();
         let told = &mut self.told;
-        let scanned = self.replies.scan(&mut self.turn, chunk, (seen, out), |body, asker| {
+        let scanned = self.replies.scan(&mut self.turn, chunk, (seen, out), |tag, body, asker| {
+            if tag == b'E' {
+                return told.hear_error(body, asker);
+            }
             parameters.report(body);
             told.hear(body, asker)
         })?;

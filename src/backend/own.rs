@@ -65,12 +65,18 @@ impl ServerConn {
     pub fn reassign(&mut self, sql: &str) {
         self.queue_statement(sql, &[]);
         self.told.reassign();
-        self.queue_own(b'S', &[], Asker::Proxy, Mark { reassigns: true, ..Mark::default() });
+        self.sync_own(Mark { reassigns: true, ..Mark::default() });
     }
 
     /// Queues the Sync of the proxy's own requests.
     pub fn queue_sync(&mut self) {
-        self.queue_own(b'S', &[], Asker::Proxy, Mark::default());
+        self.sync_own(Mark::default());
+    }
+
+    /// Nothing of the proxy's own is left behind: a client could run it.
+    fn sync_own(&mut self, mark: Mark) {
+        self.close_statement(OWN, Asker::Proxy);
+        self.queue_own(b'S', &[], Asker::Proxy, mark);
     }
 }
 

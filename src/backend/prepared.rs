@@ -38,6 +38,8 @@ struct Known {
     epoch: u64,
     /// When it was last used.
     used: u64,
+    /// How often definitions had changed when it was parsed.
+    generation: u64,
 }
 
 /// The shared statements of one server connection.
@@ -62,10 +64,16 @@ impl Statements {
         }
     }
 
-    /// Its Parse is being sent in batch `epoch`.
-    pub fn sent(&mut self, key: &StatementKey, epoch: u64) {
+    /// [`Self::has`] for a client that parses it anew: it is to get it as it would be parsed now, which may have other
+    /// columns than before. `generation` counts changes of definitions.
+    pub fn has_fresh(&mut self, key: &StatementKey, epoch: u64, generation: u64) -> bool {
+        self.known.get(key).is_some_and(|known| known.generation == generation) && self.has(key, epoch)
+    }
+
+    /// Its Parse is being sent in batch `epoch`, definitions having changed so often.
+    pub fn sent(&mut self, key: &StatementKey, epoch: u64, generation: u64) {
         self.clock += 1;
-        self.known.insert(*key, Known { confirmed: false, epoch, used: self.clock });
+        self.known.insert(*key, Known { confirmed: false, epoch, used: self.clock, generation });
         self.pending.push_back(*key);
     }
 
@@ -129,7 +137,7 @@ mod tests {
     fn a_statement_may_be_used_at_once_in_its_own_batch_and_in_others_once_it_is_confirmed() {
         let mut statements = Statements::default();
         assert!(!statements.has(&key(1), 7));
-        statements.sent(&key(1), 7);
+        statements.sent(&key(1), 7, 0);
         assert!(statements.has(&key(1), 7));
         assert!(!statements.has(&key(1), 8), "its Parse may be skipped, and a Bind of the next batch is not");
         statements.learn(&[Outcome::Done]);
@@ -137,10 +145,18 @@ mod tests {
     }
 
     #[test]
+    fn who_parses_anew_does_not_get_what_was_parsed_before_definitions_changed() {
+        let mut statements = Statements::default();
+        statements.sent(&key(1), 1, 0);
+        assert!(statements.has_fresh(&key(1), 1, 0) && !statements.has_fresh(&key(1), 1, 1));
+        assert!(statements.has(&key(1), 1));
+    }
+
+    #[test]
     fn what_was_skipped_behind_an_error_is_not_there() {
         let mut statements = Statements::default();
         for n in 0..4 {
-            statements.sent(&key(n), 1);
+            statements.sent(&key(n), 1, 0);
         }
         statements.learn(&[Outcome::Done, Outcome::Dropped(2), Outcome::Done]);
         let there: Vec<_> = (0..4).map(|n| statements.has(&key(n), 2)).collect();
@@ -151,7 +167,7 @@ mod tests {
     fn the_one_that_was_used_longest_ago_makes_room() {
         let mut statements = Statements::default();
         for n in 0..=MAX_STATEMENTS as u16 {
-            statements.sent(&key(n), 1);
+            statements.sent(&key(n), 1, 0);
         }
         assert!(statements.has(&key(0), 1));
         assert_eq!(statements.surplus(), Some(key(1)));
@@ -162,7 +178,7 @@ mod tests {
     #[test]
     fn a_connection_that_was_reset_has_none() {
         let mut statements = Statements::default();
-        statements.sent(&key(1), 1);
+        statements.sent(&key(1), 1, 0);
         statements.forget_all();
         assert!(!statements.has(&key(1), 1));
         statements.learn(&[Outcome::Done]);

@@ -4,8 +4,10 @@
 //! own default, and then of the client's, which the proxy sets behind it. The client is to hear of the second only, and
 //! only if it has not had it before.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::prepared::{StatementKey, server_name};
 use super::settings::{Parameters, Settings};
 use crate::relay::reply::Hearing;
 use crate::wire::turn::Asker;
@@ -20,12 +22,48 @@ pub struct Told {
     startup: Arc<Settings>,
     /// So many times they are on their way.
     reassigning: u32,
+    /// Shared statements that were used last, and what the client calls them.
+    aliases: VecDeque<(StatementKey, Box<[u8]>)>,
 }
+
+/// Shared statements whose names in errors become the client's own.
+const ALIASES: usize = 8;
 
 impl Told {
     /// What a client knows that has just logged in.
     pub fn new(parameters: Arc<Parameters>, startup: Arc<Settings>) -> Self {
-        Self { welcome: Arc::clone(&parameters), parameters, startup, reassigning: 0 }
+        Self {
+            welcome: Arc::clone(&parameters),
+            parameters,
+            startup,
+            reassigning: 0,
+            aliases: VecDeque::new(),
+        }
+    }
+
+    /// The client uses a shared statement, which it calls by this name.
+    pub fn alias(&mut self, key: &StatementKey, name: &[u8]) {
+        if self.aliases.iter().any(|(known, alias)| known == key && **alias == *name) {
+            return;
+        }
+        if self.aliases.len() == ALIASES {
+            self.aliases.pop_front();
+        }
+        self.aliases.push_back((*key, name.into()));
+    }
+
+    /// Takes the body of an ErrorResponse: what the server calls by its shared name, the client knows by its own.
+    pub(super) fn hear_error(&self, body: &[u8], asker: Asker) -> Hearing {
+        if asker != Asker::Client {
+            return Hearing::Swallow;
+        }
+        let called = self.aliases.iter().rev().find_map(|(key, alias)| {
+            let name = server_name(key);
+            let name = &name[..name.len() - 1];
+            let place = body.windows(name.len()).position(|window| window == name)?;
+            Some([&body[..place], alias, &body[place + name.len()..]].concat())
+        });
+        called.map_or(Hearing::Pass, Hearing::Instead)
     }
 
     /// The startup settings follow a reset that is being sent.
@@ -93,6 +131,20 @@ mod tests {
         let mut told = told(&[("TimeZone", "UTC")]);
         assert_eq!(told.hear(b"TimeZone\0Asia/Tokyo\0", Asker::Client), Hearing::Pass);
         assert_eq!(told.hear(b"TimeZone\0UTC\0", Asker::Proxy), Hearing::Swallow);
+    }
+
+    #[test]
+    fn an_error_calls_a_statement_as_the_client_does() {
+        let mut told = Told::default();
+        for n in 0..20 {
+            told.alias(&[n; 16], format!("mine {n}").as_bytes());
+        }
+        let body = |name: &str| format!("SERROR\0Mstatement \"{name}\" is odd\0\0").into_bytes();
+        let shared = |n: u8| String::from_utf8(server_name(&[n; 16])[..35].to_vec()).unwrap();
+        assert_eq!(told.hear_error(&body(&shared(19)), Asker::Client), Hearing::Instead(body("mine 19")));
+        assert_eq!(told.hear_error(&body(&shared(1)), Asker::Client), Hearing::Pass, "long ago");
+        assert_eq!(told.hear_error(&body("other"), Asker::Client), Hearing::Pass);
+        assert_eq!(told.hear_error(&body("other"), Asker::Proxy), Hearing::Swallow);
     }
 
     #[test]

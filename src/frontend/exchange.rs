@@ -15,6 +15,7 @@ use super::judge::Remembered;
 use super::texts::Texts;
 use crate::backend::{Lost, ServerConn};
 use crate::error::{ErrorKind, Refusal};
+use crate::pool::Pool;
 use crate::relay::reply::{Outcome, Seen};
 use crate::relay::request::{Judging, Stop, Walk};
 use crate::wire::turn::Status;
@@ -55,6 +56,7 @@ pub(super) struct Exchange<'a> {
     pub(super) footprint: &'a mut Footprint,
     pub(super) holdings: &'a mut Holdings,
     pub(super) texts: &'a RefCell<Texts>,
+    pub(super) pool: &'a Pool,
     pub(super) tally: &'a mut Tally,
     pub(super) rules: Rules,
 }
@@ -201,6 +203,10 @@ impl Exchange<'_> {
             self.holdings.names.learn(&seen.names);
             seen.names.clear();
         }
+        seen.removals.drain(..).for_each(|removal| self.holdings.removed(removal));
+        if self.server.turn.is_quiet() {
+            self.holdings.nothing_is_owed();
+        }
     }
 
     /// Client to server.
@@ -211,7 +217,8 @@ impl Exchange<'_> {
         if self.rules.asking || !self.server.turn.has_room() {
             return Ok(false);
         }
-        if std::mem::take(&mut self.client.verdict) && self.server.turn.owes_verdict() {
+        let open = self.server.turn.owes_verdict() || self.holdings.awaits_removal();
+        if std::mem::take(&mut self.client.verdict) && open {
             self.client.verdict = true;
             return Ok(false);
         }

@@ -1,15 +1,17 @@
 //! What a client's session holds, wherever it is served: its settings, its prepared statements, and the state that keeps
 //! it on one server connection. And what it may have done since that was last known ([`Lookout`]).
 
+use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::names::Names;
-use super::texts::{Planning, Texts};
+use super::texts::{Planning, Prepared, Texts};
 use crate::backend::ServerConn;
 use crate::backend::probe::{self, Answer, Question};
 use crate::backend::settings::{Settings, is_planning};
 use crate::statement::{Effects, Facts, Kind, Pin, Touched};
-use crate::wire::tag::{Pins, SessionState};
+use crate::wire::tag::{Deallocated, Pins, SessionState};
 
 /// What a client may have done to its session since that was last looked at.
 #[derive(Debug, Default)]
@@ -38,6 +40,8 @@ pub(super) struct Lookout {
     pub(super) dialect: bool,
     /// Statements that have the client's own names on the server connection for a while, with their NULs.
     pub(super) borrowed: Vec<Box<[u8]>>,
+    /// They were, behind a message that resets.
+    pub(super) reassigned: bool,
     /// Of these settings, the client's startup values have to be set again behind its next Sync.
     pub(super) reassign: Touched,
 }
@@ -94,6 +98,15 @@ impl Lookout {
     }
 }
 
+/// A DEALLOCATE that is on its way.
+#[derive(Debug)]
+struct Removal {
+    /// `None` is all of them.
+    name: Option<Box<str>>,
+    /// The batch in which it was sent.
+    epoch: u64,
+}
+
 /// What a client's session holds.
 #[derive(Debug)]
 pub(super) struct Holdings {
@@ -106,6 +119,8 @@ pub(super) struct Holdings {
     pub(super) pins: Pins,
     /// Those of them that last until the client leaves or discards everything.
     sticky: Pins,
+    /// What SQL removes of the prepared statements, as far as it is not answered yet.
+    removals: VecDeque<Removal>,
     /// Statements that were prepared by SQL, while the client is pinned for them.
     sql_names: Vec<Box<str>>,
     /// Those that the log has told of.
@@ -141,6 +156,7 @@ impl Holdings {
             names: Names::default(),
             pins: Pins::NONE,
             sticky: Pins::NONE,
+            removals: VecDeque::new(),
             sql_names: Vec::new(),
             said: Pins::NONE,
             pinned_since: 0,
@@ -220,6 +236,48 @@ impl Holdings {
     /// Pins the client to its server connection for something that it is doing.
     pub(super) fn pin(&mut self, state: SessionState) {
         self.lookout.pins.insert(state);
+    }
+
+    /// SQL that is being sent in batch `epoch` removes prepared statements.
+    pub(super) fn remove(&mut self, effects: &Effects, epoch: u64) {
+        let names = effects.deallocates.iter().cloned().map(Some);
+        let all = effects.deallocates_all.then_some(None);
+        self.removals.extend(names.chain(all).map(|name| Removal { name, epoch }));
+    }
+
+    /// The server has carried out DEALLOCATE.
+    pub(super) fn removed(&mut self, what: Deallocated) {
+        let all = what == Deallocated::All;
+        while let Some(removal) = self.removals.pop_front() {
+            match &removal.name {
+                Some(name) if !all => return self.names.forget(name.as_bytes()),
+                None if all => return self.names.forget_all(),
+                // It was refused.
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether a DEALLOCATE is not answered yet.
+    pub(super) fn awaits_removal(&self) -> bool {
+        !self.removals.is_empty()
+    }
+
+    /// Nothing is owed any more: what was not carried out by now never will be.
+    pub(super) fn nothing_is_owed(&mut self) {
+        self.removals.clear();
+    }
+
+    /// Whether it depends on an earlier batch than `epoch`, whose answer is still to come, what a name means.
+    pub(super) fn is_open(&self, name: &[u8], epoch: u64) -> bool {
+        self.removals.iter().any(|removal| removal.epoch != epoch) || self.names.is_open(name, epoch)
+    }
+
+    /// The statement of that name.
+    pub(super) fn named(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
+        let removed =
+            |removal: &Removal| removal.name.as_ref().is_none_or(|removed| removed.as_bytes() == name);
+        if self.removals.iter().any(removed) { None } else { self.names.get(name) }
     }
 
     /// Pins the client to its server connection until it leaves or discards everything.

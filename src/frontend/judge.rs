@@ -15,10 +15,10 @@ use super::texts::Prepared;
 use crate::backend::settings;
 use crate::error::{ErrorKind, Refusal};
 use crate::relay::request::{self, Judging, Step, Stop, Walk};
-use crate::statement::{Dialect, Encoding, Facts, States, Touched};
+use crate::statement::{Dialect, Encoding, Facts, Kind, States, Touched};
 use crate::wire::frame::{HEADER, Header};
 use crate::wire::tag::SessionState;
-use crate::wire::turn::{Asker, Local, Mark, Status};
+use crate::wire::turn::{Asker, Local, Mark};
 
 /// The longest Parse of an unnamed statement that is remembered for another server connection, in bytes.
 const REMEMBERED: usize = 8 * 1024;
@@ -149,6 +149,7 @@ impl Exchange<'_> {
         if let Some(sql) = settings::assignment(self.holdings.startup(), chosen) {
             self.interrupt(walk);
             self.server.reassign(&sql);
+            self.holdings.lookout.reassigned = true;
         }
     }
 
@@ -173,7 +174,7 @@ impl Exchange<'_> {
         let lent: Vec<_> = effects
             .prepared_names
             .iter()
-            .filter_map(|name| Some((name.as_bytes(), Rc::clone(self.holdings.names.get(name.as_bytes())?))))
+            .filter_map(|name| Some((name.as_bytes(), Rc::clone(self.holdings.named(name.as_bytes())?))))
             .collect();
         if lent.is_empty() {
             return;
@@ -219,16 +220,12 @@ impl Exchange<'_> {
             // PostgreSQL does not notice that a statement it has would find a temporary table now.
             self.server.statements.forget_all();
         }
-        if self.server.turn.status() == Status::Failed {
-            // PostgreSQL refuses it.
-            return;
-        }
-        for name in &effects.deallocates {
-            self.holdings.names.forget(name.as_bytes());
-        }
+        self.holdings.remove(effects, self.server.turn.epoch());
         if effects.deallocates_all {
-            self.holdings.names.forget_all();
             self.server.statements.forget_all();
+        }
+        if facts.kind == Kind::Ddl && !effects.suspects.contains(States::TEMP) {
+            self.pool.definitions_change();
         }
     }
 
@@ -252,7 +249,7 @@ impl Exchange<'_> {
             self.pass(walk, message, Mark { unnamed: true, ..Mark::default() });
             return Ok(None);
         }
-        if self.holdings.names.is_open(name, self.server.turn.epoch()) {
+        if self.holdings.is_open(name, self.server.turn.epoch()) {
             return Ok(Some(Stop::Verdict));
         }
         if self.holdings.is_sql_name(name) {
@@ -261,7 +258,7 @@ impl Exchange<'_> {
             self.pass(walk, message, Mark::default());
             return Ok(None);
         }
-        if let Some(taken) = self.holdings.names.get(name) {
+        if let Some(taken) = self.holdings.named(name) {
             // PostgreSQL says that the name is taken (42P05), if it is.
             let taken = Rc::clone(taken);
             self.interrupt(walk);
@@ -278,7 +275,8 @@ impl Exchange<'_> {
         self.holdings.names.give(name, Rc::clone(&prepared), epoch).map_err(|_| End::Refused(too_many()))?;
         self.interrupt(walk);
         self.client.requests.replace(walk, message.header, message.header.len);
-        if self.server.statements.has(&prepared.key, epoch) {
+        self.server.told.alias(&prepared.key, name);
+        if self.server.statements.has_fresh(&prepared.key, epoch, self.pool.generation()) {
             self.server.turn.answer_locally(Local::Parsed);
         } else {
             let mark = Mark { naming: true, shared: true, ..Mark::default() };
@@ -319,13 +317,13 @@ impl Exchange<'_> {
         }
         self.server.close_statement(&prepared.server_name, Asker::Stead);
         let epoch = self.server.turn.epoch();
-        self.server.statements.sent(&prepared.key, epoch);
+        self.server.statements.sent(&prepared.key, epoch, self.pool.generation());
         self.server.queue_own(b'P', &[&prepared.server_name, &prepared.definition], asker, mark);
     }
 
     /// The client's statement as it is under the settings of the moment, on the server connection of the moment.
     fn ensure(&mut self, name: &[u8]) -> Option<Rc<Prepared>> {
-        let mut prepared = Rc::clone(self.holdings.names.get(name)?);
+        let mut prepared = Rc::clone(self.holdings.named(name)?);
         let planning = self.holdings.planning(&self.texts.borrow());
         if prepared.planning != planning {
             let dialect = self.dialect();
@@ -336,6 +334,7 @@ impl Exchange<'_> {
         }
         let epoch = self.server.turn.epoch();
         self.footprint.uses(&prepared.key);
+        self.server.told.alias(&prepared.key, name);
         if !self.server.statements.has(&prepared.key, epoch) {
             self.parse_shared(&prepared, Asker::Stead, Mark { shared: true, ..Mark::default() });
         }
@@ -357,10 +356,10 @@ impl Exchange<'_> {
         if name.is_empty() {
             return self.on_unnamed(walk, message);
         }
-        if self.holdings.names.is_open(name, self.server.turn.epoch()) {
+        if self.holdings.is_open(name, self.server.turn.epoch()) {
             return Ok(Some(Stop::Verdict));
         }
-        if self.holdings.names.get(name).is_none() {
+        if self.holdings.named(name).is_none() {
             self.pass(walk, message, Mark::default());
             return Ok(None);
         }
@@ -389,10 +388,10 @@ impl Exchange<'_> {
         if name.is_empty() && describe {
             return self.on_unnamed(walk, message);
         }
-        if self.holdings.names.is_open(name, self.server.turn.epoch()) {
+        if self.holdings.is_open(name, self.server.turn.epoch()) {
             return Ok(Some(Stop::Verdict));
         }
-        if self.holdings.names.get(name).is_none() {
+        if self.holdings.named(name).is_none() {
             self.pass(walk, message, Mark::default());
             return Ok(None);
         }

@@ -83,9 +83,9 @@ impl Session {
     /// The same where the server connection is the client's for its whole life.
     fn settle_own(&mut self, lease: &mut Lease, visit: &mut Visit) -> Settled {
         let assigned = self.inquiry.take().is_some();
-        let reset = std::mem::take(&mut visit.tally.seen.reset);
+        let reassigned = std::mem::take(&mut self.holdings.lookout.reassigned);
+        let reset = std::mem::take(&mut visit.tally.seen.reset) && !reassigned && !assigned;
         if reset
-            && !assigned
             && let Some(sql) = settings::assignment(self.holdings.startup(), |_| true)
         {
             // A statement that was parsed earlier: nothing could be put behind it.

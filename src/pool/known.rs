@@ -1,5 +1,6 @@
 //! What a pool knows of its clients' settings.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::Pool;
@@ -17,6 +18,8 @@ const INTERNED: usize = 256;
 pub(super) struct Known {
     welcomes: Mutex<Vec<(Arc<Settings>, Arc<Parameters>)>>,
     interned: Mutex<Vec<Weak<Settings>>>,
+    /// How often clients have changed definitions.
+    generation: AtomicU64,
 }
 
 impl Known {
@@ -49,6 +52,16 @@ impl Pool {
         }
         welcomes.retain(|(known, _)| *known != settings);
         welcomes.push((settings, parameters));
+    }
+
+    /// How often clients have changed definitions: of tables, views, functions.
+    pub fn generation(&self) -> u64 {
+        self.known.generation.load(Ordering::Relaxed)
+    }
+
+    /// A client may change definitions.
+    pub fn definitions_change(&self) {
+        self.known.generation.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The pool's own copy of a client's settings, so that comparing those of its clients costs next to nothing.

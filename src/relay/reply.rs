@@ -5,7 +5,7 @@ use std::cmp::min;
 
 use crate::wire::error_fields;
 use crate::wire::frame::{self, FrameError, HEADER};
-use crate::wire::tag::{self, Pins, SessionState};
+use crate::wire::tag::{self, Deallocated, Pins, SessionState};
 use crate::wire::turn::{Asker, ReplyKind, Turn, Violation};
 
 /// The server sent what an honest server does not send. The connection must be closed.
@@ -38,6 +38,8 @@ pub struct Seen {
     pub reset: bool,
     /// Every prepared statement of the connection is gone.
     pub deallocated: bool,
+    /// What the client's commands removed, in their order.
+    pub removals: Vec<Deallocated>,
     /// How often the client's startup settings were set again.
     pub reassigned: u32,
     /// What last happened to the client's unnamed statement.
@@ -67,7 +69,7 @@ pub enum Failure {
     StalePlan,
 }
 
-/// What becomes of a ParameterStatus.
+/// What becomes of a message that is looked into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hearing {
     /// The client gets it.
@@ -123,8 +125,8 @@ pub struct ReplyScan {
     left: usize,
     /// Whether those bytes are swallowed.
     swallow: bool,
-    /// The body of a ParameterStatus to be given in the place of the one that was just read.
-    instead: Option<Vec<u8>>,
+    /// Type and body of a message to be given in the place of the one that was just read.
+    instead: Option<(u8, Vec<u8>)>,
     /// The connection is one client's alone, which may have asked for notifications.
     pub exclusive: bool,
 }
@@ -181,8 +183,8 @@ impl ReplyScan {
         self.left > 0 && !self.swallow
     }
 
-    /// Walks over `chunk`. `parameter` is told of each ParameterStatus: its body, name and value with their NULs, and whose
-    /// request it came with; it says what the client gets. `out`, which is empty, takes what goes to the client where the proxy has replies of its own to put in between.
+    /// Walks over `chunk`. `hear` is told of each ParameterStatus, and of each ErrorResponse that is not very long: type,
+    /// body, and whose request it came with; it says what the client gets. `out`, which is empty, takes what goes to the client where the proxy has replies of its own to put in between.
     ///
     /// # Errors
     /// What the server must not send.
@@ -191,7 +193,7 @@ impl ReplyScan {
         turn: &mut Turn,
         chunk: &mut [u8],
         (seen, out): (&mut Seen, &mut Vec<u8>),
-        mut parameter: impl FnMut(&[u8], Asker) -> Hearing,
+        mut hear: impl FnMut(u8, &[u8], Asker) -> Hearing,
     ) -> Result<Scanned, ReplyError> {
         let mut sieve = Sieve { chunk, read: 0, forward: 0, out };
         loop {
@@ -207,13 +209,13 @@ impl ReplyScan {
                 self.left -= taken;
                 taken
             } else {
-                let Some(taken) = self.begin(turn, &sieve.chunk[sieve.read..], seen, &mut parameter)? else {
+                let Some(taken) = self.begin(turn, &sieve.chunk[sieve.read..], seen, &mut hear)? else {
                     break;
                 };
                 taken
             };
-            if let Some(body) = self.instead.take() {
-                sieve.give(&[b"S", &(body.len() as u32 + 4).to_be_bytes(), &body]);
+            if let Some((tag, body)) = self.instead.take() {
+                sieve.give(&[&[tag], &(body.len() as u32 + 4).to_be_bytes(), &body]);
             }
             if self.swallow {
                 sieve.read += taken;
@@ -230,7 +232,7 @@ impl ReplyScan {
         turn: &mut Turn,
         chunk: &[u8],
         seen: &mut Seen,
-        parameter: &mut impl FnMut(&[u8], Asker) -> Hearing,
+        hear: &mut impl FnMut(u8, &[u8], Asker) -> Hearing,
     ) -> Result<Option<usize>, ReplyError> {
         let Some(header) = frame::reply(chunk)? else { return Ok(None) };
         let own = turn.next_asker() == Asker::Proxy;
@@ -259,11 +261,11 @@ impl ReplyScan {
             }
             // Its own notifications may come in the same breath.
             self.exclusive |= seen.leaves.contains(SessionState::Listen);
-            if reply.kind == ReplyKind::Parameter {
-                let hearing = parameter(body, reply.asker);
+            if whole && matches!(reply.kind, ReplyKind::Parameter | ReplyKind::Error) {
+                let hearing = hear(header.tag, body, reply.asker);
                 self.swallow = hearing != Hearing::Pass;
                 if let Hearing::Instead(body) = hearing {
-                    self.instead = Some(body);
+                    self.instead = Some((header.tag, body));
                 }
             }
         }
@@ -304,9 +306,11 @@ fn note(seen: &mut Seen, turn: &mut Turn, kind: ReplyKind, (asker, body): (Asker
         (ReplyKind::Bound(mark), Asker::Client) if mark.unnamed => seen.unnamed = Some(Unnamed::Bound),
         (ReplyKind::Command, _) => {
             let name = body.strip_suffix(&[0]).unwrap_or(body);
-            seen.deallocated |= tag::deallocates_all(name);
+            let deallocated = tag::deallocates(name);
+            seen.deallocated |= deallocated == Some(Deallocated::All);
             if asker == Asker::Client {
                 seen.commands += 1;
+                seen.removals.extend(deallocated);
                 seen.discarded |= tag::discards_all(name);
                 seen.reset |= tag::resets(name);
                 if let Some(state) = tag::leaves(name) {
@@ -377,7 +381,7 @@ mod tests {
                 chunk.extend(piece);
                 let mut out = Vec::new();
                 let scanned = scan
-                    .scan(&mut turn, &mut chunk, (&mut seen, &mut out), |_, asker| {
+                    .scan(&mut turn, &mut chunk, (&mut seen, &mut out), |_, _, asker| {
                         parameters += 1;
                         Hearing::plain(asker == Asker::Client)
                     })
@@ -400,7 +404,7 @@ mod tests {
             &mut turn,
             &mut chunk,
             (&mut Seen::default(), &mut Vec::new()),
-            |_, _| Hearing::Pass,
+            |_, _, _| Hearing::Pass,
         );
         assert!(matches!(result, Err(ReplyError::Violation(_))));
     }
@@ -411,7 +415,7 @@ mod tests {
         let mut seen = Seen::default();
         let mut chunk = message(b'E', b"SFATAL\0VFATAL\0C57P01\0Mterminating\0\0");
         let scanned = ReplyScan::default()
-            .scan(&mut turn, &mut chunk, (&mut seen, &mut Vec::new()), |_, _| Hearing::Pass)
+            .scan(&mut turn, &mut chunk, (&mut seen, &mut Vec::new()), |_, _, _| Hearing::Pass)
             .unwrap();
         assert_eq!(scanned.forward, chunk.len());
         assert!(seen.farewell && seen.own_failure.is_none());

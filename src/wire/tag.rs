@@ -128,9 +128,22 @@ pub fn resets(tag: &[u8]) -> bool {
     matches!(tag, b"RESET" | b"DISCARD ALL")
 }
 
-/// Whether the tag says that every prepared statement is gone.
-pub fn deallocates_all(tag: &[u8]) -> bool {
-    matches!(tag, b"DEALLOCATE ALL" | b"DISCARD ALL")
+/// Which prepared statements a command has removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deallocated {
+    /// The one that it named.
+    One,
+    /// Every one.
+    All,
+}
+
+/// Which prepared statements the tag says are gone.
+pub fn deallocates(tag: &[u8]) -> Option<Deallocated> {
+    match tag {
+        b"DEALLOCATE" => Some(Deallocated::One),
+        b"DEALLOCATE ALL" | b"DISCARD ALL" => Some(Deallocated::All),
+        _ => None,
+    }
 }
 
 /// Whether the tag says that everything a session can hold is gone.
