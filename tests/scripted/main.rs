@@ -7,6 +7,7 @@
 //! - `desync`: what one client leaves behind must not reach another.
 //! - `startup`: clients that misbehave before and during their login.
 //! - `requests`: clients that misbehave after it.
+//! - `statements`: prepared statements that have other names on the server.
 //! - `listening`: the connection that listens for many, and a server that says on it what it likes.
 //! - `floods`: clients that send without end, and many of them; memory stays bounded.
 #![allow(
@@ -26,5 +27,6 @@ mod listening;
 mod logins;
 mod requests;
 mod startup;
+mod statements;
 mod torn;
 mod unasked;
