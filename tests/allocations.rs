@@ -1,5 +1,5 @@
-//! The path of a query does not allocate. A counting allocator, a warm session, a thousand simple and a thousand
-//! extended queries: not one allocation on the worker's thread.
+//! The path of a query does not allocate. A counting allocator, a warm session, a thousand queries of each kind: not one
+//! allocation on the worker's thread.
 //!
 //! Counted is by thread, because the rest of the process (the clock and the pools' sweep, this test's peers) may do as
 //! it likes. A `GlobalAlloc` cannot be written without `unsafe`; crates that count (stats_alloc, allocation-counter,
@@ -19,7 +19,7 @@ use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use peers::bytes::{answer, extended, query};
+use peers::bytes::{answer, extended, message, query};
 use peers::client::Client;
 use peers::proxy::{Proxy, Wishes};
 use peers::server::Server;
@@ -107,17 +107,46 @@ fn counted(work: impl FnOnce()) -> (u64, Option<Backtrace>) {
     (COUNT.load(Ordering::SeqCst), FIRST.lock().unwrap().take())
 }
 
-/// One client, one worker, one server connection that answers `rounds` requests of a length with the same bytes.
-fn run(client: &mut Client, request: &[u8], reply: &[u8], rounds: usize) {
-    for _ in 0..rounds {
-        client.send(request);
-        assert_eq!(client.receive_raw(reply.len()), reply);
-    }
+/// A request and its reply.
+type Exchange = (Vec<u8>, Vec<u8>);
+
+/// Allocations and where the first was, while one client has a thousand exchanges on one server connection, once others
+/// have warmed it up.
+fn a_thousand(
+    name: &str,
+    client: &mut Client,
+    warm: &[Exchange],
+    exchanges: &[Exchange],
+) -> (u64, Option<Backtrace>) {
+    let mut run = |exchanges: &[Exchange]| {
+        for (request, reply) in exchanges {
+            client.send(request);
+            assert_eq!(&client.receive_raw(reply.len()), reply);
+        }
+    };
+    run(warm);
+    assert_eq!(exchanges.len(), 1000);
+    let (count, first) = counted(|| run(exchanges));
+    println!("a thousand queries, {name}: {count} allocations");
+    (count, first)
+}
+
+/// A query by its number, which is a literal in it.
+fn literal(number: usize) -> Exchange {
+    let sql = format!("SELECT abalance FROM pgbench_accounts WHERE aid = {number}");
+    (query(&sql), answer(sql.as_bytes()))
+}
+
+/// Whatever the server answers to this request.
+fn learned(client: &mut Client, request: Vec<u8>) -> Exchange {
+    client.send(&request);
+    let reply = client.until_ready().unwrap();
+    (request, reply)
 }
 
 /// The cases are one test: they share the process's one counter.
 #[test]
-fn a_thousand_simple_and_a_thousand_extended_queries_allocate_nothing_on_the_worker() {
+fn a_thousand_queries_of_each_kind_allocate_nothing_on_the_worker() {
     let server = Server::honest();
     let proxy = Proxy::with(server.address, &Wishes { workers: 1, ..Wishes::default() });
     let mut client = Client::log_in(proxy.address);
@@ -127,24 +156,29 @@ fn a_thousand_simple_and_a_thousand_extended_queries_allocate_nothing_on_the_wor
     println!("one login: {logins} allocations");
 
     let simple = (query("SELECT 1"), answer(b"SELECT 1"));
-    let parts = extended("SELECT 1");
-    let complete = {
-        client.send(&parts);
-        client.until_ready().unwrap()
-    };
-    let long = "x".repeat(20_000);
+    let parts = learned(&mut client, extended("SELECT 1"));
+    let long = format!("SELECT '{}'", "x".repeat(20_000));
     let large = (query(&long), answer(long.as_bytes()));
-    for (name, request, reply) in [
-        ("simple", &simple.0, &simple.1),
-        ("extended", &parts, &complete),
-        ("20 kB each way", &large.0, &large.1),
-    ] {
-        run(&mut client, request, reply, 50);
-        let (count, first) = counted(|| run(&mut client, request, reply, 1000));
-        println!("a thousand queries, {name}: {count} allocations");
+    let sync = message(b'S', b"");
+    let parse = [message(b'P', b"mine\0SELECT $1\0\0\0"), sync.clone()].concat();
+    learned(&mut client, parse);
+    let bind = message(b'B', b"\0mine\0\0\0\0\x01\0\0\0\x011\0\0");
+    let prepared = [bind, message(b'E', b"\0\0\0\0\0"), sync].concat();
+    let prepared = learned(&mut client, prepared);
+    for (name, exchange) in
+        [("simple", simple), ("extended", parts), ("20 kB each way", large), ("a named statement", prepared)]
+    {
+        let exchanges = vec![exchange; 1000];
+        let (count, first) = a_thousand(name, &mut client, &exchanges[..50], &exchanges);
         if let Some(first) = first {
             println!("{first}");
         }
         assert_eq!(count, 0, "{name}: the first allocation is printed above");
     }
+    let literals: Vec<_> = (0..2000).map(literal).collect();
+    let (count, first) =
+        a_thousand("a literal of its own each", &mut client, &literals[..1000], &literals[1000..]);
+    // The door to the grammar copies each text that was not seen before, to put a NUL behind it. Nothing else allocates.
+    let first = first.map(|first| first.to_string()).unwrap_or_default();
+    assert!(count == 1000 && first.contains("pg_raw_parse::parse"), "{count}: {first}");
 }

@@ -9,10 +9,10 @@
 //! | 8 | `cli` | `app`, `backend` (to try a login), `config` |
 //! | 7 | `app` | every room below |
 //! | 6 | `admin` | `metrics` |
-//! | 6 | `frontend` | `pool`, `notify`, `backend`, `relay`, `wire`, the ground floor |
+//! | 6 | `frontend` | `pool`, `notify`, `backend`, `relay`, `statement`, `wire`, the ground floor |
 //! | 5 | `pool` | `backend`, the ground floor |
 //! | 5 | `notify` | `backend`, `relay`, `wire`, the ground floor |
-//! | 4 | `backend` | `relay`, `wire`, and of the ground floor `config`, `error`, `scram`, `stream` |
+//! | 4 | `backend` | `relay`, `statement`, `wire`, and of the ground floor `config`, `error`, `scram`, `stream` |
 //! | 3 | `relay` | `wire` |
 //! | 2 | `metrics` | `wire`, `error` |
 //! | 1 | `wire` | nothing |
@@ -52,13 +52,23 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
         "frontend",
         6,
         &[
-            "pool", "notify", "backend", "relay", "wire", "metrics", "config", "scram", "stream", "clock",
+            "pool",
+            "notify",
+            "backend",
+            "relay",
+            "statement",
+            "wire",
+            "metrics",
+            "config",
+            "scram",
+            "stream",
+            "clock",
             "error",
         ],
     ),
     ("pool", 5, &["backend", "metrics", "config", "scram", "stream", "clock", "error"]),
     ("notify", 5, &["backend", "relay", "wire", "metrics", "config", "scram", "stream", "clock", "error"]),
-    ("backend", 4, &["relay", "wire", "config", "error", "scram", "stream"]),
+    ("backend", 4, &["relay", "statement", "wire", "config", "error", "scram", "stream"]),
     ("relay", 3, &["wire"]),
     ("metrics", 2, &["wire", "error"]),
     ("wire", 1, &[]),

@@ -7,13 +7,47 @@ use pg_raw_parse::{Node, nodes};
 use super::effects::Findings;
 use super::facts::{Kind, Pin, States};
 
-/// Nodes that are to be looked at.
-pub(super) type Open<'t> = Vec<Node<'t>>;
+/// Nodes that wait without an allocation: most texts never have more.
+const FEW: usize = 32;
+
+/// Nodes that are to be looked at, the last one first.
+struct Open<'t> {
+    few: [Node<'t>; FEW],
+    count: usize,
+    more: Vec<Node<'t>>,
+}
+
+impl<'t> Open<'t> {
+    fn new() -> Self {
+        Self { few: [Node::None; FEW], count: 0, more: Vec::new() }
+    }
+
+    fn push(&mut self, node: Node<'t>) {
+        match self.few.get_mut(self.count) {
+            Some(place) => {
+                *place = node;
+                self.count += 1;
+            }
+            None => self.more.push(node),
+        }
+    }
+
+    fn extend(&mut self, nodes: impl IntoIterator<Item = Node<'t>>) {
+        nodes.into_iter().for_each(|node| self.push(node));
+    }
+
+    fn pop(&mut self) -> Option<Node<'t>> {
+        self.more.pop().or_else(|| {
+            self.count = self.count.checked_sub(1)?;
+            Some(self.few[self.count])
+        })
+    }
+}
 
 impl Findings {
     /// Looks at a statement or expression and everything in it that runs with it.
     pub(super) fn walk<'t>(&mut self, root: Node<'t>) {
-        let mut open = Vec::with_capacity(32);
+        let mut open = Open::new();
         open.push(root);
         while let Some(node) = open.pop() {
             self.visit(node, &mut open);

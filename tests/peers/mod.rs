@@ -10,6 +10,7 @@
 
 pub mod bytes;
 pub mod client;
+pub mod honest;
 pub mod proxy;
 pub mod server;
 

@@ -109,7 +109,10 @@ impl Proxy {
     pub fn assert_alive(&self) {
         assert!(self.ask("/live").starts_with("HTTP/1.1 200"), "/live");
         let mut client = super::client::Client::log_in(self.address);
-        assert_eq!(client.query("still here").unwrap(), super::bytes::answer(b"still here"));
+        assert_eq!(
+            client.query("SELECT 'still here'").unwrap(),
+            super::bytes::answer(b"SELECT 'still here'")
+        );
     }
 
     /// Whether `/ready` says so.

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use super::PATIENCE;
-use super::bytes::{complete, description, message, parameter, read_message, ready, row};
+use super::bytes::{message, parameter, read_message, ready};
+use super::honest::{Honest, OWN, own_result, strings};
 
 /// A request's text that makes the server open a transaction, and close it.
 pub const BEGIN: &str = "BEGIN";
@@ -209,7 +210,7 @@ impl Conn {
 
     /// Answers every request as PostgreSQL would, until the proxy leaves. A query yields its own text.
     pub fn be_honest(&mut self) -> io::Result<()> {
-        let (mut status, mut text, mut out) = (b'I', Vec::new(), Vec::new());
+        let (mut session, mut out) = (Honest::default(), Vec::new());
         loop {
             if !self.has_more() && !out.is_empty() {
                 self.send(&out)?;
@@ -219,49 +220,41 @@ impl Conn {
                 return Ok(());
             }
             let (tag, body) = self.receive()?;
-            match tag {
-                b'Q' => {
-                    let sql = body.strip_suffix(b"\0").unwrap().to_vec();
-                    status = after(&sql, status);
-                    out.extend(result(&sql, true));
-                    out.extend(ready(status));
-                }
-                b'P' => {
-                    text = body.split(|&byte| byte == 0).nth(1).unwrap().to_vec();
-                    out.extend(message(b'1', b""));
-                }
-                b'B' => out.extend(message(b'2', b"")),
-                b'D' if body[0] == b'S' => out.extend([message(b't', b"\0\0"), message(b'n', b"")].concat()),
-                b'D' => out.extend(description()),
-                b'E' => {
-                    status = after(&text, status);
-                    out.extend(result(&text, false));
-                }
-                b'C' => out.extend(message(b'3', b"")),
-                b'S' => out.extend(ready(status)),
-                b'H' | b'd' => {}
-                b'X' => return Ok(()),
-                other => panic!("an unexpected message {:?}", char::from(other)),
+            if tag == b'X' {
+                return Ok(());
+            }
+            out.extend(session.reply(tag, &body));
+        }
+    }
+
+    /// Expects the proxy to ask what the session holds, and says that it is `held`: a letter for each kind, see
+    /// [`NOTHING`](super::honest::NOTHING).
+    pub fn expect_question(&mut self, held: &str) -> io::Result<()> {
+        let (tag, body) = self.receive()?;
+        assert!(is_question(tag, &body), "{:?} where a question was due: {body:?}", char::from(tag));
+        self.answer_question(held)
+    }
+
+    /// Answers the question whose first message was read.
+    pub fn answer_question(&mut self, held: &str) -> io::Result<()> {
+        let (mut session, mut text, mut out) = (Honest::default(), Vec::new(), message(b'3', b""));
+        loop {
+            let (tag, body) = self.receive()?;
+            if tag == b'P' {
+                assert_eq!(strings(&body).next(), Some(OWN));
+                text = strings(&body).nth(1).unwrap().to_vec();
+            }
+            let reply = session.reply(tag, &body);
+            let own = if tag == b'E' { own_result(&text, held) } else { None };
+            out.extend(own.unwrap_or(reply));
+            if tag == b'S' {
+                return self.send(&out);
             }
         }
     }
 }
 
-fn after(sql: &[u8], status: u8) -> u8 {
-    match sql {
-        sql if sql == BEGIN.as_bytes() => b'T',
-        b"COMMIT" | b"ROLLBACK" => b'I',
-        _ => status,
-    }
-}
-
-fn result(sql: &[u8], described: bool) -> Vec<u8> {
-    match sql {
-        b"BEGIN" | b"COMMIT" | b"ROLLBACK" => complete(std::str::from_utf8(sql).unwrap()),
-        b"DISCARD ALL" => complete("DISCARD ALL"),
-        _ => {
-            let description = if described { description() } else { Vec::new() };
-            [description, row(sql), complete("SELECT 1")].concat()
-        }
-    }
+/// Whether a message is the first of the proxy's own question.
+pub fn is_question(tag: u8, body: &[u8]) -> bool {
+    tag == b'C' && body.strip_prefix(b"S").is_some_and(|name| strings(name).next() == Some(OWN))
 }

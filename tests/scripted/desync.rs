@@ -26,16 +26,16 @@ fn answers_of_a_slow_and_a_fast_server_connection_are_not_mixed_up() {
     });
     let proxy = Proxy::with(server.address, &Wishes { pool_size: 2, ..Wishes::default() });
     let (mut slow, mut fast) = (Client::log_in(proxy.address), Client::log_in(proxy.address));
-    slow.send(&query("slow"));
+    slow.send(&query("SELECT 'slow'"));
     eventually("the slow one's beginning", || slow.has_answer().then_some(()));
     for round in 0..200 {
-        let sql = format!("fast {round}");
+        let sql = format!("SELECT 'fast {round}'");
         assert_eq!(fast.query(&sql).unwrap(), answer(sql.as_bytes()));
     }
     go.store(true, Ordering::SeqCst);
     assert_eq!(slow.until_ready().unwrap(), answer(b"slow"));
     for round in 0..50 {
-        let (of_slow, of_fast) = (format!("s{round}"), format!("f{round}"));
+        let (of_slow, of_fast) = (format!("SELECT 's{round}'"), format!("SELECT 'f{round}'"));
         slow.send(&query(&of_slow));
         fast.send(&query(&of_fast));
         assert_eq!(fast.until_ready().unwrap(), answer(of_fast.as_bytes()));
@@ -72,8 +72,9 @@ fn many_clients_on_few_connections_of_unequal_pace_each_get_their_own_answers() 
                 for round in 0..150 {
                     // Now and then several at once, and now and then a client that leaves in the middle of it.
                     let burst = 1 + dice.below(3);
-                    let texts: Vec<_> =
-                        (0..burst).map(|n| format!("client {number} round {round} query {n}")).collect();
+                    let texts: Vec<_> = (0..burst)
+                        .map(|n| format!("SELECT 'client {number} round {round} query {n}'"))
+                        .collect();
                     client.send(&texts.iter().flat_map(|text| query(text)).collect::<Vec<_>>());
                     if dice.below(20) == 0 {
                         client = Client::log_in(address);
@@ -107,14 +108,14 @@ fn the_answer_to_a_client_that_left_reaches_nobody() {
     });
     let proxy = Proxy::before(server.address);
     let mut leaves = Client::log_in(proxy.address);
-    leaves.send(&query("slow"));
+    leaves.send(&query("SELECT 'slow'"));
     eventually("the query", || (proxy.metric("firepool_queries_total") >= 1.0).then_some(()));
     drop(leaves);
     eventually("a cancel request", || (server.cancels() == 1).then_some(()));
     let mut next = Client::log_in(proxy.address);
-    next.send(&query("mine"));
+    next.send(&query("SELECT 'mine'"));
     go.store(true, Ordering::SeqCst);
-    assert_eq!(next.until_ready().unwrap(), answer(b"mine"));
+    assert_eq!(next.until_ready().unwrap(), answer(b"SELECT 'mine'"));
     assert_eq!(server.accepted(), 1, "the connection came to rest and was used again");
 }
 
@@ -150,7 +151,7 @@ fn noting() -> (Server, Log) {
                     ready(status)
                 }
                 b'H' if body.is_empty() => Vec::new(),
-                b'P' if !body.starts_with(b"\0wrong") => message(b'1', b""),
+                b'P' if !body.starts_with(b"\0SELECT wrong") => message(b'1', b""),
                 b'B' => message(b'2', b""),
                 b'D' => description(),
                 b'E' if !body.starts_with(b"no") => complete("SELECT 0"),
@@ -175,16 +176,16 @@ fn a_client_that_leaves_inside_a_transaction_leaves_no_transaction() {
         leaves.send(&farewell);
         drop(leaves);
         let mut next = Client::log_in(proxy.address);
-        assert_eq!(next.query("mine").unwrap(), answer(b"mine"));
+        assert_eq!(next.query("SELECT 'mine'").unwrap(), answer(b"SELECT 'mine'"));
         let log = log.lock().unwrap();
         let texts: Vec<_> = log.iter().map(|(_, _, body)| String::from_utf8_lossy(body)).collect();
-        assert_eq!(texts, ["BEGIN\0", "ROLLBACK\0", "mine\0"]);
+        assert_eq!(texts, ["BEGIN\0", "ROLLBACK\0", "SELECT 'mine'\0"]);
     }
 }
 
 #[test]
 fn a_batch_without_its_sync_is_closed_before_anybody_else_comes() {
-    for statement in ["right", "wrong"] {
+    for statement in ["SELECT 1", "SELECT wrong"] {
         let (server, _) = noting();
         let proxy = Proxy::before(server.address);
         let mut leaves = Client::log_in(proxy.address);
@@ -194,7 +195,7 @@ fn a_batch_without_its_sync_is_closed_before_anybody_else_comes() {
         assert!(matches!(leaves.receive().unwrap().0, b'1' | b'E'));
         drop(leaves);
         let mut next = Client::log_in(proxy.address);
-        assert_eq!(next.query("mine").unwrap(), answer(b"mine"), "{statement}");
+        assert_eq!(next.query("SELECT 'mine'").unwrap(), answer(b"SELECT 'mine'"), "{statement}");
     }
 }
 
@@ -204,12 +205,12 @@ fn a_client_that_leaves_within_a_message_takes_its_server_connection_with_it() {
     let proxy = Proxy::before(server.address);
     let mut leaves = Client::log_in(proxy.address);
     // Longer than what is read to its end before it is passed on.
-    let whole = query(&format!("SELECT 'a query that is never finished{}'", "!".repeat(100)));
+    let whole = query(&format!("SELECT 'a query that is never finished{}'", "!".repeat(50_000)));
     leaves.send(&whole[..20]);
     eventually("half a query", || (proxy.metric("firepool_queries_total") >= 1.0).then_some(()));
     drop(leaves);
     let mut next = Client::log_in(proxy.address);
-    assert_eq!(next.query("mine").unwrap(), answer(b"mine"));
+    assert_eq!(next.query("SELECT 'mine'").unwrap(), answer(b"SELECT 'mine'"));
     assert_eq!(server.accepted(), 2);
     assert_eq!(log.lock().unwrap().iter().map(|(conn, ..)| *conn).collect::<Vec<_>>(), [1]);
 }
@@ -223,7 +224,7 @@ fn a_flush_with_a_body_cannot_leave_a_server_connection_that_ignores_everybody()
         hostile.send(&message(tag, b"x"));
         assert_eq!(hostile.until_ready().unwrap_err(), "08P01");
         let mut next = Client::log_in(proxy.address);
-        assert_eq!(next.query("mine").unwrap(), answer(b"mine"));
+        assert_eq!(next.query("SELECT 'mine'").unwrap(), answer(b"SELECT 'mine'"));
     }
 }
 
@@ -249,7 +250,7 @@ fn a_parse_that_the_server_never_did_gives_no_right_to_the_unnamed_statement_of_
     for tricks in [
         // Skipped behind an error; refused.
         [message(b'E', b"no such portal\0\0\0\0\0"), parse].concat(),
-        message(b'P', b"\0wrong\0\0\0"),
+        message(b'P', b"\0SELECT wrong\0\0\0"),
     ] {
         let (server, log) = noting();
         let proxy = Proxy::before(server.address);
@@ -271,10 +272,10 @@ fn a_client_whose_parse_failed_does_not_keep_its_server_connection() {
     let (server, _) = noting();
     let proxy = Proxy::before(server.address);
     let mut failed = Client::log_in(proxy.address);
-    failed.send(&[message(b'P', b"\0wrong\0\0\0"), message(b'S', b"")].concat());
+    failed.send(&[message(b'P', b"\0SELECT wrong\0\0\0"), message(b'S', b"")].concat());
     failed.until_ready().unwrap();
     let mut other = Client::log_in(proxy.address);
-    assert_eq!(other.query("other").unwrap(), answer(b"other"));
+    assert_eq!(other.query("SELECT 'other'").unwrap(), answer(b"SELECT 'other'"));
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn a_query_of_100_mb_to_a_server_that_does_not_read_is_held_back_and_arrives_who
     let after = resident();
     println!("100 MB query: {after} KiB resident after it was read");
     assert!(after < before + ALLOWANCE, "{before} KiB before, {after} KiB after");
-    assert_eq!(client.query("next").unwrap(), answer(b"next"));
+    assert_eq!(client.query("SELECT 'next'").unwrap(), answer(b"SELECT 'next'"));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn an_answer_of_100_mb_to_a_client_that_does_not_read_is_held_back_and_arrives_w
     let copied = io::copy(&mut (&mut client.socket).take(length as u64), &mut io::sink()).unwrap();
     assert_eq!(copied, length as u64);
     assert_eq!(client.receive_raw(behind.len()), behind);
-    assert_eq!(client.query("next").unwrap(), answer(b"next"));
+    assert_eq!(client.query("SELECT 'next'").unwrap(), answer(b"SELECT 'next'"));
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_pipeline_of_100_000_messages_without_a_sync_is_answered_to_its_last() {
     client.send(&message(b'S', b""));
     assert_eq!(client.until_ready().unwrap(), ready(b'I'));
     let mut other = Client::log_in(proxy.address);
-    assert_eq!(other.query("other").unwrap(), answer(b"other"));
+    assert_eq!(other.query("SELECT 'other'").unwrap(), answer(b"SELECT 'other'"));
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn fifty_thousand_syncs_in_flight_to_a_slow_server_are_answered_one_by_one() {
     go.store(true, Ordering::SeqCst);
     let all = client.receive_raw(SYNCS * 6);
     assert!(all == ready(b'I').repeat(SYNCS));
-    assert_eq!(client.query("next").unwrap(), answer(b"next"));
+    assert_eq!(client.query("SELECT 'next'").unwrap(), answer(b"SELECT 'next'"));
     assert_eq!(server.accepted(), 1);
 }
 
@@ -182,6 +182,6 @@ fn a_thousand_idle_clients_cost_little_memory_each() {
     println!("1,000 idle clients: {before} KiB resident before, {after} KiB after, {each:.0} bytes each");
     assert!(after < before + ALLOWANCE, "{before} KiB before, {after} KiB after");
     for client in clients.iter_mut().step_by(100) {
-        assert_eq!(client.query("here").unwrap(), answer(b"here"));
+        assert_eq!(client.query("SELECT 'here'").unwrap(), answer(b"SELECT 'here'"));
     }
 }

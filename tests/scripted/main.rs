@@ -9,6 +9,7 @@
 //! - `replication`: clients that have a server connection for themselves.
 //! - `startup`: clients that misbehave before and during their login.
 //! - `requests`: clients that misbehave after it.
+//! - `statements`: prepared statements that have other names on the server.
 //! - `listening`: the connection that listens for many, and a server that says on it what it likes.
 //! - `floods`: clients that send without end, and many of them; memory stays bounded.
 #![allow(
@@ -29,6 +30,7 @@ mod logins;
 mod replication;
 mod requests;
 mod startup;
+mod statements;
 mod torn;
 mod unasked;
 mod versions;

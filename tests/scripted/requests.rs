@@ -2,8 +2,9 @@
 
 use crate::peers::bytes::{answer, message, query, ready};
 use crate::peers::client::{Client, last_sqlstate};
+use crate::peers::honest::NOTHING;
 use crate::peers::proxy::{Proxy, Wishes};
-use crate::peers::server::{BEGIN, Server};
+use crate::peers::server::{BEGIN, Server, is_question};
 use crate::peers::{Dice, eventually};
 
 /// Types that clients may send after their login.
@@ -52,7 +53,7 @@ fn garbage_behind_a_good_request_gets_the_good_request_no_stranger_an_answer() {
             let mut client = Client::log_in(proxy.address);
             client.send(&[before, garbage.clone()].concat());
             client.until_end();
-            assert_eq!(other.query("other").unwrap(), answer(b"other"));
+            assert_eq!(other.query("SELECT 'other'").unwrap(), answer(b"SELECT 'other'"));
         }
     }
     proxy.assert_alive();
@@ -68,7 +69,7 @@ fn a_client_that_stops_within_a_message_keeps_nobody_waiting_once_it_is_gone() {
         client.send(&whole[..end]);
         drop(client);
         let mut other = Client::log_in(proxy.address);
-        assert_eq!(other.query("other").unwrap(), answer(b"other"), "after {end} bytes");
+        assert_eq!(other.query("SELECT 'other'").unwrap(), answer(b"SELECT 'other'"), "after {end} bytes");
     }
     eventually("all of them to be gone", || (proxy.metric("firepool_clients") == 0.0).then_some(()));
 }
@@ -83,9 +84,10 @@ fn random_messages_after_the_login_harm_nobody_else() {
         loop {
             let (tag, body) = conn.receive()?;
             match tag {
-                b'Q' if body == b"other\0" => conn.send(&answer(b"other"))?,
+                b'Q' if body == b"SELECT 'other'\0" => conn.send(&answer(b"SELECT 'other'"))?,
                 b'Q' => conn.send(&[message(b'I', b""), ready(b'I')].concat())?,
                 b'S' => conn.send(&ready(b'I'))?,
+                tag if is_question(tag, &body) => conn.answer_question(NOTHING)?,
                 b'F' => conn.send(&[message(b'V', &[0xff; 4]), ready(b'I')].concat())?,
                 _ => {}
             }
@@ -104,10 +106,14 @@ fn random_messages_after_the_login_harm_nobody_else() {
         drop(client);
         if round % 10 == 0 {
             let mut other = Client::log_in(proxy.address);
-            assert_eq!(other.query("other").unwrap(), answer(b"other"), "seed {seed}, round {round}");
+            assert_eq!(
+                other.query("SELECT 'other'").unwrap(),
+                answer(b"SELECT 'other'"),
+                "seed {seed}, round {round}"
+            );
         }
     }
     let mut other = Client::log_in(proxy.address);
-    assert_eq!(other.query("other").unwrap(), answer(b"other"), "seed {seed}");
+    assert_eq!(other.query("SELECT 'other'").unwrap(), answer(b"SELECT 'other'"), "seed {seed}");
     assert!(proxy.ask("/live").starts_with("HTTP/1.1 200"));
 }

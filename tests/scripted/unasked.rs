@@ -77,9 +77,9 @@ fn an_idle_server_connection_that_speaks_unasked_is_closed_and_never_handed_on()
         assert_eq!(client.query("SELECT 1").unwrap(), answer(b"first"), "{name}");
         go.store(true, Ordering::SeqCst);
         eventually(name, || (proxy.metric("firepool_server_connections_closed_total") >= 1.0).then_some(()));
-        assert_eq!(client.query("mine").unwrap(), answer(b"mine"), "{name}");
+        assert_eq!(client.query("SELECT 'mine'").unwrap(), answer(b"SELECT 'mine'"), "{name}");
         let mut other = Client::log_in(proxy.address);
-        assert_eq!(other.query("other").unwrap(), answer(b"other"), "{name}");
+        assert_eq!(other.query("SELECT 'other'").unwrap(), answer(b"SELECT 'other'"), "{name}");
         assert_eq!(server.accepted(), 2, "{name}");
     }
 }
@@ -93,7 +93,7 @@ fn what_comes_unasked_right_behind_an_answer_reaches_no_other_client() {
         client.send(&query("SELECT 1"));
         // The client may see its answer, and what the proxy has to say of the violation; the other client nothing.
         eventually(name, || (proxy.metric("firepool_server_connections_closed_total") >= 1.0).then_some(()));
-        assert_eq!(other.query("other").unwrap(), answer(b"other"), "{name}");
+        assert_eq!(other.query("SELECT 'other'").unwrap(), answer(b"SELECT 'other'"), "{name}");
         assert_eq!(server.accepted(), 2, "{name}");
         drop(client);
     }
@@ -124,7 +124,7 @@ fn a_leased_server_connection_that_speaks_unasked_is_closed_with_08006() {
         assert_eq!(client.until_ready().unwrap_err(), due, "{name}");
         assert_eq!(client.until_end(), b"", "{name}");
         let mut other = Client::log_in(proxy.address);
-        assert_eq!(other.query("other").unwrap(), answer(b"other"), "{name}");
+        assert_eq!(other.query("SELECT 'other'").unwrap(), answer(b"SELECT 'other'"), "{name}");
         assert_eq!(server.accepted(), 2, "{name}");
     }
 }
@@ -147,7 +147,7 @@ fn a_parameter_that_changes_on_an_idle_connection_is_noted_and_a_notice_is_dropp
     client.query("SELECT 1").unwrap();
     go.store(true, Ordering::SeqCst);
     for round in 0..20 {
-        let sql = format!("query {round}");
+        let sql = format!("SELECT 'query {round}'");
         let got = client.query(&sql).unwrap();
         // They may come just as the connection is leased again: then they are this client's to see.
         assert!(got.ends_with(&answer(sql.as_bytes())), "{round}");
@@ -175,15 +175,19 @@ fn parameters_and_notices_at_any_moment_are_passed_on_in_their_place() {
     let script = replies.clone();
     let server = Server::start(move |conn| {
         conn.log_in()?;
-        for reply in &script {
+        for (place, reply) in script.iter().enumerate() {
             conn.expect(b'Q')?;
             conn.send(reply)?;
+            if place == 0 {
+                conn.expect_question("fffft")?;
+            }
         }
         conn.await_end()
     });
     let proxy = Proxy::before(server.address);
     let mut client = Client::log_in(proxy.address);
-    for reply in &replies {
+    assert_eq!(client.query("LISTEN channel").unwrap(), replies[0]);
+    for reply in &replies[1..] {
         assert_eq!(&client.query("SELECT 1").unwrap(), reply);
     }
     assert_eq!(server.accepted(), 1);
