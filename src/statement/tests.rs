@@ -27,7 +27,6 @@ fn deep_and_wide_texts_do_not_use_up_the_stack() {
             (format!("SELECT {}", "[".repeat(60_000)), Kind::Unknown),
             (format!("SELECT ARRAY{}1{}", "[".repeat(4_000), "]".repeat(4_000)), Kind::Read),
             (format!("SELECT 1{}", "+1".repeat(deep)), Kind::Read),
-            (format!("SELECT {}1", "-".repeat(1)), Kind::Read),
             (format!("SELECT {}1", "- ".repeat(9_000)), Kind::Read),
             (format!("SELECT {}1", "- ".repeat(deep)), Kind::Unknown),
             (format!("SELECT {}true", "NOT ".repeat(9_000)), Kind::Read),
@@ -115,7 +114,7 @@ fn utf_8_has_to_be_valid() {
 #[test]
 fn bytes_of_single_byte_encodings_are_letters() {
     assert!(judge(b"SELECT '\xe9', \xe9\xe8 FROM t\xff", LATIN).is_plain());
-    assert_eq!(judge(b"SELECT t\xe9()", LATIN).effects.calls_unknown, true);
+    assert!(judge(b"SELECT t\xe9()", LATIN).effects.calls_unknown);
     // A name that cannot be told.
     assert_eq!(judge(b"SET a.\xe9 = 1", LATIN).effects.settings, Touched::Any);
     assert_eq!(
