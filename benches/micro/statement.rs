@@ -8,7 +8,7 @@ use firepool::statement::{Cache, Dialect, Encoding, judge};
 const SIMPLE: &[u8] = b"SELECT abalance FROM pgbench_accounts WHERE aid = 1";
 const DIALECT: Dialect = Dialect { encoding: Encoding::Utf8, standard_conforming_strings: true };
 
-pub fn benches(criterion: &mut Criterion) {
+pub(crate) fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("statement");
     group.bench_function("judging pgbench's SELECT", |bench| {
         bench.iter(|| judge(black_box(SIMPLE), DIALECT));

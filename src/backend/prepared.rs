@@ -52,22 +52,17 @@ pub struct Statements {
 }
 
 impl Statements {
-    /// Whether a request of batch `epoch` may use it; it counts as used then.
-    pub fn has(&mut self, key: &StatementKey, epoch: u64) -> bool {
+    /// Whether a request of batch `epoch` may use it; it counts as used then. Who parsed it when definitions had changed
+    /// `generation` times is to get it as it was parsed then or later: before, it may have had other columns.
+    pub fn has(&mut self, key: &StatementKey, epoch: u64, generation: u64) -> bool {
         self.clock += 1;
         match self.known.get_mut(key) {
-            Some(known) if known.confirmed || known.epoch == epoch => {
+            Some(known) if known.generation >= generation && (known.confirmed || known.epoch == epoch) => {
                 known.used = self.clock;
                 true
             }
             _ => false,
         }
-    }
-
-    /// [`Self::has`] for a client that parses it anew: it is to get it as it would be parsed now, which may have other
-    /// columns than before. `generation` counts changes of definitions.
-    pub fn has_fresh(&mut self, key: &StatementKey, epoch: u64, generation: u64) -> bool {
-        self.known.get(key).is_some_and(|known| known.generation == generation) && self.has(key, epoch)
     }
 
     /// Its Parse is being sent in batch `epoch`, definitions having changed so often.
@@ -136,20 +131,24 @@ mod tests {
     #[test]
     fn a_statement_may_be_used_at_once_in_its_own_batch_and_in_others_once_it_is_confirmed() {
         let mut statements = Statements::default();
-        assert!(!statements.has(&key(1), 7));
+        assert!(!statements.has(&key(1), 7, 0));
         statements.sent(&key(1), 7, 0);
-        assert!(statements.has(&key(1), 7));
-        assert!(!statements.has(&key(1), 8), "its Parse may be skipped, and a Bind of the next batch is not");
+        assert!(statements.has(&key(1), 7, 0));
+        assert!(
+            !statements.has(&key(1), 8, 0),
+            "its Parse may be skipped, and a Bind of the next batch is not"
+        );
         statements.learn(&[Outcome::Done]);
-        assert!(statements.has(&key(1), 8));
+        assert!(statements.has(&key(1), 8, 0));
     }
 
     #[test]
     fn who_parses_anew_does_not_get_what_was_parsed_before_definitions_changed() {
         let mut statements = Statements::default();
         statements.sent(&key(1), 1, 0);
-        assert!(statements.has_fresh(&key(1), 1, 0) && !statements.has_fresh(&key(1), 1, 1));
-        assert!(statements.has(&key(1), 1));
+        assert!(statements.has(&key(1), 1, 0) && !statements.has(&key(1), 1, 1));
+        statements.sent(&key(1), 1, 1);
+        assert!(statements.has(&key(1), 1, 0));
     }
 
     #[test]
@@ -159,7 +158,7 @@ mod tests {
             statements.sent(&key(n), 1, 0);
         }
         statements.learn(&[Outcome::Done, Outcome::Dropped(2), Outcome::Done]);
-        let there: Vec<_> = (0..4).map(|n| statements.has(&key(n), 2)).collect();
+        let there: Vec<_> = (0..4).map(|n| statements.has(&key(n), 2, 0)).collect();
         assert_eq!(there, [true, false, false, true]);
     }
 
@@ -169,10 +168,10 @@ mod tests {
         for n in 0..=MAX_STATEMENTS as u16 {
             statements.sent(&key(n), 1, 0);
         }
-        assert!(statements.has(&key(0), 1));
+        assert!(statements.has(&key(0), 1, 0));
         assert_eq!(statements.surplus(), Some(key(1)));
         assert_eq!(statements.surplus(), None);
-        assert!(!statements.has(&key(1), 1));
+        assert!(!statements.has(&key(1), 1, 0));
     }
 
     #[test]
@@ -180,8 +179,8 @@ mod tests {
         let mut statements = Statements::default();
         statements.sent(&key(1), 1, 0);
         statements.forget_all();
-        assert!(!statements.has(&key(1), 1));
+        assert!(!statements.has(&key(1), 1, 0));
         statements.learn(&[Outcome::Done]);
-        assert!(!statements.has(&key(1), 2));
+        assert!(!statements.has(&key(1), 2, 0));
     }
 }

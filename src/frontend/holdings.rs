@@ -2,11 +2,10 @@
 //! it on one server connection. And what it may have done since that was last known ([`Lookout`]).
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use super::names::Names;
-use super::texts::{Planning, Prepared, Texts};
+use super::names::{Named, Names};
+use super::texts::{Planning, Texts};
 use crate::backend::ServerConn;
 use crate::backend::probe::{self, Answer, Question};
 use crate::backend::settings::{Settings, is_planning};
@@ -274,7 +273,7 @@ impl Holdings {
     }
 
     /// The statement of that name.
-    pub(super) fn named(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
+    pub(super) fn named(&self, name: &[u8]) -> Option<&Named> {
         let removed =
             |removal: &Removal| removal.name.as_ref().is_none_or(|removed| removed.as_bytes() == name);
         if self.removals.iter().any(removed) { None } else { self.names.get(name) }

@@ -11,6 +11,7 @@
 use std::rc::Rc;
 
 use super::exchange::{End, Exchange};
+use super::names::Named;
 use super::texts::Prepared;
 use crate::backend::settings;
 use crate::error::{ErrorKind, Refusal};
@@ -114,8 +115,8 @@ impl Exchange<'_> {
             return None;
         }
         self.prepare_for(walk, &facts, false);
-        self.pass(walk, message, Mark::default());
         self.follow_up(&facts);
+        self.pass(walk, message, Mark::default());
         self.reassign(walk);
         None
     }
@@ -131,6 +132,7 @@ impl Exchange<'_> {
         if let Some(text) = text.filter(|_| message.is_whole()) {
             let facts = self.texts.borrow_mut().facts(text, self.server.dialect());
             self.holdings.lookout.reassign_after(&facts.effects.resets);
+            self.holdings.lookout.reassigned |= facts.effects.resets != Touched::None;
         }
         self.pass(walk, message, Mark::default());
         if matches!(message.header.tag, b'Q' | b'S') {
@@ -149,7 +151,6 @@ impl Exchange<'_> {
         if let Some(sql) = settings::assignment(self.holdings.startup(), chosen) {
             self.interrupt(walk);
             self.server.reassign(&sql);
-            self.holdings.lookout.reassigned = true;
         }
     }
 
@@ -174,7 +175,9 @@ impl Exchange<'_> {
         let lent: Vec<_> = effects
             .prepared_names
             .iter()
-            .filter_map(|name| Some((name.as_bytes(), Rc::clone(self.holdings.named(name.as_bytes())?))))
+            .filter_map(|name| {
+                Some((name.as_bytes(), Rc::clone(&self.holdings.named(name.as_bytes())?.prepared)))
+            })
             .collect();
         if lent.is_empty() {
             return;
@@ -260,7 +263,7 @@ impl Exchange<'_> {
         }
         if let Some(taken) = self.holdings.named(name) {
             // PostgreSQL says that the name is taken (42P05), if it is.
-            let taken = Rc::clone(taken);
+            let taken = Rc::clone(&taken.prepared);
             self.interrupt(walk);
             self.lend(name, &taken, Asker::Stead);
             self.pass(walk, message, Mark::default());
@@ -272,11 +275,12 @@ impl Exchange<'_> {
             texts.prepared(text, types, &planning, self.dialect())
         };
         let epoch = self.server.turn.epoch();
-        self.holdings.names.give(name, Rc::clone(&prepared), epoch).map_err(|_| End::Refused(too_many()))?;
+        let named = Named { prepared: Rc::clone(&prepared), generation: self.pool.generation() };
+        self.holdings.names.give(name, named, epoch).map_err(|_| End::Refused(too_many()))?;
         self.interrupt(walk);
         self.client.requests.replace(walk, message.header, message.header.len);
         self.server.told.alias(&prepared.key, name);
-        if self.server.statements.has_fresh(&prepared.key, epoch, self.pool.generation()) {
+        if self.server.statements.has(&prepared.key, epoch, self.pool.generation()) {
             self.server.turn.answer_locally(Local::Parsed);
         } else {
             let mark = Mark { naming: true, shared: true, ..Mark::default() };
@@ -323,7 +327,7 @@ impl Exchange<'_> {
 
     /// The client's statement as it is under the settings of the moment, on the server connection of the moment.
     fn ensure(&mut self, name: &[u8]) -> Option<Rc<Prepared>> {
-        let mut prepared = Rc::clone(self.holdings.named(name)?);
+        let Named { mut prepared, generation } = self.holdings.named(name)?.clone();
         let planning = self.holdings.planning(&self.texts.borrow());
         if prepared.planning != planning {
             let dialect = self.dialect();
@@ -335,7 +339,7 @@ impl Exchange<'_> {
         let epoch = self.server.turn.epoch();
         self.footprint.uses(&prepared.key);
         self.server.told.alias(&prepared.key, name);
-        if !self.server.statements.has(&prepared.key, epoch) {
+        if !self.server.statements.has(&prepared.key, epoch, generation) {
             self.parse_shared(&prepared, Asker::Stead, Mark { shared: true, ..Mark::default() });
         }
         Some(prepared)

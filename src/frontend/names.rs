@@ -20,9 +20,17 @@ const MAX_STATEMENTS: usize = 20_000;
 /// Bytes of the texts of all of them.
 const MAX_BYTES: usize = 32 << 20;
 
+/// A statement that a client prepared.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    pub(super) prepared: Rc<Prepared>,
+    /// How often definitions had changed by then.
+    pub(super) generation: u64,
+}
+
 #[derive(Debug)]
-struct Named {
-    prepared: Rc<Prepared>,
+struct Given {
+    named: Named,
     /// The request that gave the name.
     request: u64,
 }
@@ -34,7 +42,7 @@ struct Undo {
     /// The batch in which it was sent.
     epoch: u64,
     name: Box<[u8]>,
-    before: Option<Named>,
+    before: Option<Given>,
 }
 
 /// A client has more statements than it may.
@@ -44,7 +52,7 @@ pub(super) struct TooMany;
 /// The names of one client.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    named: HashMap<Box<[u8]>, Named>,
+    named: HashMap<Box<[u8]>, Given>,
     bytes: usize,
     /// One for each request that is not answered yet, in their order.
     undo: VecDeque<Undo>,
@@ -57,8 +65,8 @@ fn significant(name: &[u8]) -> &[u8] {
 
 impl Names {
     /// The statement of that name.
-    pub(super) fn get(&self, name: &[u8]) -> Option<&Rc<Prepared>> {
-        Some(&self.named.get(significant(name))?.prepared)
+    pub(super) fn get(&self, name: &[u8]) -> Option<&Named> {
+        Some(&self.named.get(significant(name))?.named)
     }
 
     /// Whether it depends on an earlier batch than `epoch`, whose answer is still to come, what the name means.
@@ -68,8 +76,8 @@ impl Names {
     }
 
     /// Gives a name, which is free, in batch `epoch`, until the server says otherwise.
-    pub(super) fn give(&mut self, name: &[u8], prepared: Rc<Prepared>, epoch: u64) -> Result<(), TooMany> {
-        let bytes = prepared.size();
+    pub(super) fn give(&mut self, name: &[u8], named: Named, epoch: u64) -> Result<(), TooMany> {
+        let bytes = named.prepared.size();
         if self.named.len() >= MAX_STATEMENTS || self.bytes + bytes > MAX_BYTES {
             return Err(TooMany);
         }
@@ -77,7 +85,7 @@ impl Names {
         self.bytes += bytes;
         let name: Box<[u8]> = significant(name).into();
         self.undo.push_back(Undo { request: self.requests, epoch, name: name.clone(), before: None });
-        self.named.insert(name, Named { prepared, request: self.requests });
+        self.named.insert(name, Given { named, request: self.requests });
         Ok(())
     }
 
@@ -86,15 +94,15 @@ impl Names {
         let name = significant(name);
         let Some((name, before)) = self.named.remove_entry(name) else { return false };
         self.requests += 1;
-        self.bytes -= before.prepared.size();
+        self.bytes -= before.named.prepared.size();
         self.undo.push_back(Undo { request: self.requests, epoch, name, before: Some(before) });
         true
     }
 
     /// Takes a name for good.
     pub(super) fn forget(&mut self, name: &[u8]) {
-        if let Some(named) = self.named.remove(significant(name)) {
-            self.bytes -= named.prepared.size();
+        if let Some(given) = self.named.remove(significant(name)) {
+            self.bytes -= given.named.prepared.size();
         }
     }
 
@@ -106,9 +114,9 @@ impl Names {
 
     /// The same statement as it is under other settings.
     pub(super) fn renew(&mut self, name: &[u8], prepared: Rc<Prepared>) {
-        if let Some(named) = self.named.get_mut(significant(name)) {
-            self.bytes = self.bytes - named.prepared.size() + prepared.size();
-            named.prepared = prepared;
+        if let Some(given) = self.named.get_mut(significant(name)) {
+            self.bytes = self.bytes - given.named.prepared.size() + prepared.size();
+            given.named.prepared = prepared;
         }
     }
 
@@ -138,7 +146,7 @@ impl Names {
         }
         self.forget(&undo.name);
         if let Some(before) = undo.before {
-            self.bytes += before.prepared.size();
+            self.bytes += before.named.prepared.size();
             self.named.insert(undo.name, before);
         }
     }
@@ -150,13 +158,14 @@ mod tests {
     use super::*;
     use crate::statement::{Dialect, Encoding};
 
-    fn prepared(text: &str) -> Rc<Prepared> {
+    fn prepared(text: &str) -> Named {
         let dialect = Dialect { encoding: Encoding::Utf8, standard_conforming_strings: true };
-        Texts::new([7; 32]).prepared(text.as_bytes(), &[0, 0], &[0; 32], dialect)
+        let prepared = Texts::new([7; 32]).prepared(text.as_bytes(), &[0, 0], &[0; 32], dialect);
+        Named { prepared, generation: 0 }
     }
 
     fn text(names: &Names, name: &str) -> Option<String> {
-        names.get(name.as_bytes()).map(|prepared| String::from_utf8(prepared.text().to_vec()).unwrap())
+        names.get(name.as_bytes()).map(|named| String::from_utf8(named.prepared.text().to_vec()).unwrap())
     }
 
     #[test]
@@ -222,14 +231,14 @@ mod tests {
         let mut names = Names::default();
         let one = prepared("SELECT 1");
         for n in 0..MAX_STATEMENTS {
-            names.give(n.to_string().as_bytes(), Rc::clone(&one), 1).unwrap();
+            names.give(n.to_string().as_bytes(), one.clone(), 1).unwrap();
             names.learn(&[Outcome::Done]);
         }
         assert_eq!(names.give(b"more", one, 1), Err(TooMany));
         let mut names = Names::default();
         let large = prepared(&"x".repeat(1 << 20));
         let given =
-            (0..100).take_while(|n: &i32| names.give(n.to_string().as_bytes(), Rc::clone(&large), 1).is_ok());
+            (0..100).take_while(|n: &i32| names.give(n.to_string().as_bytes(), large.clone(), 1).is_ok());
         assert_eq!(given.count(), 31);
     }
 }

@@ -85,9 +85,7 @@ impl Session {
         let assigned = self.inquiry.take().is_some();
         let reassigned = std::mem::take(&mut self.holdings.lookout.reassigned);
         let reset = std::mem::take(&mut visit.tally.seen.reset) && !reassigned && !assigned;
-        if reset
-            && let Some(sql) = settings::assignment(self.holdings.startup(), |_| true)
-        {
+        if reset && let Some(sql) = settings::assignment(self.holdings.startup(), |_| true) {
             // A statement that was parsed earlier: nothing could be put behind it.
             lease.reassign(&sql);
             self.inquiry = Some(Inquiry { question: Question::default(), attempts: 0 });

@@ -282,7 +282,7 @@ fn note(seen: &mut Seen, turn: &mut Turn, kind: ReplyKind, (asker, body): (Asker
             if asker == Asker::Client {
                 seen.errors += 1;
                 seen.farewell |= error_fields::is_fatal(body);
-                seen.failure = failure(body);
+                seen.failure = failure(body).or(seen.failure);
             } else {
                 seen.own_failure = Some(body.to_vec());
             }
