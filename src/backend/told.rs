@@ -22,6 +22,8 @@ pub struct Told {
     startup: Arc<Settings>,
     /// So many times they are on their way.
     reassigning: u32,
+    /// An error came while they were: perhaps there was no reset.
+    doubtful: bool,
     /// Shared statements that were used last, and what the client calls them.
     aliases: VecDeque<(StatementKey, Box<[u8]>)>,
 }
@@ -37,6 +39,7 @@ impl Told {
             parameters,
             startup,
             reassigning: 0,
+            doubtful: false,
             aliases: VecDeque::new(),
         }
     }
@@ -53,10 +56,11 @@ impl Told {
     }
 
     /// Takes the body of an ErrorResponse: what the server calls by its shared name, the client knows by its own.
-    pub(super) fn hear_error(&self, body: &[u8], asker: Asker) -> Hearing {
+    pub(super) fn hear_error(&mut self, body: &[u8], asker: Asker) -> Hearing {
         if asker != Asker::Client {
             return Hearing::Swallow;
         }
+        self.doubtful = self.reassigning > 0;
         let called = self.aliases.iter().rev().find_map(|(key, alias)| {
             let name = server_name(key);
             let name = &name[..name.len() - 1];
@@ -74,6 +78,7 @@ impl Told {
     /// So many times they have been set again.
     pub(super) fn reassigned(&mut self, times: u32) {
         self.reassigning = self.reassigning.saturating_sub(times);
+        self.doubtful &= self.reassigning > 0;
     }
 
     /// Takes the body of a ParameterStatus, and says what the client gets.
@@ -91,7 +96,7 @@ impl Told {
             .is_ok_and(|name| self.startup.get(&name.to_ascii_lowercase()).is_some());
         match (ours, client) {
             // The server's default, and what the client's will be in a moment.
-            (true, true) => {
+            (true, true) if !self.doubtful => {
                 let welcome = Arc::clone(&self.welcome);
                 let text = std::str::from_utf8(name).unwrap_or_default();
                 let Some(value) = welcome.get(text) else { return Hearing::Swallow };

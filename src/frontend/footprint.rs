@@ -16,6 +16,10 @@ pub(super) struct Footprint {
     epoch: Option<u64>,
     /// Something was sent.
     pub(super) started: bool,
+    /// A statement was used for the first time that was there before its client prepared it.
+    pub(super) fresh: bool,
+    /// The batch that did so, should it have to be sent again.
+    pub(super) again: Option<Box<[u8]>>,
     /// The shared statements that were used last, and how many of these places are taken.
     used: [StatementKey; USED],
     uses: usize,

@@ -110,12 +110,7 @@ impl Exchange<'_> {
         self.footprint.destroy_unnamed();
         self.client.unnamed = None;
         walk.forget();
-        if facts.is_plain() {
-            self.pass(walk, message, Mark::default());
-            return None;
-        }
-        self.prepare_for(walk, &facts, false);
-        self.follow_up(&facts);
+        self.attend(walk, &facts, false);
         self.pass(walk, message, Mark::default());
         self.reassign(walk);
         None
@@ -164,6 +159,18 @@ impl Exchange<'_> {
         self.holdings.note_call(message.body.first_chunk().map_or(0, |oid| u32::from_be_bytes(*oid)));
         self.pass(walk, message, Mark::default());
         None
+    }
+
+    /// Does what has to be done because a statement is about to be sent. `in_batch` says that it is part of a batch of the
+    /// extended protocol.
+    fn attend(&mut self, walk: &mut Walk<'_>, facts: &Facts, in_batch: bool) {
+        if facts.kind == Kind::Ddl && !facts.effects.suspects.contains(States::TEMP) {
+            self.pool.definitions_change();
+        }
+        if !facts.is_plain() {
+            self.prepare_for(walk, facts, in_batch);
+            self.follow_up(facts);
+        }
     }
 
     /// What has to stand in front of a statement. `in_batch` says that it is part of a batch of the extended protocol.
@@ -227,9 +234,6 @@ impl Exchange<'_> {
         if effects.deallocates_all {
             self.server.statements.forget_all();
         }
-        if facts.kind == Kind::Ddl && !effects.suspects.contains(States::TEMP) {
-            self.pool.definitions_change();
-        }
     }
 
     fn on_parse(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Result<Option<Stop>, End> {
@@ -244,10 +248,7 @@ impl Exchange<'_> {
             if message.header.len <= REMEMBERED {
                 walk.keep(message.header.len);
             }
-            if !facts.is_plain() {
-                self.prepare_for(walk, &facts, true);
-                self.follow_up(&facts);
-            }
+            self.attend(walk, &facts, true);
             self.footprint.parsed(self.server.turn.epoch());
             self.pass(walk, message, Mark { unnamed: true, ..Mark::default() });
             return Ok(None);
@@ -275,12 +276,13 @@ impl Exchange<'_> {
             texts.prepared(text, types, &planning, self.dialect())
         };
         let epoch = self.server.turn.epoch();
-        let named = Named { prepared: Rc::clone(&prepared), generation: self.pool.generation() };
+        let generation = self.pool.generation();
+        let named = Named { prepared: Rc::clone(&prepared), generation, fresh: true };
         self.holdings.names.give(name, named, epoch).map_err(|_| End::Refused(too_many()))?;
         self.interrupt(walk);
         self.client.requests.replace(walk, message.header, message.header.len);
         self.server.told.alias(&prepared.key, name);
-        if self.server.statements.has(&prepared.key, epoch, self.pool.generation()) {
+        if self.server.statements.has(&prepared.key, epoch, generation) {
             self.server.turn.answer_locally(Local::Parsed);
         } else {
             let mark = Mark { naming: true, shared: true, ..Mark::default() };
@@ -327,7 +329,11 @@ impl Exchange<'_> {
 
     /// The client's statement as it is under the settings of the moment, on the server connection of the moment.
     fn ensure(&mut self, name: &[u8]) -> Option<Rc<Prepared>> {
-        let Named { mut prepared, generation } = self.holdings.named(name)?.clone();
+        let Named { mut prepared, generation, fresh } = self.holdings.named(name)?.clone();
+        if fresh {
+            self.footprint.fresh = true;
+            self.holdings.names.used(name);
+        }
         let planning = self.holdings.planning(&self.texts.borrow());
         if prepared.planning != planning {
             let dialect = self.dialect();
@@ -369,10 +375,7 @@ impl Exchange<'_> {
         }
         self.interrupt(walk);
         let Some(prepared) = self.ensure(name) else { return Ok(None) };
-        if !prepared.facts.is_plain() {
-            self.prepare_for(walk, &prepared.facts, true);
-            self.follow_up(&prepared.facts);
-        }
+        self.attend(walk, &prepared.facts, true);
         let replaced = portal.len() + name.len() + 2;
         let length = message.header.len - HEADER - replaced + portal.len() + 1 + prepared.server_name.len();
         self.server.turn.mark_request(b'B', 0, Asker::Client, Mark::default());
@@ -406,6 +409,10 @@ impl Exchange<'_> {
             self.server.queue_own(b'D', &[b"S", &prepared.server_name], Asker::Client, Mark::default());
         } else {
             self.holdings.names.take(name, self.server.turn.epoch());
+            let lent = [name, b"\0"].concat();
+            if self.holdings.lookout.borrowed.iter().any(|borrowed| **borrowed == *lent) {
+                self.server.close_statement(&lent, Asker::Stead);
+            }
             self.server.turn.answer_locally(Local::Closed);
         }
         Ok(None)
@@ -429,9 +436,8 @@ impl Exchange<'_> {
             let parse = remembered.parse.clone();
             let facts = request::parse_parts(&parse[HEADER..])
                 .map(|(_, text, _)| self.texts.borrow_mut().facts(text, self.dialect()));
-            if let Some(facts) = facts.filter(|facts| !facts.is_plain()) {
-                self.prepare_for(walk, &facts, true);
-                self.follow_up(&facts);
+            if let Some(facts) = facts {
+                self.attend(walk, &facts, true);
             }
             self.server.turn.mark_request(b'P', 0, Asker::Stead, Mark::default());
             self.server.queue(&parse);

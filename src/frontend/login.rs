@@ -31,7 +31,7 @@ use crate::stream::Stream;
 /// A client that was let in.
 pub(super) enum Admitted {
     /// It takes turns with others.
-    Session(Session),
+    Session(Box<Session>),
     /// It replicates, on a server connection of its own.
     Replication(Passage),
 }
@@ -82,7 +82,7 @@ pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Admit
             let worker = Rc::clone(worker);
             Some(match granted {
                 Granted::Session(identity) => {
-                    Admitted::Session(Session::new(Client::new(stream), worker, identity))
+                    Admitted::Session(Box::new(Session::new(Client::new(stream), worker, identity)))
                 }
                 Granted::Replication(link) => Admitted::Replication(Passage::new(stream, link, worker)),
             })

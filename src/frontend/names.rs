@@ -26,6 +26,8 @@ pub(super) struct Named {
     pub(super) prepared: Rc<Prepared>,
     /// How often definitions had changed by then.
     pub(super) generation: u64,
+    /// It was not used yet: a server that had it already may have parsed it before definitions changed.
+    pub(super) fresh: bool,
 }
 
 #[derive(Debug)]
@@ -112,6 +114,13 @@ impl Names {
         self.bytes = 0;
     }
 
+    /// A statement is being used: it is fresh no more.
+    pub(super) fn used(&mut self, name: &[u8]) {
+        if let Some(given) = self.named.get_mut(significant(name)) {
+            given.named.fresh = false;
+        }
+    }
+
     /// The same statement as it is under other settings.
     pub(super) fn renew(&mut self, name: &[u8], prepared: Rc<Prepared>) {
         if let Some(given) = self.named.get_mut(significant(name)) {
@@ -161,7 +170,7 @@ mod tests {
     fn prepared(text: &str) -> Named {
         let dialect = Dialect { encoding: Encoding::Utf8, standard_conforming_strings: true };
         let prepared = Texts::new([7; 32]).prepared(text.as_bytes(), &[0, 0], &[0; 32], dialect);
-        Named { prepared, generation: 0 }
+        Named { prepared, generation: 0, fresh: false }
     }
 
     fn text(names: &Names, name: &str) -> Option<String> {

@@ -15,6 +15,9 @@ pub const NOTHING: &str = "fffff";
 /// A statement whose execution fails.
 pub const FAILS: &str = "SELECT 1/0";
 
+/// A statement that is refused when it is parsed.
+pub const WRONG: &str = "SELECT wrong";
+
 /// A session of an honest server. A query yields its own text.
 pub struct Honest {
     status: u8,
@@ -80,6 +83,9 @@ impl Honest {
         let [name, text] = [0, 1].map(|place| strings(body).nth(place).unwrap().to_vec());
         if !name.is_empty() && self.statements.contains_key(&name) {
             return Err(("42P05", "prepared statement already exists"));
+        }
+        if text == WRONG.as_bytes() {
+            return Err(("42703", "column does not exist"));
         }
         self.statements.insert(name, text);
         Ok(message(b'1', b""))

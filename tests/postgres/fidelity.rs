@@ -68,6 +68,44 @@ pub fn settings_mean_the_same_whatever_encoding_the_connection_had() {
     }
 }
 
+/// 1. A table gets another column, and the server has a statement with the old ones (0A000, "cached plan must not change
+///    result type"; PostgreSQL says so again and again until the client parses the statement anew).
+/// 2. The client is told, once for each server connection that has it; it is not told forever, and who prepares the same
+///    statement now never hears of it.
+pub fn a_statement_whose_columns_changed_recovers() {
+    let fixture = Fixture::transaction(1);
+    let (mut old, mut new) = (fixture.client(), fixture.client());
+    old.run("CREATE TABLE t (n int); INSERT INTO t VALUES (1)");
+    let run = [bind("", "s", &[]), execute("", 0), sync()];
+    old.batch(&[parse("s", "SELECT * FROM t"), sync()]);
+    assert_eq!(old.batch(&run).rows(), [["1"]]);
+    fixture.superuser().run(&format!("ALTER TABLE {}.t ADD COLUMN y int DEFAULT 2", fixture.role));
+    assert_eq!(old.batch(&run).code(), "0A000");
+    assert_eq!(old.batch(&run).rows(), [["1", "2"]]);
+    fixture.superuser().run(&format!("ALTER TABLE {}.t ADD COLUMN z int DEFAULT 3", fixture.role));
+    assert_eq!(new.batch(&[parse("s", "SELECT * FROM t"), sync()]).tags(), "1Z");
+    assert_eq!(new.batch(&run).rows(), [["1", "2", "3"]], "it was parsed with two columns by the other");
+    fixture.superuser().run(&format!("ALTER TABLE {}.t DROP COLUMN z", fixture.role));
+    let mut third = fixture.client();
+    let reply = third.batch(
+        &[&[parse("t", "SELECT * FROM t")], &[bind("", "t", &[]), execute("", 0), sync()][..]].concat(),
+    );
+    assert_eq!((reply.tags().as_str(), reply.rows()), ("12DCZ", vec![vec!["1".to_owned(), "2".to_owned()]]));
+}
+
+/// 1. A client knows, or guesses, how statements are called on the server.
+/// 2. It must not find another client's there, nor the proxy's own.
+pub fn nothing_is_found_under_the_proxys_own_names() {
+    let fixture = Fixture::transaction(1);
+    let (mut owner, mut thief) = (fixture.client(), fixture.client());
+    owner.batch(&[parse("s", "SELECT 'secret'"), sync()]);
+    owner.run("SET app.secret = 'secret'");
+    for batch in [bind("", "fp_own", &[]), describe(b'S', "fp_own")] {
+        assert_eq!(thief.batch(&[batch, sync()]).code(), "26000");
+    }
+    assert_eq!(thief.query("EXECUTE fp_own").code(), "26000");
+}
+
 /// 1. A client sends a query and Terminate in one write.
 /// 2. PostgreSQL works off everything before Terminate, and so must the proxy.
 pub fn what_was_asked_before_terminate_is_done() {

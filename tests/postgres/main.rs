@@ -89,6 +89,8 @@ fn main() -> ExitCode {
             a_request_never_runs_with_settings_that_could_not_be_applied,
             settings_mean_the_same_whatever_encoding_the_connection_had,
             what_was_asked_before_terminate_is_done,
+            a_statement_whose_columns_changed_recovers,
+            nothing_is_found_under_the_proxys_own_names,
             a_notification_that_nobody_asked_for_reaches_nobody;
         fidelity_storm:
             the_storm_finds_on_postgresql_itself_what_the_model_says,

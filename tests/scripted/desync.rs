@@ -6,6 +6,7 @@ use std::thread;
 
 use crate::peers::bytes::{answer, complete, description, error, extended, message, query, ready};
 use crate::peers::client::Client;
+use crate::peers::honest::WRONG;
 use crate::peers::proxy::{Proxy, Wishes};
 use crate::peers::server::{BEGIN, Server};
 use crate::peers::{Dice, eventually};
@@ -228,19 +229,24 @@ fn a_flush_with_a_body_cannot_leave_a_server_connection_that_ignores_everybody()
     }
 }
 
+/// What a client is answered that binds an unnamed statement that it does not have.
+fn no_such_statement() -> Vec<u8> {
+    [error("ERROR", "26000", "prepared statement does not exist"), ready(b'I')].concat()
+}
+
 #[test]
 fn a_client_cannot_use_the_unnamed_statement_of_another() {
-    let (server, log) = noting();
+    let server = Server::honest();
     let proxy = Proxy::before(server.address);
     let (mut owner, mut thief) = (Client::log_in(proxy.address), Client::log_in(proxy.address));
-    owner.send(
-        &[message(b'P', b"\0SELECT secret\0\0\0"), message(b'B', b"\0\0\0\0\0\0\0\0"), message(b'S', b"")]
-            .concat(),
-    );
-    owner.until_ready().unwrap();
-    thief.send(&[message(b'B', b"\0\0\0\0\0\0\0\0"), message(b'S', b"")].concat());
-    assert_eq!(thief.until_ready().unwrap_err(), "26000");
-    assert_eq!(log.lock().unwrap().iter().filter(|(_, tag, _)| *tag == b'B').count(), 1);
+    let (bind, sync) = (message(b'B', b"\0\0\0\0\0\0\0\0"), message(b'S', b""));
+    for attempt in [bind.clone(), message(b'D', b"S\0")] {
+        owner.send(&[message(b'P', b"\0SELECT 'secret'\0\0\0"), bind.clone(), sync.clone()].concat());
+        owner.until_ready().unwrap();
+        thief.send(&[attempt, sync.clone()].concat());
+        assert_eq!(thief.until_ready().unwrap(), no_such_statement());
+    }
+    assert_eq!(server.accepted(), 1);
 }
 
 #[test]
@@ -250,20 +256,18 @@ fn a_parse_that_the_server_never_did_gives_no_right_to_the_unnamed_statement_of_
     for tricks in [
         // Skipped behind an error; refused.
         [message(b'E', b"no such portal\0\0\0\0\0"), parse].concat(),
-        message(b'P', b"\0SELECT wrong\0\0\0"),
+        message(b'P', format!("\0{WRONG}\0\0\0").as_bytes()),
     ] {
-        let (server, log) = noting();
+        let server = Server::honest();
         let proxy = Proxy::before(server.address);
         let (mut owner, mut thief) = (Client::log_in(proxy.address), Client::log_in(proxy.address));
-        owner.send(&extended("SELECT secret"));
-        while owner.receive().unwrap().0 != b'Z' {}
-        // Inside of a transaction, so that the connection stays; everything at once, before any reply.
-        thief.query(BEGIN).unwrap();
+        owner.send(&extended("SELECT 'secret'"));
+        owner.until_ready().unwrap();
+        // Everything at once, before any reply.
         thief.send(&[&tricks[..], &sync, &bind, &sync].concat());
-        // The refusal may overtake the first batch's ReadyForQuery.
-        let refusal = eventually("a refusal", || thief.until_ready().err());
-        assert_eq!(refusal, "26000");
-        assert_eq!(log.lock().unwrap().iter().filter(|(_, tag, _)| *tag == b'B').count(), 1);
+        thief.until_ready().unwrap();
+        assert_eq!(thief.until_ready().unwrap(), no_such_statement());
+        assert_eq!(server.accepted(), 1);
     }
 }
 

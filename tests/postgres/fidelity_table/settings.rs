@@ -63,7 +63,11 @@ fn lasting() -> Vec<Talk> {
                 ask("SHOW work_mem"),
                 ask("ROLLBACK"),
                 ask("SHOW work_mem"),
-                ask("BEGIN; RESET ALL; SHOW work_mem; SHOW application_name; COMMIT"),
+                ask("BEGIN"),
+                ask("RESET ALL"),
+                ask("SHOW work_mem"),
+                ask("SHOW application_name"),
+                ask("COMMIT"),
                 ask("SHOW work_mem"),
             ],
         )
