@@ -33,7 +33,7 @@ pub(super) enum Admitted {
     /// It takes turns with others.
     Session(Box<Session>),
     /// It replicates, on a server connection of its own.
-    Replication(Passage),
+    Replication(Box<Passage>),
 }
 
 /// What a login got for its client.
@@ -84,7 +84,9 @@ pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Admit
                 Granted::Session(identity) => {
                     Admitted::Session(Box::new(Session::new(Client::new(stream), worker, identity)))
                 }
-                Granted::Replication(link) => Admitted::Replication(Passage::new(stream, link, worker)),
+                Granted::Replication(link) => {
+                    Admitted::Replication(Box::new(Passage::new(stream, link, worker)))
+                }
             })
         }
         Err(Out::Cancel) => None,
