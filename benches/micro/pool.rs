@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use firepool::pool::{Checkout, Lease, Pool};
+use firepool::pool::{Checkout, Lease, Pool, Wish};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 
@@ -23,7 +23,7 @@ fn runtime() -> Runtime {
 }
 
 async fn lease(pool: &Arc<Pool>, worker: usize) -> Lease {
-    match pool.checkout(worker, &mut [0; 64]) {
+    match pool.checkout(Wish { worker, client: 0, settings: &Arc::default() }, &mut [0; 64]) {
         Checkout::Ready(lease) => lease,
         Checkout::Wait(mut wait) => std::future::poll_fn(|cx| wait.poll(cx)).await.unwrap(),
         Checkout::Refused(error) => panic!("{error}"),
@@ -32,7 +32,7 @@ async fn lease(pool: &Arc<Pool>, worker: usize) -> Lease {
 
 /// Leases at once: there is an idle connection.
 fn lease_now(pool: &Arc<Pool>, worker: usize) -> Lease {
-    match pool.checkout(worker, &mut [0; 64]) {
+    match pool.checkout(Wish { worker, client: 0, settings: &Arc::default() }, &mut [0; 64]) {
         Checkout::Ready(lease) => lease,
         other => panic!("no connection is idle: {other:?}"),
     }

@@ -76,6 +76,8 @@ pub struct ServerConn {
     pub needs_reset: bool,
     /// A client has used it since it was opened or reset.
     pub used: bool,
+    /// The number of the client that had it last; 0 is nobody.
+    pub last_client: u64,
 }
 
 impl ServerConn {
@@ -97,6 +99,7 @@ impl ServerConn {
             statements: Statements::default(),
             needs_reset: false,
             used: false,
+            last_client: 0,
         }
     }
 
@@ -304,6 +307,11 @@ impl ServerConn {
     /// The session has these settings now.
     pub fn settings_are(&mut self, settings: Arc<Settings>) {
         self.settings = settings;
+    }
+
+    /// The settings that the session has.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
     }
 
     /// How the server reads a text.

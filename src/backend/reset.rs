@@ -69,6 +69,7 @@ async fn settle(conn: &mut ServerConn) -> Result<(), Lost> {
         (conn.needs_reset, conn.used) = (false, false);
         conn.forget_settings();
         conn.statements.forget_all();
+        conn.last_client = 0;
     }
     if conn.at_rest() { Ok(()) } else { Err(Lost::Refused) }
 }

@@ -16,6 +16,8 @@ pub(super) struct Footprint {
     epoch: Option<u64>,
     /// Something was sent.
     pub(super) started: bool,
+    /// Nobody else has used the server connection since the client had it last.
+    pub(super) returns: bool,
     /// A statement was used for the first time that was there before its client prepared it.
     pub(super) fresh: bool,
     /// The batch that did so, should it have to be sent again.

@@ -8,7 +8,7 @@ use super::names::{Named, Names};
 use super::texts::{Planning, Texts};
 use crate::backend::ServerConn;
 use crate::backend::probe::{self, Answer, Question};
-use crate::backend::settings::{Settings, is_planning};
+use crate::backend::settings::{Parameters, Settings, is_planning};
 use crate::statement::{Effects, Facts, Kind, Pin, Touched};
 use crate::wire::tag::{Deallocated, Pins, SessionState};
 
@@ -84,7 +84,8 @@ impl Lookout {
             Touched::Any => self.all_settings = true,
             Touched::Names(names) => {
                 for name in names {
-                    if !self.names.contains(name) {
+                    // The server reports whose session it is.
+                    if &**name != SESSION_AUTHORIZATION && !self.names.contains(name) {
                         self.names.push(name.clone());
                     }
                 }
@@ -111,6 +112,8 @@ struct Removal {
 pub(super) struct Holdings {
     /// The settings that it asked for in its startup packet: what RESET leads back to.
     startup: Arc<Settings>,
+    /// What the server reported after its login.
+    welcome: Arc<Parameters>,
     /// The settings that it has.
     pub(super) settings: Arc<Settings>,
     planning: Planning,
@@ -132,6 +135,8 @@ pub(super) struct Holdings {
     changes: u64,
 }
 
+const SESSION_AUTHORIZATION: &str = "session_authorization";
+
 /// Statements prepared by SQL whose names are remembered.
 const MAX_SQL_NAMES: usize = 256;
 
@@ -146,12 +151,14 @@ const ADVISORY_LOCKS: [std::ops::RangeInclusive<u32>; 2] = [2880..=2893, 3089..=
 const FIRST_UNPINNED: u32 = 12_000;
 
 impl Holdings {
-    /// Nothing but the settings of the startup packet. No two clients of the process have the same number.
-    pub(super) fn new(startup: Arc<Settings>, client: u64, texts: &Texts) -> Self {
+    /// Nothing but the settings of the startup packet, with which the server reports `welcome`. No two clients of the
+    /// process have the same number.
+    pub(super) fn new(startup: Arc<Settings>, welcome: Arc<Parameters>, client: u64, texts: &Texts) -> Self {
         Self {
             settings: Arc::clone(&startup),
             planning: texts.planning(startup.planning()),
             startup,
+            welcome,
             names: Names::default(),
             pins: Pins::NONE,
             sticky: Pins::NONE,
@@ -299,6 +306,16 @@ impl Holdings {
         }
     }
 
+    /// The server reports other parameters than before, though no text has said so: a function has set something.
+    pub(super) fn is_surprised(&mut self) {
+        self.lookout.opaque |= self.lookout.names.is_empty() && !self.lookout.all_settings;
+    }
+
+    /// The client's number.
+    pub(super) fn client(&self) -> u64 {
+        self.client
+    }
+
     /// What has to be asked, `errors` having been answered or not, before the server connection may be given back or kept for more. `known` are the
     /// parameters that the server reports anyway.
     pub(super) fn question(&self, errors: bool) -> Question {
@@ -362,8 +379,11 @@ impl Holdings {
         if !self.pins.contains(SessionState::PreparedStatement) {
             self.sql_names = Vec::new();
         }
-        if self.pins.contains(SessionState::SessionAuthorization) && lookout.resets {
+        let own = conn.parameters().get(SESSION_AUTHORIZATION) == self.welcome.get(SESSION_AUTHORIZATION);
+        if own {
             self.pins.remove(SessionState::SessionAuthorization);
+        } else {
+            self.pins.insert(SessionState::SessionAuthorization);
         }
         sound
     }

@@ -210,12 +210,17 @@ impl Exchange<'_> {
     /// A sequence's last value in this session is another client's, unless the client stays on its connection from here
     /// on: PostgreSQL's error that there is none is better than a wrong number.
     fn sequences(&mut self, walk: &mut Walk<'_>) {
-        let fresh = !self.footprint.started && self.server.turn.is_quiet() && walk.is_whole();
+        let fresh = !self.footprint.started
+            && !self.footprint.returns
+            && self.server.turn.is_quiet()
+            && walk.is_whole();
         if fresh && !self.holdings.pins.contains(SessionState::Sequence) {
             self.interrupt(walk);
             self.server.queue_statement("DISCARD SEQUENCES", &[]);
             self.server.queue_sync();
-            self.holdings.pin(SessionState::Sequence);
+        }
+        if fresh || self.footprint.returns {
+            self.holdings.stick(SessionState::Sequence);
         }
     }
 

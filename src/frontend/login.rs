@@ -24,7 +24,7 @@ use crate::backend::reset::{self, SettingsError};
 use crate::backend::settings::{Parameters, Settings};
 use crate::config::{PoolMode, Route, User};
 use crate::error::{ErrorKind, Refusal};
-use crate::pool::{Checkout, Lease, Permit, Pool};
+use crate::pool::{Checkout, Lease, Permit, Pool, Wish};
 use crate::scram::ScramError;
 use crate::stream::Stream;
 
@@ -288,7 +288,8 @@ pub(super) fn settings_refusal(error: SettingsError) -> Refusal {
 /// A server connection, waited for as long as a query may wait.
 async fn checkout(worker: &Rc<Worker>, pool: &Arc<Pool>) -> Result<Lease, Refusal> {
     let deadline = Instant::now() + pool.route().timeouts.query_wait;
-    let checkout = pool.checkout(worker.id, &mut worker.aside.borrow_mut());
+    let wish = Wish { worker: worker.id, client: 0, settings: &Arc::default() };
+    let checkout = pool.checkout(wish, &mut worker.aside.borrow_mut());
     match checkout {
         Checkout::Ready(lease) => Ok(lease),
         Checkout::Refused(error) => Err(error.refusal(pool.database())),

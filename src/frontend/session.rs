@@ -22,7 +22,7 @@ use crate::clock::millis;
 use crate::config::PoolMode;
 use crate::error::{ErrorKind, Refusal};
 use crate::metrics::{Counter, Shard};
-use crate::pool::{Checkout, Lease, Permit, Pool, Wait};
+use crate::pool::{Checkout, Lease, Permit, Pool, Wait, Wish};
 use crate::relay::request;
 
 /// How many server connections are tried before a client is told that its settings cannot be applied.
@@ -68,6 +68,8 @@ pub(super) struct Visit {
     pub(super) tally: Tally,
     /// The client was answered with an error since its session was last looked at.
     pub(super) errors: bool,
+    /// How often the server had reported another parameter by then.
+    pub(super) changes: u64,
 }
 
 /// A client that is logged in.
@@ -99,7 +101,8 @@ impl Session {
         shard.add(Counter::ClientsOpened, 1);
         let watch = worker.watches.register();
         let startup = Arc::clone(&identity.settings);
-        let holdings = Holdings::new(startup, worker.next_number(), &worker.texts.borrow());
+        let welcome = Arc::clone(&identity.parameters);
+        let holdings = Holdings::new(startup, welcome, worker.next_number(), &worker.texts.borrow());
         let told = Told::new(Arc::clone(&identity.parameters), Arc::clone(&identity.settings));
         Self { client, worker, identity, shard, watch, phase: Phase::Running, holdings, told, inquiry: None }
     }
@@ -153,7 +156,12 @@ impl Session {
     }
 
     fn checkout(&self) -> Checkout {
-        self.identity.pool.checkout(self.worker.id, &mut self.worker.aside.borrow_mut())
+        let wish = Wish {
+            worker: self.worker.id,
+            client: self.holdings.client(),
+            settings: &self.holdings.settings,
+        };
+        self.identity.pool.checkout(wish, &mut self.worker.aside.borrow_mut())
     }
 
     /// Waits for a server connection and brings it to the client's settings. One on which that fails is not tried again.
@@ -253,7 +261,9 @@ impl Session {
         self.identity.cancel.target.aim(lease.cancel_key());
         self.shard.add(Counter::Checkouts, 1);
         std::mem::swap(&mut lease.told, &mut self.told);
-        let mut visit = Visit::default();
+        let mut visit = Visit { changes: lease.parameters().changes(), ..Visit::default() };
+        visit.footprint.returns = lease.last_client == self.holdings.client();
+        lease.last_client = self.holdings.client();
         lease.set_exclusive(self.keeps(&visit.footprint));
         lease.used = true;
         let mut end = None;

@@ -64,6 +64,10 @@ impl Session {
                     .filter(|state| leaves.contains(*state))
                     .for_each(|state| self.holdings.pin(state));
             }
+            let changes = lease.parameters().changes();
+            if std::mem::replace(&mut visit.changes, changes) != changes {
+                self.holdings.is_surprised();
+            }
             if !self.holdings.lookout.is_empty() {
                 let question = self.holdings.question(std::mem::take(&mut visit.errors));
                 return self.ask(Inquiry { question, attempts: 0 }, lease);

@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::backend::connect::{ConnectError, Opener};
+use crate::backend::settings::Settings;
 use crate::clock::{Clock, millis};
 use crate::config::Route;
 use crate::metrics::{PoolGauges, PoolMetrics, PoolState};
@@ -79,6 +80,29 @@ pub struct Pool {
     used: AtomicU64,
     clock: Arc<Clock>,
     metrics: Arc<PoolMetrics>,
+}
+
+/// Who asks for a server connection, and which one would suit best.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// The worker that serves the client.
+    pub worker: usize,
+    /// The client's number, 0 for none.
+    pub client: u64,
+    /// The settings that the client has.
+    pub settings: &'a Arc<Settings>,
+}
+
+impl Wish<'_> {
+    /// How well a connection suits: the one that the client had last, where nobody had it since, then one that has the
+    /// client's settings already.
+    fn rank(&self, slot: &Slot) -> u8 {
+        if self.client != 0 && slot.last_client == self.client {
+            2
+        } else {
+            u8::from(Arc::ptr_eq(slot.settings(), self.settings))
+        }
+    }
 }
 
 /// What a client gets that asks for a server connection.
@@ -162,10 +186,11 @@ impl Pool {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for a server connection for a client of `worker`. `scratch` is memory to read in.
-    pub fn checkout(self: &Arc<Self>, worker: usize, scratch: &mut [u8]) -> Checkout {
+    /// Asks for a server connection. `scratch` is memory to read in.
+    pub fn checkout(self: &Arc<Self>, wish: Wish<'_>, scratch: &mut [u8]) -> Checkout {
+        let worker = wish.worker;
         loop {
-            let taken = self.queue().take(worker);
+            let taken = self.queue().take(worker, |slot| wish.rank(slot));
             let Some(mut slot) = taken else { return self.line_up(worker) };
             let fit = !slot.expired(self.clock.now())
                 && slot.move_idle_to(worker).is_ok()

@@ -89,14 +89,16 @@ impl<C> Queue<C> {
         self.idle.len() as u32 + self.leased + self.opening + self.closing
     }
 
-    /// Takes an idle connection: the last one that `worker` used, or else the last one that anybody used. `None` if
-    /// there is none, or if others wait.
-    pub(super) fn take(&mut self, worker: usize) -> Option<C> {
+    /// Takes an idle connection: of those that `worker` used last, or else of all, the one that `rank` puts highest, the
+    /// last one used where several are alike. `None` if there is none, or if others wait.
+    pub(super) fn take(&mut self, worker: usize, rank: impl Fn(&C) -> u8) -> Option<C> {
         if self.waiting() > 0 {
             return None;
         }
-        let own = self.idle.iter().rposition(|idle| idle.worker == worker);
-        let place = own.or_else(|| self.idle.len().checked_sub(1))?;
+        // Of equal ones, `max_by_key` takes the last.
+        let best =
+            self.idle.iter().enumerate().max_by_key(|(_, idle)| (idle.worker == worker, rank(&idle.conn)));
+        let place = best?.0;
         self.leased += 1;
         Some(self.idle.remove(place).conn)
     }

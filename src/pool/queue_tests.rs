@@ -38,28 +38,37 @@ fn line_up(queue: &mut Queue<u32>, worker: usize) -> Arc<Waiter<u32>> {
 }
 
 #[test]
+fn of_a_workers_connections_the_one_that_suits_best_is_taken() {
+    let mut queue = filled(4);
+    assert_eq!(queue.take(0, |conn| u8::from(*conn < 3)), Some(2));
+    assert_eq!(queue.take(0, |conn| u8::from(*conn == 0)), Some(0));
+    assert!(matches!(queue.give_back(2, 1, 5), Back::Kept));
+    assert_eq!(queue.take(1, |conn| u8::from(*conn == 3)), Some(2), "its own worker's before another's");
+}
+
+#[test]
 fn the_connection_that_was_used_last_is_used_next() {
     let mut queue = filled(3);
-    assert_eq!(queue.take(0), Some(2));
-    assert_eq!(queue.take(0), Some(1));
+    assert_eq!(queue.take(0, |_| 0), Some(2));
+    assert_eq!(queue.take(0, |_| 0), Some(1));
     assert!(matches!(queue.give_back(2, 0, 5), Back::Kept));
-    assert_eq!(queue.take(0), Some(2));
+    assert_eq!(queue.take(0, |_| 0), Some(2));
 }
 
 #[test]
 fn a_worker_prefers_its_own_connections_and_takes_others_rather_than_wait() {
     let mut queue = filled(3);
-    let (a, b) = (queue.take(0).unwrap(), queue.take(0).unwrap());
+    let (a, b) = (queue.take(0, |_| 0).unwrap(), queue.take(0, |_| 0).unwrap());
     assert!(matches!(queue.give_back(a, 1, 5), Back::Kept));
     assert!(matches!(queue.give_back(b, 0, 6), Back::Kept));
-    assert_eq!(queue.take(1), Some(a));
-    assert_eq!(queue.take(1), Some(b));
+    assert_eq!(queue.take(1, |_| 0), Some(a));
+    assert_eq!(queue.take(1, |_| 0), Some(b));
 }
 
 #[test]
 fn clients_of_one_worker_are_served_in_the_order_in_which_they_came() {
     let mut queue = filled(1);
-    let conn = queue.take(0).unwrap();
+    let conn = queue.take(0, |_| 0).unwrap();
     let waiters: Vec<_> = (0..5).map(|_| line_up(&mut queue, 0)).collect();
     for waiter in &waiters {
         assert!(Arc::ptr_eq(&granted(queue.give_back(conn, 0, 0)), waiter));
@@ -70,17 +79,17 @@ fn clients_of_one_worker_are_served_in_the_order_in_which_they_came() {
 #[test]
 fn a_newcomer_never_overtakes_those_who_wait() {
     let mut queue = filled(2);
-    let (first, _second) = (queue.take(0).unwrap(), queue.take(0).unwrap());
+    let (first, _second) = (queue.take(0, |_| 0).unwrap(), queue.take(0, |_| 0).unwrap());
     let waiter = line_up(&mut queue, 1);
-    assert_eq!(queue.take(0), None);
+    assert_eq!(queue.take(0, |_| 0), None);
     assert!(Arc::ptr_eq(&granted(queue.give_back(first, 0, 0)), &waiter));
-    assert_eq!(queue.take(0), None, "nothing is idle");
+    assert_eq!(queue.take(0, |_| 0), None, "nothing is idle");
 }
 
 #[test]
 fn another_workers_client_is_passed_over_a_bounded_number_of_times() {
     let mut queue = filled(1);
-    let conn = queue.take(0).unwrap();
+    let conn = queue.take(0, |_| 0).unwrap();
     let patient = line_up(&mut queue, 1);
     for turn in 0..OVERTAKING {
         let favoured = line_up(&mut queue, 0);
@@ -143,7 +152,7 @@ fn the_minimum_is_opened_without_anybody_asking_and_survives_the_sweep() {
 #[test]
 fn what_lies_unused_too_long_is_closed_and_the_longest_unused_is_evicted_first() {
     let mut queue = filled(3);
-    let conn = queue.take(0).unwrap();
+    let conn = queue.take(0, |_| 0).unwrap();
     assert!(matches!(queue.give_back(conn, 0, 500), Back::Kept));
     assert_eq!(queue.evict(), Some(0));
     assert_eq!(queue.sweep(700, Some(600), |_| false), [1]);
@@ -154,7 +163,7 @@ fn what_lies_unused_too_long_is_closed_and_the_longest_unused_is_evicted_first()
 #[test]
 fn a_client_that_left_is_not_served_and_what_it_was_granted_is_not_lost() {
     let mut queue = filled(1);
-    let conn = queue.take(0).unwrap();
+    let conn = queue.take(0, |_| 0).unwrap();
     let (first, second) = (line_up(&mut queue, 0), line_up(&mut queue, 0));
     queue.leave(&first);
     assert!(Arc::ptr_eq(&granted(queue.give_back(conn, 0, 0)), &second));
@@ -189,7 +198,7 @@ fn nobody_waits_while_a_connection_rests_whatever_happens() {
     for step in 0..100_000 {
         let worker = random(3) as usize;
         match random(3) {
-            0 => match queue.take(worker) {
+            0 => match queue.take(worker, |_| 0) {
                 Some(conn) => leased.push(conn),
                 None => waiting.push(line_up(&mut queue, worker)),
             },
