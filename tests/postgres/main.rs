@@ -150,7 +150,8 @@ fn main() -> ExitCode {
             connections_that_lie_unused_are_closed,
             connections_that_are_old_are_replaced_but_not_inside_a_transaction,
             a_terminated_connection_is_never_handed_out,
-            a_terminated_connection_tells_its_client_why;
+            a_terminated_connection_tells_its_client_why,
+            without_reuse_a_client_in_session_mode_gets_a_backend_that_nobody_had;
         load:
             sixty_four_clients_of_pgbench_run_on_eight_connections,
             pgbench_with_prepared_statements_needs_no_more_connections_than_without,
