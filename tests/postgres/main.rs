@@ -90,6 +90,7 @@ fn main() -> ExitCode {
             settings_mean_the_same_whatever_encoding_the_connection_had,
             what_was_asked_before_terminate_is_done,
             a_statement_whose_columns_changed_recovers,
+            the_proxys_own_questions_do_not_suffer_from_a_clients_limits,
             nothing_is_found_under_the_proxys_own_names,
             a_notification_that_nobody_asked_for_reaches_nobody;
         fidelity_storm:
@@ -124,7 +125,8 @@ fn main() -> ExitCode {
             the_servers_own_key_is_not_the_clients,
             a_cancel_for_an_idle_client_hits_nobody,
             a_cancel_between_the_statements_of_a_transaction_does_nothing,
-            however_many_cancel_nobody_elses_query_is_hit;
+            however_many_cancel_nobody_elses_query_is_hit,
+            a_client_that_waits_for_a_server_connection_is_cancelled_too;
         replication:
             a_base_backup_is_taken_with_its_wal_and_verifies,
             wal_is_received_as_it_is_written,
