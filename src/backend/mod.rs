@@ -6,6 +6,7 @@
 
 pub mod cancel;
 pub mod connect;
+pub mod hidden;
 mod login;
 pub mod own;
 pub mod prepared;

@@ -1,8 +1,11 @@
 //! What the requests on one lease leave behind. The unnamed statement on a server connection is whoever's parsed it
 //! last; until the server has confirmed this client's own, it may be another client's.
 
+use std::rc::Rc;
+
 use crate::backend::prepared::StatementKey;
 use crate::relay::reply::Unnamed;
+use crate::statement::Facts;
 
 /// What the requests on one lease leave behind.
 #[derive(Debug, Default)]
@@ -18,10 +21,8 @@ pub(super) struct Footprint {
     pub(super) started: bool,
     /// Nobody else has used the server connection since the client had it last.
     pub(super) returns: bool,
-    /// A statement was used for the first time that was there before its client prepared it.
-    pub(super) fresh: bool,
-    /// The batch that did so, should it have to be sent again.
-    pub(super) again: Option<Box<[u8]>>,
+    /// What the unnamed statement does.
+    pub(super) facts: Option<Rc<Facts>>,
     /// The shared statements that were used last, and how many of these places are taken.
     used: [StatementKey; USED],
     uses: usize,

@@ -108,10 +108,11 @@ impl Exchange<'_> {
             self.texts.borrow().too_long()
         };
         self.footprint.destroy_unnamed();
+        self.footprint.facts = None;
         self.client.unnamed = None;
         walk.forget();
         self.attend(walk, &facts, false);
-        self.pass(walk, message, Mark::default());
+        self.pass(walk, message, Mark { unread: is_unread(&facts), ..Mark::default() });
         self.reassign(walk);
         None
     }
@@ -163,13 +164,19 @@ impl Exchange<'_> {
 
     /// Does what has to be done because a statement is about to be sent. `in_batch` says that it is part of a batch of the
     /// extended protocol.
-    fn attend(&mut self, walk: &mut Walk<'_>, facts: &Facts, in_batch: bool) {
-        if facts.kind == Kind::Ddl && !facts.effects.suspects.contains(States::TEMP) {
-            self.pool.definitions_change();
+    fn attend(&mut self, walk: &mut Walk<'_>, facts: &Rc<Facts>, in_batch: bool) {
+        let unseen = self.pool.hidden_is_old();
+        if self.holdings.ignores(facts, unseen) {
+            return;
         }
-        if !facts.is_plain() {
-            self.prepare_for(walk, facts, in_batch);
-            self.follow_up(facts);
+        if facts.effects.reads_sequence {
+            self.pool.sequences_are_read();
+        }
+        self.holdings.lookout.hidden |= unseen && (facts.effects.calls_unknown || facts.kind.runs_triggers());
+        self.prepare_for(walk, facts, in_batch);
+        self.follow_up(facts);
+        for executed in self.holdings.executed(&facts.effects) {
+            self.follow_up(&executed);
         }
     }
 
@@ -225,7 +232,7 @@ impl Exchange<'_> {
     }
 
     /// What follows from a statement that is being sent.
-    fn follow_up(&mut self, facts: &Facts) {
+    fn follow_up(&mut self, facts: &Rc<Facts>) {
         self.holdings.note(facts);
         let effects = &facts.effects;
         if !self.holdings.startup().is_empty() {
@@ -236,7 +243,8 @@ impl Exchange<'_> {
             self.server.statements.forget_all();
         }
         self.holdings.remove(effects, self.server.turn.epoch());
-        if effects.deallocates_all {
+        let ours = effects.deallocates.iter().any(|name| name.starts_with("fp_"));
+        if effects.deallocates_all || ours {
             self.server.statements.forget_all();
         }
     }
@@ -254,6 +262,7 @@ impl Exchange<'_> {
                 walk.keep(message.header.len);
             }
             self.attend(walk, &facts, true);
+            self.footprint.facts = Some(facts);
             self.footprint.parsed(self.server.turn.epoch());
             self.pass(walk, message, Mark { unnamed: true, ..Mark::default() });
             return Ok(None);
@@ -281,18 +290,14 @@ impl Exchange<'_> {
             texts.prepared(text, types, &planning, self.dialect())
         };
         let epoch = self.server.turn.epoch();
-        let generation = self.pool.generation();
-        let named = Named { prepared: Rc::clone(&prepared), generation, fresh: true };
+        let named = Named { prepared: Rc::clone(&prepared), generation: self.pool.count_parse() };
         self.holdings.names.give(name, named, epoch).map_err(|_| End::Refused(too_many()))?;
         self.interrupt(walk);
         self.client.requests.replace(walk, message.header, message.header.len);
         self.server.told.alias(&prepared.key, name);
-        if self.server.statements.has(&prepared.key, epoch, generation) {
-            self.server.turn.answer_locally(Local::Parsed);
-        } else {
-            let mark = Mark { naming: true, shared: true, ..Mark::default() };
-            self.parse_shared(&prepared, Asker::Client, mark);
-        }
+        // Also where the server has it: what a client parses it gets as definitions are now.
+        let mark = Mark { naming: true, shared: true, ..Mark::default() };
+        self.parse_shared(&prepared, Asker::Client, mark);
         Ok(None)
     }
 
@@ -309,6 +314,7 @@ impl Exchange<'_> {
         let unnamed = name.is_empty();
         if unnamed {
             self.client.unnamed = None;
+            self.footprint.facts = Some(Rc::clone(&facts));
             walk.forget();
             self.footprint.parsed(self.server.turn.epoch());
         } else {
@@ -328,17 +334,13 @@ impl Exchange<'_> {
         }
         self.server.close_statement(&prepared.server_name, Asker::Stead);
         let epoch = self.server.turn.epoch();
-        self.server.statements.sent(&prepared.key, epoch, self.pool.generation());
+        self.server.statements.sent(&prepared.key, epoch, self.pool.parses());
         self.server.queue_own(b'P', &[&prepared.server_name, &prepared.definition], asker, mark);
     }
 
     /// The client's statement as it is under the settings of the moment, on the server connection of the moment.
     fn ensure(&mut self, name: &[u8]) -> Option<Rc<Prepared>> {
-        let Named { mut prepared, generation, fresh } = self.holdings.named(name)?.clone();
-        if fresh {
-            self.footprint.fresh = true;
-            self.holdings.names.used(name);
-        }
+        let Named { mut prepared, generation } = self.holdings.named(name)?.clone();
         let planning = self.holdings.planning(&self.texts.borrow());
         if prepared.planning != planning {
             let dialect = self.dialect();
@@ -383,7 +385,8 @@ impl Exchange<'_> {
         self.attend(walk, &prepared.facts, true);
         let replaced = portal.len() + name.len() + 2;
         let length = message.header.len - HEADER - replaced + portal.len() + 1 + prepared.server_name.len();
-        self.server.turn.mark_request(b'B', 0, Asker::Client, Mark::default());
+        let mark = Mark { unread: is_unread(&prepared.facts), ..Mark::default() };
+        self.server.turn.mark_request(b'B', 0, Asker::Client, mark);
         self.server.queue_head(b'B', length, &[portal, b"\0", &prepared.server_name]);
         self.client.requests.replace(walk, message.header, HEADER + replaced);
         Ok(None)
@@ -441,15 +444,18 @@ impl Exchange<'_> {
             let parse = remembered.parse.clone();
             let facts = request::parse_parts(&parse[HEADER..])
                 .map(|(_, text, _)| self.texts.borrow_mut().facts(text, self.dialect()));
-            if let Some(facts) = facts {
-                self.attend(walk, &facts, true);
-            }
+            self.footprint.facts = facts;
             self.server.turn.mark_request(b'P', 0, Asker::Stead, Mark::default());
             self.server.queue(&parse);
             self.footprint.parsed(self.server.turn.epoch());
         }
-        let mark = Mark { unnamed: message.header.tag == b'B', ..Mark::default() };
+        let mut mark = Mark { unnamed: message.header.tag == b'B', ..Mark::default() };
         if mark.unnamed {
+            // It may have been parsed in an earlier batch, after which the session was looked at.
+            if let Some(facts) = self.footprint.facts.clone() {
+                mark.unread = is_unread(&facts);
+                self.attend(walk, &facts, true);
+            }
             // As most drivers do: it will not be bound again.
             walk.forget();
             self.client.unnamed.take_if(|remembered| !remembered.known);
@@ -457,6 +463,11 @@ impl Exchange<'_> {
         self.pass(walk, message, mark);
         Ok(None)
     }
+}
+
+/// Whether nobody could read the text, though it is not too long for that.
+fn is_unread(facts: &Facts) -> bool {
+    facts.kind == Kind::Unknown && !facts.is_too_long()
 }
 
 fn too_many() -> Refusal {

@@ -15,9 +15,9 @@ use super::settle::{Inquiry, Settled};
 use super::watch::Watch;
 use super::worker::Worker;
 use super::{login, refuse};
+use crate::backend::reset;
 use crate::backend::settings::{Parameters, Settings};
 use crate::backend::told::Told;
-use crate::backend::{Lost, reset};
 use crate::clock::millis;
 use crate::config::PoolMode;
 use crate::error::{ErrorKind, Refusal};
@@ -277,9 +277,14 @@ impl Session {
         self.identity.cancel.target.aim(lease.cancel_key());
         self.shard.add(Counter::Checkouts, 1);
         std::mem::swap(&mut lease.told, &mut self.told);
+        self.holdings.renew_hidden(&self.identity.pool);
         let mut visit = Visit { changes: lease.parameters().changes(), ..Visit::default() };
         visit.footprint.returns = lease.last_client == self.holdings.client();
         lease.last_client = self.holdings.client();
+        if lease.used && !visit.footprint.returns && self.identity.pool.reads_sequences() {
+            lease.queue_statement("DISCARD SEQUENCES", &[]);
+            lease.queue_sync();
+        }
         lease.set_exclusive(self.keeps(&visit.footprint));
         lease.used = true;
         let mut end = None;
@@ -306,9 +311,6 @@ impl Session {
                         std::mem::swap(&mut lease.told, &mut self.told);
                         self.give_back(lease);
                         return Ok(());
-                    }
-                    Settled::Lost => {
-                        return Err(self.part(lease, End::ServerLost(Lost::Refused), false));
                     }
                 },
                 End::Spent if self.keeps(&visit.footprint) => {}
