@@ -1,8 +1,11 @@
 //! What the requests on one lease leave behind. The unnamed statement on a server connection is whoever's parsed it
 //! last; until the server has confirmed this client's own, it may be another client's.
 
+use std::rc::Rc;
+
 use crate::backend::prepared::StatementKey;
 use crate::relay::reply::Unnamed;
+use crate::statement::Facts;
 
 /// What the requests on one lease leave behind.
 #[derive(Debug, Default)]
@@ -14,6 +17,8 @@ pub(super) struct Footprint {
     unbound: bool,
     /// The batch of the last unnamed Parse: should that fail, everything behind it in the same batch is skipped.
     epoch: Option<u64>,
+    /// What the unnamed statement does, where it listens or ends that.
+    pub(super) unnamed: Option<Rc<Facts>>,
     /// Something was sent.
     pub(super) started: bool,
     /// Nobody else has used the server connection since the client had it last.

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::listening::Listening;
 use super::names::{Named, Names};
 use super::texts::{Planning, Texts};
 use crate::backend::ServerConn;
@@ -130,6 +131,7 @@ pub(super) struct Holdings {
     /// When the first of them came, in milliseconds of the process's clock.
     pub(super) pinned_since: u64,
     pub(super) lookout: Lookout,
+    pub(super) listening: Listening,
     /// The client's number, and how often its settings changed in the middle of a transaction.
     client: u64,
     changes: u64,
@@ -167,6 +169,7 @@ impl Holdings {
             said: Pins::NONE,
             pinned_since: 0,
             lookout: Lookout::default(),
+            listening: Listening::default(),
             client,
             changes: 0,
         }
@@ -390,6 +393,7 @@ impl Holdings {
 
     /// The client discarded everything that its session held.
     pub(super) fn discard(&mut self) {
+        self.listening.discard();
         let pins = self.pins;
         (self.pins, self.sticky, self.sql_names) = (Pins::NONE, Pins::NONE, Vec::new());
         if pins.contains(SessionState::Load) {

@@ -89,7 +89,7 @@ impl Exchange<'_> {
     }
 
     /// Sends what stands before the message first, because something of the proxy's own comes between.
-    fn interrupt(&mut self, walk: &mut Walk<'_>) {
+    pub(super) fn interrupt(&mut self, walk: &mut Walk<'_>) {
         let run = walk.take_run();
         self.server.queue(run);
     }
@@ -111,6 +111,7 @@ impl Exchange<'_> {
         self.client.unnamed = None;
         walk.forget();
         self.attend(walk, &facts, false);
+        self.arm(walk, &facts, false);
         self.pass(walk, message, Mark::default());
         self.reassign(walk);
         None
@@ -254,6 +255,7 @@ impl Exchange<'_> {
                 walk.keep(message.header.len);
             }
             self.attend(walk, &facts, true);
+            self.footprint.unnamed = (!facts.effects.listens.is_empty()).then_some(facts);
             self.footprint.parsed(self.server.turn.epoch());
             self.pass(walk, message, Mark { unnamed: true, ..Mark::default() });
             return Ok(None);
@@ -381,6 +383,7 @@ impl Exchange<'_> {
         self.interrupt(walk);
         let Some(prepared) = self.ensure(name) else { return Ok(None) };
         self.attend(walk, &prepared.facts, true);
+        self.arm(walk, &prepared.facts, true);
         let replaced = portal.len() + name.len() + 2;
         let length = message.header.len - HEADER - replaced + portal.len() + 1 + prepared.server_name.len();
         self.server.turn.mark_request(b'B', 0, Asker::Client, Mark::default());
@@ -443,6 +446,7 @@ impl Exchange<'_> {
                 .map(|(_, text, _)| self.texts.borrow_mut().facts(text, self.dialect()));
             if let Some(facts) = facts {
                 self.attend(walk, &facts, true);
+                self.footprint.unnamed = Some(facts);
             }
             self.server.turn.mark_request(b'P', 0, Asker::Stead, Mark::default());
             self.server.queue(&parse);
@@ -450,6 +454,9 @@ impl Exchange<'_> {
         }
         let mark = Mark { unnamed: message.header.tag == b'B', ..Mark::default() };
         if mark.unnamed {
+            if let Some(facts) = self.footprint.unnamed.clone() {
+                self.arm(walk, &facts, true);
+            }
             // As most drivers do: it will not be bound again.
             walk.forget();
             self.client.unnamed.take_if(|remembered| !remembered.known);

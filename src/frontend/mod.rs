@@ -10,6 +10,7 @@
 //! - `judge`: what a request needs to mean on a shared server connection what it means on one of the client's own.
 //! - `holdings`: what a client's session holds; `names` are its prepared statements, `texts` what a worker knows of
 //!   statements, `footprint` what a client left on the server connection of the moment.
+//! - `listening`: what a client listens to through the hub of its pool; `handover` brings it there.
 //! - `replication`: clients that have a server connection for themselves, which `passage` joins to theirs.
 //! - `watch`: time-outs and shutdown, without a timer for each client.
 //! - `cancel`: which client's query a cancel request means.
@@ -21,8 +22,10 @@ mod cancel;
 mod client;
 mod exchange;
 mod footprint;
+mod handover;
 mod holdings;
 mod judge;
+mod listening;
 mod login;
 mod names;
 mod parting;
@@ -46,6 +49,7 @@ use crate::metrics::Metrics;
 use crate::pool::{Limit, Registry};
 use crate::scram::{self, ScramError, Verifier};
 use cancel::Cancels;
+use listening::Hubs;
 
 /// For the fuzz targets: whether a startup packet of this version, with this behind it, would be understood.
 #[doc(hidden)]
@@ -66,6 +70,7 @@ pub struct Shared {
     /// Makes the names of shared prepared statements.
     statement_secret: [u8; 32],
     cancels: Cancels,
+    hubs: Hubs,
     clients: Limit,
     user_clients: HashMap<String, Limit>,
     database_clients: HashMap<String, Limit>,
@@ -95,6 +100,7 @@ impl Shared {
             mock_secret: scram::random()?,
             statement_secret: scram::random()?,
             cancels: Cancels::default(),
+            hubs: Hubs::default(),
             config,
             registry,
             metrics,

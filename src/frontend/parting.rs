@@ -27,7 +27,7 @@ impl Session {
         let pins = self.holdings.pins;
         lease.needs_reset |= !pins.is_empty()
             || !self.holdings.lookout.is_empty()
-            || self.inquiry.is_some()
+            || self.asks()
             || self.identity.pool.route().mode == PoolMode::Session;
         if pins.contains(SessionState::Load) || pins.contains(SessionState::RandomSeed) {
             // DISCARD ALL neither unloads a library nor forgets a seed.

@@ -49,14 +49,17 @@ impl Inbox {
     }
 }
 
-/// The channel of a NotificationResponse: behind the process id, before its NUL; then the payload and its NUL, and
-/// nothing more.
+/// The channel of a NotificationResponse.
 pub(super) fn channel_of(message: &[u8]) -> Result<&[u8], Violation> {
-    let strings = message.get(HEADER + 4..).ok_or(Violation::Notification)?;
-    let mut parts = strings.split(|&byte| byte == 0);
+    parts_of(message).map(|(channel, _)| channel).ok_or(Violation::Notification)
+}
+
+/// Channel and payload of a NotificationResponse: behind the process id, each with its NUL, and nothing more.
+pub fn parts_of(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut parts = message.get(HEADER + 4..)?.split(|&byte| byte == 0);
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(channel), Some(_payload), Some([]), None) if !channel.is_empty() => Ok(channel),
-        _ => Err(Violation::Notification),
+        (Some(channel), Some(payload), Some([]), None) if !channel.is_empty() => Some((channel, payload)),
+        _ => None,
     }
 }
 

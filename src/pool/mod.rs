@@ -5,7 +5,7 @@
 //! - `lease`: a checkout as a value; dropping it gives the connection back, or closes it if it is not at rest.
 //! - `opening`: a connection that is on its way.
 //! - `manager`: the door to bb8, which opens, counts and disposes of connections.
-//! - `limits`: caps over several pools, and over the connections outside of any that `dedicated` opens.
+//! - `limits`: caps over several pools, and over the connections outside of any that are `dedicated`.
 //! - `registry`: from database and user to pool.
 //!
 //! The queue is first come, first served: a connection that comes back goes straight to a client that waits, and a
@@ -35,7 +35,7 @@ use crate::backend::settings::Settings;
 use crate::clock::{Clock, millis};
 use crate::config::Route;
 use crate::metrics::{PoolGauges, PoolMetrics, PoolState};
-pub use dedicated::Dedicated;
+pub use dedicated::{Dedicated, Places};
 use known::Known;
 pub use lease::Lease;
 pub use limits::{Limit, Permit};
