@@ -2,10 +2,8 @@
 
 use crate::wire::frame::{self, FrameError, HEADER};
 
-/// Bytes of a whole NotificationResponse that are believed. PostgreSQL's payloads have less than 8,000 bytes
-/// (`NOTIFY_PAYLOAD_MAX_LENGTH` in its `src/backend/commands/async.c`) and names 63; where the connection has another
-/// encoding than the database, a character of one byte becomes at most three.
-pub const MAX_NOTIFICATION: usize = 24 * 1024;
+/// Bytes of a whole NotificationResponse that are believed.
+pub const MAX_NOTIFICATION: usize = frame::NOTIFICATION;
 
 /// Bytes of any other message that comes here: errors, notices, and answers to the proxy's own short queries.
 const MAX_OTHER: usize = 64 * 1024;

@@ -239,7 +239,8 @@ impl ReplyScan {
         // These are looked into, and short; only an ErrorResponse or a row may be longer than a chunk.
         let looked_into =
             matches!(header.tag, b'Z' | b'C' | b'E' | b'S' | b'A') || (own && header.tag == b'D');
-        let whole = looked_into && header.len <= frame::SMALL_REPLY + 1;
+        let limit = if header.tag == b'A' { frame::NOTIFICATION } else { frame::SMALL_REPLY + 1 };
+        let whole = looked_into && header.len <= limit;
         if chunk.len() < header.len && whole {
             return Ok(None);
         }
