@@ -24,6 +24,8 @@ pub enum Origin {
 pub enum ErrorKind {
     /// The wrong password, or no such user: the client cannot tell which.
     AuthenticationFailed,
+    /// The client cancelled a request that was still waiting for a server connection.
+    Cancelled,
     /// Silent for longer than `client_idle` outside a transaction.
     ClientIdle,
     /// A startup parameter or message that the proxy does not support.
@@ -70,8 +72,9 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AuthenticationFailed,
+        Self::Cancelled,
         Self::ClientIdle,
         Self::FeatureNotSupported,
         Self::IdleInTransaction,
@@ -100,6 +103,7 @@ impl ErrorKind {
     fn row(self) -> (Origin, &'static str, &'static str) {
         match self {
             Self::AuthenticationFailed => (Origin::Client, "authentication_failed", "28P01"),
+            Self::Cancelled => (Origin::Client, "cancelled", "57014"),
             Self::ClientIdle => (Origin::Client, "client_idle", "57P05"),
             Self::FeatureNotSupported => (Origin::Client, "feature_not_supported", "0A000"),
             Self::IdleInTransaction => (Origin::Client, "idle_in_transaction", "25P03"),

@@ -35,7 +35,7 @@ const ASK_SESSION: &str = "SELECT name, pg_catalog.current_setting(name) FROM pg
 pub const MAX_NAMES: usize = 100;
 
 /// What is to be asked.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Question {
     /// Whether there is state of the kinds that the server can be asked about.
     pub states: bool,
@@ -43,7 +43,21 @@ pub struct Question {
     pub names: Vec<Box<str>>,
     /// All settings that have a value of the session's own.
     pub session: bool,
+    /// The session's transactions may begin in a way that makes the question wait: serializable, read-only and deferrable
+    /// ones wait for others to end.
+    pub begins_oddly: bool,
+    /// The question was cancelled before, as by a `statement_timeout` of a millisecond: it takes such limits off, until
+    /// its transaction ends.
+    pub limited: bool,
 }
+
+const BEGIN_PLAINLY: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE";
+
+/// The limits that a question takes off, after it has read them.
+const LIMITS: [&str; 2] = ["statement_timeout", "lock_timeout"];
+const READ_LIMITS: &str =
+    "SELECT pg_catalog.current_setting('statement_timeout'), pg_catalog.current_setting('lock_timeout')";
+const LIFT_LIMITS: [&str; 2] = ["SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"];
 
 /// What the server answered.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -54,6 +68,28 @@ pub struct Answer {
     pub values: Vec<(Box<str>, Option<String>)>,
     /// The settings that have a value of the session's own.
     pub session: Option<Vec<(String, String)>>,
+}
+
+impl Answer {
+    /// The limits as they were before the question took them off. Whether the session has them of its own cannot be told
+    /// then: they count as its own where it was asked for them by name.
+    fn restore(&mut self, limits: Vec<Option<String>>) {
+        for (name, limit) in LIMITS.into_iter().zip(limits) {
+            let asked = self.values.iter_mut().find(|(asked, _)| **asked == *name);
+            let session = self.session.iter_mut().flatten().find(|(listed, _)| listed == name);
+            match (asked, session, limit) {
+                (Some(asked), Some(listed), Some(limit)) => {
+                    listed.1.clone_from(&limit);
+                    asked.1 = Some(limit);
+                }
+                (Some(asked), None, limit) => asked.1 = limit,
+                (None, Some(_), _) => {
+                    self.session.iter_mut().for_each(|all| all.retain(|(listed, _)| listed != name))
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 /// The kinds of state that the server can be asked about.
@@ -71,6 +107,13 @@ impl Question {
 
     /// Queues the question; its rows are the proxy's own.
     pub fn queue(&self, conn: &mut ServerConn) {
+        if self.begins_oddly {
+            conn.queue_statement(BEGIN_PLAINLY, &[]);
+        }
+        if self.limited {
+            conn.queue_statement(READ_LIMITS, &[]);
+            LIFT_LIMITS.iter().for_each(|sql| conn.queue_statement(sql, &[]));
+        }
         if self.states {
             conn.queue_statement(ASK_STATES, &[]);
         }
@@ -90,6 +133,7 @@ impl Question {
     pub fn read(self, rows: &[Vec<u8>]) -> Option<Answer> {
         let mut rows = rows.iter();
         let mut answer = Answer::default();
+        let limits = if self.limited { columns(rows.next()?)? } else { Vec::new() };
         if self.states {
             let row = columns(rows.next()?)?;
             let mut states = Pins::NONE;
@@ -115,6 +159,7 @@ impl Question {
             });
             answer.session = Some(pairs.collect::<Option<_>>()?);
         }
+        answer.restore(limits);
         Some(answer)
     }
 }
@@ -134,7 +179,12 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_as_it_was_asked_for() {
-        let question = || Question { states: true, names: vec!["a".into(), "b".into()], session: true };
+        let question = || Question {
+            states: true,
+            names: vec!["a".into(), "b".into()],
+            session: true,
+            ..Question::default()
+        };
         let rows =
             [row(&["f", "t", "f", "t", "f"]), row(&["1", "2"]), row(&["a", "1"]), row(&["work_mem", "4MB"])];
         let answer = question().read(&rows).unwrap();
@@ -142,6 +192,21 @@ mod tests {
         assert_eq!(states, [SessionState::AdvisoryLock, SessionState::Cursor]);
         assert_eq!(answer.values[1], ("b".into(), Some("2".to_owned())));
         assert_eq!(answer.session.unwrap().len(), 2);
+        let limited = Question {
+            names: vec!["lock_timeout".into()],
+            session: true,
+            limited: true,
+            ..Question::default()
+        };
+        let rows_of_limited = [
+            row(&["1ms", "2ms"]),
+            row(&["0"]),
+            row(&["lock_timeout", "0"]),
+            row(&["statement_timeout", "0"]),
+        ];
+        let answer = limited.read(&rows_of_limited).unwrap();
+        assert_eq!(answer.values, [("lock_timeout".into(), Some("2ms".to_owned()))]);
+        assert_eq!(answer.session, Some(vec![("lock_timeout".to_owned(), "2ms".to_owned())]));
         assert_eq!(question().read(&rows[1..]), None);
         assert_eq!(question().read(&rows[..1]), None);
         assert_eq!(question().read(&[]), None);

@@ -145,6 +145,10 @@ table! {
             "How long a client waits before the reserve is used. Not off: a `reserve_size` of `0` is.";
         max_clients: Count, "clients", Typed("0"), Reload,
             "Clients of one (database, user) pool; `0` is no limit of its own.";
+        reuse: Switch, "", Typed("true"), Reload,
+            "Whether a server connection goes to another client when its client leaves in session mode, after DISCARD \
+             ALL. That leaves behind what PostgreSQL keeps for the life of a server process: loaded libraries, and that \
+             there has been a temporary schema. Without, each client has a server process of its own.";
         reads_foreign_tables: Switch, "", Typed("false"), Reload,
             "Its users read `postgres_fdw` tables. PostgreSQL then keeps a second connection for each of these server \
              connections, and the budget counts them twice.";

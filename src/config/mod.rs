@@ -226,6 +226,8 @@ pub struct Route {
     pub reserve_after: Duration,
     /// Clients of one (database, user) pool; `None` is no limit of its own.
     pub max_clients: Option<usize>,
+    /// In session mode, a server connection serves another client after the one that leaves.
+    pub reuse: bool,
     /// Its users read `postgres_fdw` tables, so that each server connection may cost a second backend.
     pub reads_foreign_tables: bool,
     /// Its users may replicate through the proxy, with server connections outside of the pool.

@@ -133,6 +133,7 @@ fn route(old: &Route, new: &Route) -> Vec<KeyChange> {
         .key("reserve_size", &old.reserve_size, &new.reserve_size)
         .key("reserve_after", &old.reserve_after, &new.reserve_after)
         .key("max_clients", &old.max_clients, &new.max_clients)
+        .key("reuse", &old.reuse, &new.reuse)
         .key("reads_foreign_tables", &old.reads_foreign_tables, &new.reads_foreign_tables)
         .key("replication", &old.replication, &new.replication);
     timeouts(changes, &old.timeouts, &new.timeouts).0

@@ -89,6 +89,7 @@ fn route(table: &RouteTable, at: usize, known: &Known, found: &mut Found<'_>) ->
         reserve_size,
         reserve_after,
         max_clients: limit(&table.max_clients),
+        reuse: table.reuse.get().is_none_or(|(reuse, _)| reuse.0),
         reads_foreign_tables: table.reads_foreign_tables.get().is_some_and(|(reads, _)| reads.0),
         replication: table.replication.get().is_some_and(|(allowed, _)| allowed.0),
         timeouts,

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use aws_lc_rs::constant_time;
 use tokio::sync::Notify;
@@ -124,6 +125,10 @@ struct State {
     in_flight: usize,
     /// Server connections for which a request was lost on its way: it may still arrive, whoever has them then.
     lost: Vec<Arc<CancelKey>>,
+    /// The client waits for a server connection.
+    waits: Option<Waker>,
+    /// It is not to wait any longer.
+    cancelled: bool,
 }
 
 impl Cancels {
@@ -158,7 +163,9 @@ impl Cancels {
     /// Cancels what the client with that key has running.
     pub(super) async fn cancel(&self, pid: u32, secret: &[u8]) -> Cancelled {
         let Some(target) = self.clients().of(pid, secret) else { return Cancelled::Unknown };
-        let Some(server) = target.depart() else { return Cancelled::Idle };
+        let Some(server) = target.depart() else {
+            return if target.end_wait() { Cancelled::Waiting } else { Cancelled::Idle };
+        };
         let mut under_way = UnderWay { target, server, delivered: false };
         match cancel::send(&under_way.server).await {
             Ok(()) => under_way.delivered = true,
@@ -223,6 +230,32 @@ impl Target {
             }
             settled.await;
         }
+    }
+
+    /// Ready when a client that waits for a server connection is not to wait any longer.
+    pub(super) fn poll_wait(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.state();
+        if std::mem::take(&mut state.cancelled) {
+            return Poll::Ready(());
+        }
+        state.waits = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The client waits no more.
+    pub(super) fn has_waited(&self) {
+        let mut state = self.state();
+        (state.waits, state.cancelled) = (None, false);
+    }
+
+    /// Ends the client's wait for a server connection, if it waits.
+    fn end_wait(&self) -> bool {
+        let mut state = self.state();
+        let Some(waker) = state.waits.take() else { return false };
+        state.cancelled = true;
+        drop(state);
+        waker.wake();
+        true
     }
 
     fn depart(&self) -> Option<Arc<CancelKey>> {

@@ -4,7 +4,7 @@ use std::io;
 use std::task::{Context, Poll, ready};
 
 use super::judge::Remembered;
-use crate::relay::request::RequestScan;
+use crate::relay::request::{self, RequestScan};
 use crate::stream::Stream;
 
 /// A client's socket. While nothing is on its way it owns no buffer.
@@ -66,6 +66,14 @@ impl Client {
     pub(super) fn put_aside(&mut self, bytes: &[u8], ready: bool) {
         self.inbox.extend_from_slice(bytes);
         self.inbox_ready |= ready;
+    }
+
+    /// Takes the client's first request back, if all of it is here and nothing of it was passed on.
+    pub(super) fn withdraw(&mut self) -> bool {
+        let Some(length) = request::first_request(&self.inbox) else { return false };
+        self.inbox.drain(..length);
+        self.inbox_ready = !self.inbox.is_empty();
+        true
     }
 
     /// How much was put aside.

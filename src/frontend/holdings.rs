@@ -137,6 +137,10 @@ pub(super) struct Holdings {
     changes: u64,
 }
 
+fn begins_transactions(setting: &str) -> bool {
+    setting.starts_with("default_transaction_")
+}
+
 const SESSION_AUTHORIZATION: &str = "session_authorization";
 
 /// Statements prepared by SQL whose names are remembered.
@@ -334,6 +338,11 @@ impl Holdings {
         let held = !self.pins.without(self.pins.without(probe::askable())).is_empty();
         Question {
             states: lookout.states || lookout.opaque || (held && lookout.releases),
+            begins_oddly: lookout.opaque
+                || lookout.all_settings
+                || self.pins.contains(SessionState::Setting)
+                || self.settings.names().chain(names.iter().map(|name| &**name)).any(begins_transactions),
+            limited: false,
             names,
             session: lookout.resets || lookout.opaque || lookout.all_settings || (errors && touched),
         }

@@ -29,6 +29,10 @@ impl Session {
             || !self.holdings.lookout.is_empty()
             || self.asks()
             || self.identity.pool.route().mode == PoolMode::Session;
+        let route = self.identity.pool.route();
+        if route.mode == PoolMode::Session && !route.reuse {
+            lease.spoil();
+        }
         if pins.contains(SessionState::Load) || pins.contains(SessionState::RandomSeed) {
             // DISCARD ALL neither unloads a library nor forgets a seed.
             lease.spoil();

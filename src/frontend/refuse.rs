@@ -9,11 +9,21 @@ use crate::error::Refusal;
 /// The ErrorResponse of a refusal, with severity FATAL: the connection is closed behind it. The fields are those of
 /// the section "Error and Notice Message Fields" of PostgreSQL's documentation.
 pub(super) fn encode(refusal: &Refusal) -> Vec<u8> {
+    with_severity(refusal, "FATAL")
+}
+
+/// What answers a request that was not carried out, from ErrorResponse to ReadyForQuery; the client stays.
+pub(super) fn answer(refusal: &Refusal) -> Vec<u8> {
+    let mut bytes = with_severity(refusal, "ERROR");
+    bytes.extend_from_slice(&[b'Z', 0, 0, 0, 5, b'I']);
+    bytes
+}
+
+fn with_severity(refusal: &Refusal, severity: &str) -> Vec<u8> {
     let mut error = ErrorResponse::default();
-    let fatal = "FATAL".to_owned();
     error.fields = vec![
-        (b'S', fatal.clone()),
-        (b'V', fatal),
+        (b'S', severity.to_owned()),
+        (b'V', severity.to_owned()),
         (b'C', printable(refusal.sqlstate())),
         (b'M', printable(&refusal.message)),
     ];

@@ -153,8 +153,12 @@ impl Session {
             Checkout::Ready(lease) if fits => self.relay(lease, length).await,
             checkout => {
                 self.client.put_aside(&self.worker.scratch.borrow()[..length], true);
-                let lease = self.equip(checkout).await?;
-                self.relay(lease, 0).await
+                let lease = self.equip(checkout).await;
+                self.identity.cancel.target.has_waited();
+                match lease? {
+                    Some(lease) => self.relay(lease, 0).await,
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -169,17 +173,23 @@ impl Session {
     }
 
     /// Waits for a server connection and brings it to the client's settings. One on which that fails is not tried again.
-    async fn equip(&mut self, mut checkout: Checkout) -> Result<Lease, Finish> {
+    /// `None` if the client has cancelled its request and was told so.
+    async fn equip(&mut self, mut checkout: Checkout) -> Result<Option<Lease>, Finish> {
         self.enter(Phase::Waiting);
         let mut attempts = 0;
         loop {
             let mut lease = match checkout {
                 Checkout::Ready(lease) => lease,
                 Checkout::Refused(error) => return Err(error.refusal(self.identity.pool.database()).into()),
-                Checkout::Wait(mut wait) => std::future::poll_fn(|cx| self.poll_wait(&mut wait, cx)).await?,
+                Checkout::Wait(mut wait) => {
+                    match std::future::poll_fn(|cx| self.poll_wait(&mut wait, cx)).await? {
+                        Some(lease) => lease,
+                        None => return Ok(None),
+                    }
+                }
             };
             match reset::apply(&mut lease, &self.holdings.settings).await {
-                Ok(()) => return Ok(lease),
+                Ok(()) => return Ok(Some(lease)),
                 Err(error) => {
                     lease.spoil();
                     attempts += 1;
@@ -232,12 +242,18 @@ impl Session {
         }
     }
 
-    /// Ready when a server connection came free, or when there is no point in waiting any longer.
-    fn poll_wait(&mut self, wait: &mut Wait, cx: &mut Context<'_>) -> Poll<Result<Lease, Finish>> {
+    /// Ready when a server connection came free, or when there is no point in waiting any longer; without one if the
+    /// client has cancelled its request.
+    fn poll_wait(&mut self, wait: &mut Wait, cx: &mut Context<'_>) -> Poll<Result<Option<Lease>, Finish>> {
         if let Poll::Ready(lease) = wait.poll(cx) {
             let refusal =
                 |error: crate::backend::connect::ConnectError| error.refusal(self.identity.pool.database());
-            return Poll::Ready(lease.map_err(|error| refusal(error).into()));
+            return Poll::Ready(lease.map(Some).map_err(|error| refusal(error).into()));
+        }
+        if self.identity.cancel.target.poll_wait(cx).is_ready() && self.client.withdraw() {
+            let cancelled = Refusal::new(ErrorKind::Cancelled, "canceling statement due to user request");
+            let answered = self.client.send(&refuse::answer(&cancelled));
+            return Poll::Ready(answered.map(|()| None).map_err(|_| Finish::Left));
         }
         if let Poll::Ready(reason) = self.watch.poll(cx) {
             return Poll::Ready(Err(match reason {

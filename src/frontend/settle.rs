@@ -139,8 +139,7 @@ impl Session {
         lease: &mut Lease,
     ) -> Option<Settled> {
         let Inquiry { question, attempts } = inquiry;
-        let again =
-            Question { states: question.states, names: question.names.clone(), session: question.session };
+        let again = Question { limited: true, ..question.clone() };
         let answer = if failed { None } else { question.read(rows) };
         let Some(answer) = answer else {
             if attempts + 1 >= ATTEMPTS {

@@ -192,7 +192,7 @@ impl Metrics {
         for result in ["ok", "failed"] {
             logins.with_label_values(&[result]);
         }
-        for result in [Cancelled::Forwarded, Cancelled::Idle, Cancelled::Unknown] {
+        for result in [Cancelled::Forwarded, Cancelled::Waiting, Cancelled::Idle, Cancelled::Unknown] {
             cancels.with_label_values(&[result.as_str()]);
         }
         let counter = |(name, help): (&str, &str)| IntCounter::new(name, help);
@@ -279,6 +279,8 @@ impl Metrics {
 pub enum Cancelled {
     /// Sent to the server on which the client's query runs.
     Forwarded,
+    /// The client waited for a server connection, and waits no more.
+    Waiting,
     /// The client had no query running.
     Idle,
     /// No client has that key.
@@ -289,6 +291,7 @@ impl Cancelled {
     fn as_str(self) -> &'static str {
         match self {
             Self::Forwarded => "forwarded",
+            Self::Waiting => "waiting",
             Self::Idle => "idle",
             Self::Unknown => "unknown",
         }

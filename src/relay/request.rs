@@ -210,6 +210,19 @@ fn is_readable(header: Header, body: &[u8]) -> bool {
         }
 }
 
+/// How long the client's first request is, from its first message to the one behind which ReadyForQuery is due; `None`
+/// while it is not all there.
+pub fn first_request(bytes: &[u8]) -> Option<usize> {
+    let mut end = 0;
+    loop {
+        let header = frame::request(bytes.get(end..)?).ok()??;
+        end += header.len;
+        if matches!(header.tag, b'Q' | b'F' | b'S') {
+            return (end <= bytes.len()).then_some(end);
+        }
+    }
+}
+
 /// The text of a Query, or as much of it as is there.
 pub fn query_text(body: &[u8]) -> &[u8] {
     body.strip_suffix(&[0]).unwrap_or(body)
@@ -353,6 +366,16 @@ mod tests {
         );
         for torn in [&b"s\0SELECT $1\0\0\x01\0\0\0"[..], b"s\0x\0\0\0\0", b"s\0x\0\0", b"s\0x", b"s", b""] {
             assert_eq!(parse_parts(torn), None, "{torn:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_ends_where_the_client_waits_for_ready_for_query() {
+        let (query, batch) = (message(b'Q', b"SELECT 1\0"), batch());
+        assert_eq!(first_request(&[query.clone(), batch.clone()].concat()), Some(query.len()));
+        assert_eq!(first_request(&[batch.clone(), query].concat()), Some(batch.len()));
+        for end in 0..batch.len() {
+            assert_eq!(first_request(&batch[..end]), None, "{end} bytes");
         }
     }
 

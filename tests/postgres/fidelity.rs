@@ -127,3 +127,26 @@ pub fn a_notification_that_nobody_asked_for_reaches_nobody() {
     let reply = second.query("NOTIFY c");
     assert!(!reply.tags().contains('A'), "{reply:?}");
 }
+
+/// 1. A client limits its statements to a millisecond, or has transactions wait for a snapshot.
+/// 2. What the proxy asks the server behind the client's transactions must not suffer from it.
+pub fn the_proxys_own_questions_do_not_suffer_from_a_clients_limits() {
+    let fixture = Fixture::transaction(1);
+    let mut other = fixture.client();
+    for limit in [
+        "SET statement_timeout = '1ms'",
+        "SET lock_timeout = '1ms'",
+        "SET default_transaction_isolation = 'serializable'; SET default_transaction_read_only = on; \
+         SET default_transaction_deferrable = on",
+    ] {
+        let mut client = fixture.client();
+        client.run(limit);
+        for n in 0..30 {
+            assert_eq!(client.query(&format!("SET work_mem = '{}kB'", 100 + n)).code(), "", "{limit}");
+            assert_eq!(other.value("SHOW work_mem"), "4MB");
+            assert_eq!(client.value("SHOW work_mem"), format!("{}kB", 100 + n));
+            client.run("SELECT pg_advisory_lock(1)");
+            client.run("SELECT pg_advisory_unlock(1)");
+        }
+    }
+}

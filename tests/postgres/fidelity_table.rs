@@ -145,7 +145,7 @@ fn compare(talk: &Talk) {
     }
 }
 
-fn through_the_proxy(talk: &Talk, expected: &Answers, fixture: &Fixture, noise: &mut Noise) {
+fn through_the_proxy(talk: &Talk, expected: &Answers, fixture: &Fixture, noise: &mut Noise<'_>) {
     let mut told = Vec::new();
     let mut client = fixture.login(&talk.startup).unwrap();
     assert_eq!(transcript::welcome(&client), expected.steps[0], "observed and expected at the login");

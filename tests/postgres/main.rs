@@ -91,6 +91,7 @@ fn main() -> ExitCode {
             settings_mean_the_same_whatever_encoding_the_connection_had,
             what_was_asked_before_terminate_is_done,
             a_statement_whose_columns_changed_recovers,
+            the_proxys_own_questions_do_not_suffer_from_a_clients_limits,
             nothing_is_found_under_the_proxys_own_names,
             a_notification_that_nobody_asked_for_reaches_nobody;
         fidelity_storm:
@@ -125,7 +126,8 @@ fn main() -> ExitCode {
             the_servers_own_key_is_not_the_clients,
             a_cancel_for_an_idle_client_hits_nobody,
             a_cancel_between_the_statements_of_a_transaction_does_nothing,
-            however_many_cancel_nobody_elses_query_is_hit;
+            however_many_cancel_nobody_elses_query_is_hit,
+            a_client_that_waits_for_a_server_connection_is_cancelled_too;
         replication:
             a_base_backup_is_taken_with_its_wal_and_verifies,
             wal_is_received_as_it_is_written,
@@ -151,7 +153,8 @@ fn main() -> ExitCode {
             connections_that_lie_unused_are_closed,
             connections_that_are_old_are_replaced_but_not_inside_a_transaction,
             a_terminated_connection_is_never_handed_out,
-            a_terminated_connection_tells_its_client_why;
+            a_terminated_connection_tells_its_client_why,
+            without_reuse_a_client_in_session_mode_gets_a_backend_that_nobody_had;
         load:
             sixty_four_clients_of_pgbench_run_on_eight_connections,
             pgbench_with_prepared_statements_needs_no_more_connections_than_without,

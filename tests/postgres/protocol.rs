@@ -131,7 +131,8 @@ pub fn a_statement_may_be_described_in_one_batch_and_bound_in_the_next() {
             second.send(&[unnamed("SELECT 'other'", &[]), sync()].concat());
             let bound = first.batch(&[bind("", "", &[&n.to_string()]), execute("", 0), sync()]);
             assert_eq!((bound.tags().as_str(), bound.rows()), ("2DCZ", vec![vec![(n * 2).to_string()]]));
-            assert_eq!(second.reply().rows(), [["other"]]);
+            let other = second.reply();
+            assert_eq!(other.rows(), [["other"]], "{other:?}");
         }
     });
 }

@@ -96,3 +96,18 @@ pub fn a_terminated_connection_tells_its_client_why() {
     assert_eq!((failure.severity.as_str(), failure.code.as_str()), ("FATAL", "57P01"));
     assert_eq!(fixture.client().value("SELECT 1"), "1");
 }
+
+pub fn without_reuse_a_client_in_session_mode_gets_a_backend_that_nobody_had() {
+    let fixture = Fixture::new("mode = \"session\"\npool_size = 1\nreuse = false");
+    let mut before = fixture.client().backend();
+    for _ in 0..3 {
+        let mut client = fixture.client();
+        let backend = client.backend();
+        assert_ne!(backend, before);
+        // A library that an earlier client had loaded would have reserved its prefix.
+        assert_eq!(client.query("SET plpgsql.no_such_setting = 1").code(), "");
+        client.run("DO $$ BEGIN END $$");
+        before = backend;
+    }
+    assert!(fixture.connections(&mut fixture.superuser()) <= 1);
+}

@@ -52,6 +52,7 @@ port = {server}
 password = "{workshop.password}"
 [[routes]]
 mode = "{mode}"
+reuse = false
 pool_size = {size}
 """)
     process = workshop.spawn(f"firepool-{name}", [binary, "serve", "--config", config])

@@ -59,6 +59,7 @@ const NEW: &str = r#"
     reserve_after = "100ms"
     max_clients = 1
     reads_foreign_tables = true
+    reuse = false
     replication = true
     [routes.timeouts]
     connect = "1s"

@@ -7,20 +7,27 @@ use crate::support::raw::Raw;
 /// It begins again after so many.
 const PHASES: usize = 6;
 
-/// The noise. It has one server connection at most at any time, so that the other is the conversation's.
-pub struct Noise {
+/// The noise. It has one server connection at most at any time, so that the other is the conversation's. A client is
+/// given the connection that it had last, if nobody has had it since, then one that has its settings already: so the noise
+/// comes as another client again and again, which gets the one that was used last, the conversation's.
+pub struct Noise<'a> {
+    fixture: &'a Fixture,
     client: Raw,
     made: usize,
     lock: String,
 }
 
-impl Noise {
+impl<'a> Noise<'a> {
     /// A client of the same pool, with settings that are not PostgreSQL's.
-    pub fn new(fixture: &Fixture) -> Self {
-        let startup = [("application_name", "noise"), ("options", "-c search_path=noise")];
+    pub fn new(fixture: &'a Fixture) -> Self {
         // So that no two tests wait for each other.
         let lock = format!("pg_advisory_lock(hashtext('{}'), 1)", fixture.role);
-        Self { client: fixture.login(&startup).unwrap(), made: 0, lock }
+        Self { fixture, client: Self::log_in(fixture, 0), made: 0, lock }
+    }
+
+    fn log_in(fixture: &Fixture, number: usize) -> Raw {
+        let name = format!("noise {number}");
+        fixture.login(&[("application_name", &name), ("options", "-c search_path=noise")]).unwrap()
     }
 
     /// Noise, until the next would be of this phase.
@@ -41,6 +48,12 @@ impl Noise {
     /// The next noise: in turns with a transaction that keeps a connection, with what pins one, and with none.
     pub fn make(&mut self) {
         self.made += 1;
+        if matches!(self.made % PHASES, 0 | 1 | 4) {
+            self.client.send(&terminate());
+            // Only when it is gone, so that its successor is of the same worker.
+            while self.client.message().is_some() {}
+            self.client = Self::log_in(self.fixture, self.made);
+        }
         let client = &mut self.client;
         match self.made % PHASES {
             1 => {
@@ -75,7 +88,6 @@ impl Noise {
             }
             5 => {
                 assert_eq!(client.value("EXECUTE q"), "noise");
-                assert_eq!(client.value("SHOW work_mem"), "1111kB");
                 client.run("DISCARD ALL");
             }
             _ => {
