@@ -3,13 +3,18 @@
 
 use super::ServerConn;
 use super::own::columns;
+use super::probe::{BEGIN_PLAINLY, LIFT_LIMITS};
 
 /// Channels that are told of at most: as many rows of an answer as are kept, less one.
 const MOST: usize = 1_000;
 
-/// Queues the question which channels there are.
-pub fn ask(conn: &mut ServerConn) {
-    conn.queue_statement("SELECT pg_catalog.pg_listening_channels()", &[]);
+/// The question which channels there are.
+pub const ASK: &str = "SELECT pg_catalog.pg_listening_channels()";
+
+/// Queues statements as a transaction that the client's settings cannot delay or end.
+pub fn queue<'a>(conn: &mut ServerConn, statements: impl IntoIterator<Item = &'a str>) {
+    let limits = [BEGIN_PLAINLY].into_iter().chain(LIFT_LIMITS);
+    limits.chain(statements).for_each(|sql| conn.queue_statement(sql, &[]));
     conn.queue_sync();
 }
 

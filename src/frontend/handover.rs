@@ -70,7 +70,7 @@ impl Session {
     }
 
     fn ask_for_channels(&mut self, lease: &mut Lease, attempts: u32) -> Settled {
-        channels::ask(lease);
+        channels::queue(lease, [channels::ASK]);
         self.transfer = Some(Transfer::Asked(attempts));
         Settled::Ask
     }
@@ -180,12 +180,13 @@ impl Session {
         let mark = listening.next_mark();
         let post = listening.post.as_ref()?;
         let payload = mark.to_string();
+        let mut sql = Vec::new();
         if !new.is_empty() {
             lease.told.await_mark(&post.private, &payload);
-            lease.queue_statement(&channels::listen(&post.private), &[]);
+            sql.push(channels::listen(&post.private));
         }
-        lease.queue_statement(&channels::notify(&post.private, &payload), &[]);
-        lease.queue_sync();
+        sql.push(channels::notify(&post.private, &payload));
+        channels::queue(lease, sql.iter().map(String::as_str));
         self.transfer = Some(Transfer::Marking { mark, present, new });
         Some(Settled::Ask)
     }
@@ -206,8 +207,7 @@ impl Session {
     }
 
     fn unlisten(&mut self, sql: Vec<String>, attempts: u32, lease: &mut Lease) -> Settled {
-        sql.iter().for_each(|sql| lease.queue_statement(sql, &[]));
-        lease.queue_sync();
+        channels::queue(lease, sql.iter().map(String::as_str));
         self.transfer = Some(Transfer::Leaving { sql, attempts });
         Settled::Ask
     }
