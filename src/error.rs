@@ -36,6 +36,8 @@ pub enum ErrorKind {
     InvalidStartup,
     /// The login took longer than `login_timeout`.
     LoginTimeout,
+    /// More notifications waited for the client than its limit allows, because it did not read them.
+    NotificationOverflow,
     /// No route serves this user on this database.
     NotPermitted,
     /// A message that the protocol does not allow.
@@ -70,7 +72,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AuthenticationFailed,
         Self::Cancelled,
         Self::ClientIdle,
@@ -78,6 +80,7 @@ impl ErrorKind {
         Self::IdleInTransaction,
         Self::InvalidStartup,
         Self::LoginTimeout,
+        Self::NotificationOverflow,
         Self::NotPermitted,
         Self::ProtocolViolation,
         Self::QueryTimeout,
@@ -106,6 +109,7 @@ impl ErrorKind {
             Self::IdleInTransaction => (Origin::Client, "idle_in_transaction", "25P03"),
             Self::InvalidStartup => (Origin::Client, "invalid_startup", "28000"),
             Self::LoginTimeout => (Origin::Client, "login_timeout", "57014"),
+            Self::NotificationOverflow => (Origin::Client, "notification_overflow", "53400"),
             Self::NotPermitted => (Origin::Client, "not_permitted", "42501"),
             Self::ProtocolViolation => (Origin::Client, "protocol_violation", "08P01"),
             Self::QueryTimeout => (Origin::Client, "query_timeout", "57014"),

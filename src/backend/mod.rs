@@ -5,6 +5,7 @@
 //! reply that was not owed ends it.
 
 pub mod cancel;
+pub mod channels;
 pub mod connect;
 pub mod hidden;
 mod login;
@@ -210,8 +211,10 @@ impl ServerConn {
         let changes = parameters.changes();
         let told = &mut self.told;
         let scanned = self.replies.scan(&mut self.turn, chunk, (seen, out), |tag, body, asker| {
-            if tag == b'E' {
-                return told.hear_error(body, asker);
+            match tag {
+                b'E' => return told.hear_error(body, asker),
+                b'A' => return told.hear_notification(body),
+                _ => {}
             }
             parameters.report(body);
             told.hear(body, asker)

@@ -44,8 +44,18 @@ impl ServerConn {
     /// Queues one statement of the proxy's own, to be run with these parameters as text. Several make one transaction,
     /// which [`Self::queue_sync`] ends.
     pub fn queue_statement(&mut self, sql: &str, parameters: &[&[u8]]) {
-        self.close_statement(OWN, Asker::Proxy);
-        self.queue_own(b'P', &[OWN, sql.as_bytes(), b"\0\0\0"], Asker::Proxy, Mark::default());
+        self.queue_statement_as(Asker::Proxy, sql, parameters);
+    }
+
+    /// Queues one within a batch of the client's, whose part it becomes: if it fails, the client hears of it.
+    pub fn queue_within(&mut self, sql: &str) {
+        self.queue_statement_as(Asker::Stead, sql, &[]);
+        self.close_statement(OWN, Asker::Stead);
+    }
+
+    fn queue_statement_as(&mut self, asker: Asker, sql: &str, parameters: &[&[u8]]) {
+        self.close_statement(OWN, asker);
+        self.queue_own(b'P', &[OWN, sql.as_bytes(), b"\0\0\0"], asker, Mark::default());
         let mut bind = Vec::with_capacity(64);
         bind.push(0);
         bind.extend_from_slice(OWN);
@@ -57,8 +67,8 @@ impl ServerConn {
             bind.extend_from_slice(parameter);
         }
         bind.extend_from_slice(&[0, 0]);
-        self.queue_own(b'B', &[&bind], Asker::Proxy, Mark::default());
-        self.queue_own(b'E', &[&[0; 5]], Asker::Proxy, Mark::default());
+        self.queue_own(b'B', &[&bind], asker, Mark::default());
+        self.queue_own(b'E', &[&[0; 5]], asker, Mark::default());
     }
 
     /// Queues the client's startup settings, behind what reset them.

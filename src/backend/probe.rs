@@ -54,13 +54,13 @@ pub struct Question {
     pub limited: bool,
 }
 
-const BEGIN_PLAINLY: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE";
+pub(super) const BEGIN_PLAINLY: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED, NOT DEFERRABLE";
 
 /// The limits that a question takes off, after it has read them.
 const LIMITS: [&str; 2] = ["statement_timeout", "lock_timeout"];
 const READ_LIMITS: &str =
     "SELECT pg_catalog.current_setting('statement_timeout'), pg_catalog.current_setting('lock_timeout')";
-const LIFT_LIMITS: [&str; 2] = ["SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"];
+pub(super) const LIFT_LIMITS: [&str; 2] = ["SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"];
 
 /// What the server answered.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -1,10 +1,10 @@
-//! Which ParameterStatus messages a client gets.
+//! Which messages a client gets of those that the server sends without being asked.
 //!
 //! The server speaks of its session, which is not the client's: where a client resets a setting, the server tells of its
 //! own default, and then of the client's, which the proxy sets behind it. The client is to hear of the second only, and
 //! only if it has not had it before.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::prepared::{StatementKey, server_name};
@@ -26,7 +26,15 @@ pub struct Told {
     doubtful: bool,
     /// Shared statements that were used last, and what the client calls them.
     aliases: VecDeque<(StatementKey, Box<[u8]>)>,
+    /// Channels whose notifications come to the client by another way.
+    elsewhere: Arc<Channels>,
+    /// Channel and payload, each with its NUL, of the notification behind which all do.
+    mark: Option<Box<[u8]>>,
+    marked: bool,
 }
+
+/// Names of channels, as the server has them.
+pub type Channels = HashSet<Box<[u8]>>;
 
 /// Shared statements whose names in errors become the client's own.
 const ALIASES: usize = 8;
@@ -34,14 +42,34 @@ const ALIASES: usize = 8;
 impl Told {
     /// What a client knows that has just logged in.
     pub fn new(parameters: Arc<Parameters>, startup: Arc<Settings>) -> Self {
-        Self {
-            welcome: Arc::clone(&parameters),
-            parameters,
-            startup,
-            reassigning: 0,
-            doubtful: false,
-            aliases: VecDeque::new(),
+        Self { welcome: Arc::clone(&parameters), parameters, startup, ..Self::default() }
+    }
+
+    /// Notifications on these channels, and on no others, come to the client by another way.
+    pub fn comes_elsewhere(&mut self, channels: &Arc<Channels>) {
+        self.elsewhere = Arc::clone(channels);
+        (self.mark, self.marked) = (None, false);
+    }
+
+    /// Behind a notification with this channel and payload, all of them come to the client by another way.
+    pub fn await_mark(&mut self, channel: &str, payload: &str) {
+        self.mark = Some(format!("{channel}\0{payload}\0").into_bytes().into());
+    }
+
+    /// Whether it has come.
+    pub fn is_marked(&self) -> bool {
+        self.marked
+    }
+
+    /// Takes the body of a NotificationResponse: a process id, channel and payload.
+    pub(super) fn hear_notification(&mut self, body: &[u8]) -> Hearing {
+        let text = body.get(4..).unwrap_or_default();
+        if self.marked || self.mark.as_deref() == Some(text) {
+            self.marked = true;
+            return Hearing::Swallow;
         }
+        let channel = text.split(|&byte| byte == 0).next().unwrap_or_default();
+        Hearing::plain(!self.elsewhere.contains(channel))
     }
 
     /// The client uses a shared statement, which it calls by this name.
@@ -136,6 +164,24 @@ mod tests {
         let mut told = told(&[("TimeZone", "UTC")]);
         assert_eq!(told.hear(b"TimeZone\0Asia/Tokyo\0", Asker::Client), Hearing::Pass);
         assert_eq!(told.hear(b"TimeZone\0UTC\0", Asker::Proxy), Hearing::Swallow);
+    }
+
+    #[test]
+    fn a_notification_comes_by_one_way_only() {
+        let mut told = Told::default();
+        let hear = |told: &mut Told, text: &str| told.hear_notification(&[&[0; 4], text.as_bytes()].concat());
+        assert_eq!(hear(&mut told, "a\0\0"), Hearing::Pass);
+        told.comes_elsewhere(&Arc::new([b"a"[..].into()].into()));
+        told.await_mark("mine", "seven");
+        let (pass, swallow) = (Hearing::Pass, Hearing::Swallow);
+        for (text, gets) in
+            [("a\0\0", &swallow), ("b\0a\0", &pass), ("mine\0seven\0", &swallow), ("b\0\0", &swallow)]
+        {
+            assert_eq!(hear(&mut told, text), *gets, "{text:?}");
+        }
+        assert!(told.is_marked());
+        told.comes_elsewhere(&Arc::default());
+        assert_eq!(hear(&mut told, "b\0\0"), Hearing::Pass);
     }
 
     #[test]

@@ -204,7 +204,7 @@ impl Exchange<'_> {
             seen.names.clear();
         }
         seen.removals.drain(..).for_each(|removal| self.holdings.removed(removal));
-        self.holdings.forget_removals(self.server.turn.answered_before());
+        self.holdings.removals.forget_before(self.server.turn.answered_before());
     }
 
     /// Client to server.
@@ -215,7 +215,8 @@ impl Exchange<'_> {
         if self.rules.asking || !self.server.turn.has_room() {
             return Ok(false);
         }
-        let open = self.server.turn.owes_verdict() || self.holdings.awaits_removal(self.server.turn.epoch());
+        let open =
+            self.server.turn.owes_verdict() || self.holdings.removals.are_open(self.server.turn.epoch());
         if std::mem::take(&mut self.client.verdict) && open {
             self.client.verdict = true;
             return Ok(false);

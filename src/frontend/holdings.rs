@@ -1,11 +1,13 @@
 //! What a client's session holds, wherever it is served: its settings, its prepared statements, and the state that keeps
-//! it on one server connection. And what it may have done since that was last known ([`Lookout`]).
+//! it on one server connection.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::listening::Listening;
+use super::lookout::Lookout;
 use super::names::{Named, Names};
+use super::removals::Removals;
 use super::texts::{Planning, Texts};
 use crate::backend::ServerConn;
 use crate::backend::hidden::Hidden;
@@ -14,109 +16,6 @@ use crate::backend::settings::{Parameters, Settings, is_planning};
 use crate::pool::Pool;
 use crate::statement::{Effects, Facts, Kind, Pin, States, Touched};
 use crate::wire::tag::{Deallocated, Pins, SessionState};
-
-/// What a client may have done to its session since that was last looked at.
-#[derive(Debug, Default)]
-pub(super) struct Lookout {
-    /// It may have left state that the server can be asked about.
-    pub(super) states: bool,
-    /// It may have ended such state.
-    pub(super) releases: bool,
-    /// Settings that it may have changed.
-    names: Vec<Box<str>>,
-    /// Settings went back to what the server takes for their default.
-    pub(super) resets: bool,
-    /// All settings did, or it cannot be told which.
-    all_settings: bool,
-    /// It may have run what can do anything.
-    pub(super) opaque: bool,
-    /// It has changed definitions, or what they do was found out too long ago.
-    pub(super) hidden: bool,
-    /// It has called functions of the database's own.
-    calls: bool,
-    /// It may have fired triggers.
-    writes: bool,
-    /// A text could not be judged: the tags of what was carried out say what they can.
-    pub(super) unjudged: bool,
-    /// What `opaque`, `states` and `releases` were before that.
-    judged: (bool, bool, bool),
-    /// State that the server cannot be asked about.
-    pins: Pins,
-    /// The settings that decide what a statement means are not those that are known.
-    planning: bool,
-    /// The encoding of the client's texts, or how they are quoted, may be changing.
-    pub(super) dialect: bool,
-    /// Statements that have the client's own names on the server connection for a while, with their NULs.
-    pub(super) borrowed: Vec<Box<[u8]>>,
-    /// They were, behind a message that resets.
-    pub(super) reassigned: bool,
-    /// Of these settings, the client's startup values have to be set again behind its next Sync.
-    pub(super) reassign: Touched,
-}
-
-impl Lookout {
-    /// Whether there is nothing to look at.
-    pub(super) fn is_empty(&self) -> bool {
-        !self.states
-            && !self.releases
-            && self.names.is_empty()
-            && !self.resets
-            && !self.all_settings
-            && !self.opaque
-            && !self.hidden
-            && !self.unjudged
-            && self.pins.is_empty()
-            && self.borrowed.is_empty()
-    }
-
-    /// Startup values of these settings have to be set again.
-    pub(super) fn reassign_after(&mut self, resets: &Touched) {
-        match (&mut self.reassign, resets) {
-            (_, Touched::None) => {}
-            (Touched::Names(names), Touched::Names(more)) => {
-                *names = names.iter().chain(more).cloned().collect();
-            }
-            (Touched::None, Touched::Names(names)) => self.reassign = Touched::Names(names.clone()),
-            (reassign, _) => *reassign = Touched::Any,
-        }
-    }
-
-    /// Nothing of what could not be judged was carried out.
-    pub(super) fn forget_unjudged(&mut self) {
-        if std::mem::take(&mut self.unjudged) {
-            (self.opaque, self.states, self.releases) = self.judged;
-        }
-    }
-
-    fn touch(&mut self, touched: &Touched) {
-        match touched {
-            Touched::None => {}
-            Touched::Any => self.all_settings = true,
-            Touched::Names(names) => {
-                for name in names {
-                    // The server reports whose session it is.
-                    if &**name != SESSION_AUTHORIZATION && !self.names.contains(name) {
-                        self.names.push(name.clone());
-                    }
-                }
-            }
-        }
-        if self.names.len() > probe::MAX_NAMES {
-            self.names.clear();
-            self.all_settings = true;
-            self.pins.insert(SessionState::Setting);
-        }
-    }
-}
-
-/// A DEALLOCATE that is on its way.
-#[derive(Debug)]
-struct Removal {
-    /// `None` is all of them.
-    name: Option<Box<str>>,
-    /// The batch in which it was sent.
-    epoch: u64,
-}
 
 /// What a client's session holds.
 #[derive(Debug)]
@@ -133,7 +32,7 @@ pub(super) struct Holdings {
     /// Those of them that last until the client leaves or discards everything.
     sticky: Pins,
     /// What SQL removes of the prepared statements, as far as it is not answered yet.
-    removals: VecDeque<Removal>,
+    pub(super) removals: Removals,
     /// Statements that were prepared by SQL, while the client is pinned for them.
     sql_names: Vec<(Box<str>, Rc<Facts>)>,
     /// Those that the log has told of.
@@ -144,6 +43,7 @@ pub(super) struct Holdings {
     /// What the database's own definitions may do to a session, and since when that is known.
     hidden: Arc<Hidden>,
     hidden_since: u64,
+    pub(super) listening: Listening,
     /// The client's number, and how often its settings changed in the middle of a transaction.
     client: u64,
     changes: u64,
@@ -153,7 +53,7 @@ fn begins_transactions(setting: &str) -> bool {
     setting.starts_with("default_transaction_")
 }
 
-const SESSION_AUTHORIZATION: &str = "session_authorization";
+pub(super) const SESSION_AUTHORIZATION: &str = "session_authorization";
 
 /// Statements prepared by SQL whose names are remembered.
 const MAX_SQL_NAMES: usize = 256;
@@ -183,13 +83,14 @@ impl Holdings {
             names: Names::default(),
             pins: Pins::NONE,
             sticky: Pins::NONE,
-            removals: VecDeque::new(),
+            removals: Removals::default(),
             sql_names: Vec::new(),
             said: Pins::NONE,
             pinned_since: 0,
             lookout: Lookout::default(),
             hidden: Arc::default(),
             hidden_since: 0,
+            listening: Listening::default(),
             client,
             changes: 0,
         }
@@ -322,48 +223,19 @@ impl Holdings {
         self.lookout.pins.insert(state);
     }
 
-    /// SQL that is being sent in batch `epoch` removes prepared statements.
-    pub(super) fn remove(&mut self, effects: &Effects, epoch: u64) {
-        let names = effects.deallocates.iter().cloned().map(Some);
-        let all = effects.deallocates_all.then_some(None);
-        self.removals.extend(names.chain(all).map(|name| Removal { name, epoch }));
-    }
-
     /// The server has carried out DEALLOCATE.
     pub(super) fn removed(&mut self, what: Deallocated) {
-        let all = what == Deallocated::All;
-        while let Some(removal) = self.removals.pop_front() {
-            match &removal.name {
-                Some(name) if !all => return self.names.forget(name.as_bytes()),
-                None if all => return self.names.forget_all(),
-                // It was refused.
-                _ => {}
-            }
-        }
-    }
-
-    /// Whether a DEALLOCATE of an earlier batch than `epoch` is not answered yet.
-    pub(super) fn awaits_removal(&self, epoch: u64) -> bool {
-        self.removals.iter().any(|removal| removal.epoch < epoch)
-    }
-
-    /// Every batch before `epoch` is answered: what was not carried out by now never will be.
-    pub(super) fn forget_removals(&mut self, epoch: u64) {
-        while self.removals.front().is_some_and(|removal| removal.epoch < epoch) {
-            self.removals.pop_front();
-        }
+        self.removals.done(what, &mut self.names);
     }
 
     /// Whether it depends on an earlier batch than `epoch`, whose answer is still to come, what a name means.
     pub(super) fn is_open(&self, name: &[u8], epoch: u64) -> bool {
-        self.removals.iter().any(|removal| removal.epoch != epoch) || self.names.is_open(name, epoch)
+        self.removals.are_open(epoch) || self.names.is_open(name, epoch)
     }
 
     /// The statement of that name.
     pub(super) fn named(&self, name: &[u8]) -> Option<&Named> {
-        let removed =
-            |removal: &Removal| removal.name.as_ref().is_none_or(|removed| removed.as_bytes() == name);
-        if self.removals.iter().any(removed) { None } else { self.names.get(name) }
+        if self.removals.take(name) { None } else { self.names.get(name) }
     }
 
     /// Pins the client to its server connection until it leaves or discards everything.
@@ -537,6 +409,7 @@ impl Holdings {
 
     /// The client discarded everything that its session held.
     pub(super) fn discard(&mut self) {
+        self.listening.discard();
         let pins = self.pins;
         (self.pins, self.sticky, self.sql_names) = (Pins::NONE, Pins::NONE, Vec::new());
         for state in [SessionState::Load, SessionState::RandomSeed] {

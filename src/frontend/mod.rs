@@ -4,31 +4,40 @@
 //! - `worker`: one thread, one current-thread runtime, many clients.
 //! - `startup`: from the first byte to exactly one of Startup or Cancel.
 //! - `auth`: who it is.
-//! - `login`: everything between startup and the first ReadyForQuery.
+//! - `login`: everything between startup and the first ReadyForQuery; `identity` is what it found out.
 //! - `session`: the life of a client that is logged in; `exchange` is its only relay loop, `phase` its time-outs,
 //!   `settle` what becomes of a server connection after a transaction, and `parting` how the client leaves it.
-//! - `judge`: what a request needs to mean on a shared server connection what it means on one of the client's own.
-//! - `holdings`: what a client's session holds; `names` are its prepared statements, `texts` what a worker knows of
+//! - `judge`: what a request needs to mean on a shared server connection what it means on one of the client's own;
+//!   `attend` is what a statement needs around it.
+//! - `holdings`: what a client's session holds, and `lookout` what it may have done to that; `names` are its prepared statements (`removals`
+//!   what DEALLOCATE is about to take of them), `texts` what a worker knows of
 //!   statements, `footprint` what a client left on the server connection of the moment.
+//! - `listening`: what a client listens to through the hub of its pool; `handover` brings it there.
 //! - `replication`: clients that have a server connection for themselves, which `passage` joins to theirs.
 //! - `watch`: time-outs and shutdown, without a timer for each client.
 //! - `cancel`: which client's query a cancel request means.
 //! - `refuse`: the only place that says no to a client.
 
 pub mod accept;
+mod attend;
 mod auth;
 mod cancel;
 mod client;
 mod exchange;
 mod footprint;
+mod handover;
 mod holdings;
+mod identity;
 mod judge;
+mod listening;
 mod login;
+mod lookout;
 mod names;
 mod parting;
 mod passage;
 mod phase;
 mod refuse;
+mod removals;
 mod replication;
 mod session;
 mod settle;
@@ -46,6 +55,7 @@ use crate::metrics::Metrics;
 use crate::pool::{Limit, Registry};
 use crate::scram::{self, ScramError, Verifier};
 use cancel::Cancels;
+use listening::Hubs;
 
 /// For the fuzz targets: whether a startup packet of this version, with this behind it, would be understood.
 #[doc(hidden)]
@@ -66,6 +76,7 @@ pub struct Shared {
     /// Makes the names of shared prepared statements.
     statement_secret: [u8; 32],
     cancels: Cancels,
+    hubs: Hubs,
     clients: Limit,
     user_clients: HashMap<String, Limit>,
     database_clients: HashMap<String, Limit>,
@@ -95,6 +106,7 @@ impl Shared {
             mock_secret: scram::random()?,
             statement_secret: scram::random()?,
             cancels: Cancels::default(),
+            hubs: Hubs::default(),
             config,
             registry,
             metrics,

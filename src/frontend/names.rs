@@ -112,6 +112,7 @@ impl Names {
     pub(super) fn forget_all(&mut self) {
         self.named = HashMap::new();
         self.bytes = 0;
+        self.undo.iter_mut().for_each(|undo| undo.before = None);
     }
 
     /// The same statement as it is under other settings.

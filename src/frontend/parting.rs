@@ -27,7 +27,7 @@ impl Session {
         let pins = self.holdings.pins;
         lease.needs_reset |= !pins.is_empty()
             || !self.holdings.lookout.is_empty()
-            || self.inquiry.is_some()
+            || self.asks()
             || self.identity.pool.route().mode == PoolMode::Session;
         let route = self.identity.pool.route();
         if route.mode == PoolMode::Session && !route.reuse {

@@ -18,6 +18,8 @@ pub(super) enum Phase {
     Waiting,
     /// Waiting for the server's answer.
     Running,
+    /// Waiting for the hub to have taken over what it listens to.
+    Subscribing,
     /// It parsed the unnamed statement and is about to bind it.
     Held,
     /// Thinking, within a transaction.
@@ -30,6 +32,7 @@ impl Phase {
         match self {
             Self::Idle => (timeouts.client_idle, ErrorKind::ClientIdle),
             Self::Waiting => (Some(timeouts.query_wait), ErrorKind::QueryWaitTimeout),
+            Self::Subscribing => (Some(timeouts.query_wait), ErrorKind::ServerLost),
             Self::Running => (timeouts.query, ErrorKind::QueryTimeout),
             Self::Held => (Some(HOLD), ErrorKind::UnknownStatement),
             Self::InTransaction => (timeouts.idle_in_transaction, ErrorKind::IdleInTransaction),
@@ -47,6 +50,7 @@ pub(super) fn refusal(reason: ErrorKind) -> Refusal {
         ErrorKind::QueryTimeout => {
             Refusal::new(reason, "canceling statement due to the proxy's query timeout")
         }
+        ErrorKind::ServerLost => super::login::server_lost(),
         _ => Refusal::new(ErrorKind::Shutdown, "terminating connection due to administrator command"),
     }
 }

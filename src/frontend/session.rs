@@ -5,42 +5,28 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::cancel::Registration;
 use super::client::Client;
 use super::exchange::{End, Exchange, Rules, Tally};
 use super::footprint::Footprint;
+use super::handover::Transfer;
 use super::holdings::Holdings;
+use super::identity::Identity;
 use super::phase::{self, Phase};
 use super::settle::{Inquiry, Settled};
 use super::watch::Watch;
 use super::worker::Worker;
 use super::{login, refuse};
-use crate::backend::reset;
-use crate::backend::settings::{Parameters, Settings};
 use crate::backend::told::Told;
+use crate::backend::{Lost, reset};
 use crate::clock::millis;
 use crate::config::PoolMode;
 use crate::error::{ErrorKind, Refusal};
 use crate::metrics::{Counter, Shard};
-use crate::pool::{Checkout, Lease, Permit, Pool, Wait, Wish};
+use crate::pool::{Checkout, Lease, Wait, Wish};
 use crate::relay::request;
 
 /// How many server connections are tried before a client is told that its settings cannot be applied.
 const ATTEMPTS: usize = 3;
-
-/// What a login found out.
-#[derive(Debug)]
-pub(super) struct Identity {
-    pub(super) pool: Arc<Pool>,
-    pub(super) settings: Arc<Settings>,
-    /// What it has been told.
-    pub(super) parameters: Arc<Parameters>,
-    /// In session mode, the server connection that the client has from its login on.
-    pub(super) own: Option<Lease>,
-    pub(super) cancel: Registration,
-    /// Its places under the limits of clients, held and never read.
-    pub(super) _permits: Vec<Permit>,
-}
 
 /// Why a session ended.
 #[derive(Debug)]
@@ -87,6 +73,8 @@ pub(super) struct Session {
     pub(super) told: Told,
     /// What the server is being asked about it.
     pub(super) inquiry: Option<Inquiry>,
+    /// How far what it listens to is on its way to the hub.
+    pub(super) transfer: Option<Transfer>,
 }
 
 impl Drop for Session {
@@ -104,7 +92,8 @@ impl Session {
         let welcome = Arc::clone(&identity.parameters);
         let holdings = Holdings::new(startup, welcome, worker.next_number(), &worker.texts.borrow());
         let told = Told::new(Arc::clone(&identity.parameters), Arc::clone(&identity.settings));
-        Self { client, worker, identity, shard, watch, phase: Phase::Running, holdings, told, inquiry: None }
+        let phase = Phase::Running;
+        Self { client, worker, identity, shard, watch, phase, holdings, told, inquiry: None, transfer: None }
     }
 
     /// Serves the client to its end.
@@ -133,7 +122,7 @@ impl Session {
         if self.worker.draining.get() {
             return Err(phase::refusal(ErrorKind::Shutdown).into());
         }
-        self.enter(Phase::Idle);
+        self.enter(self.resting());
         if let Some(lease) = self.identity.own.take() {
             return self.relay(lease, 0).await;
         }
@@ -205,11 +194,15 @@ impl Session {
             if let Poll::Ready(reason) = self.watch.poll(cx) {
                 return Poll::Ready(Err(phase::refusal(reason).into()));
             }
-            let worker = Rc::clone(&self.worker);
-            let scratch = &mut *worker.scratch.borrow_mut();
             if let Poll::Ready(Err(_)) = self.client.poll_flush(cx) {
                 return Poll::Ready(Err(Finish::Left));
             }
+            self.poll_deliver(None, cx)?;
+            if self.holdings.listening.is_handing_over() {
+                return Poll::Pending;
+            }
+            let worker = Rc::clone(&self.worker);
+            let scratch = &mut *worker.scratch.borrow_mut();
             let length = match self.client.take_aside(scratch) {
                 Some(length) => length,
                 None => {
@@ -301,16 +294,20 @@ impl Session {
             visit.errors |= visit.tally.seen.errors > 0;
             self.settle_accounts(&mut visit.tally);
             match end {
-                End::Settled => match self.settle(&mut lease, &mut visit) {
-                    Settled::Ask | Settled::Keep => {}
-                    Settled::Done if self.worker.draining.get() => {
+                End::Settled => match self.settle_all(&mut lease, &mut visit).await {
+                    Err(end) => return Err(self.part(lease, end, visit.tally.seen.farewell)),
+                    Ok(Settled::Ask | Settled::Subscribe | Settled::Keep) => {}
+                    Ok(Settled::Done) if self.worker.draining.get() => {
                         self.retire(lease, true);
                         return Err(phase::refusal(ErrorKind::Shutdown).into());
                     }
-                    Settled::Done => {
+                    Ok(Settled::Done) => {
                         std::mem::swap(&mut lease.told, &mut self.told);
                         self.give_back(lease);
                         return Ok(());
+                    }
+                    Ok(Settled::Lost) => {
+                        return Err(self.part(lease, End::ServerLost(Lost::Refused), false));
                     }
                 },
                 End::Spent if self.keeps(&visit.footprint) => {}
@@ -325,8 +322,18 @@ impl Session {
         }
     }
 
+    /// What becomes of a server connection that has settled.
+    async fn settle_all(&mut self, lease: &mut Lease, visit: &mut Visit) -> Result<Settled, End> {
+        match self.settle(lease, visit) {
+            // Boxed, so that a session does not occupy the memory that this seldom needs.
+            Settled::Subscribe => Box::pin(self.subscribe(lease, visit)).await,
+            settled => Ok(settled),
+        }
+    }
+
     fn exchange<'a>(&'a mut self, lease: &'a mut Lease, visit: &'a mut Visit) -> Exchange<'a> {
         let mode = self.identity.pool.route().mode;
+        let asking = self.asks() || self.holdings.listening.is_handing_over();
         let Visit { footprint, tally, .. } = visit;
         Exchange {
             client: &mut self.client,
@@ -338,7 +345,7 @@ impl Session {
                 has_defaults: !self.holdings.startup().is_empty(),
                 keeps: mode == PoolMode::Session || !self.holdings.pins.is_empty(),
                 statement_mode: mode == PoolMode::Statement,
-                asking: self.inquiry.is_some(),
+                asking,
             },
             holdings: &mut self.holdings,
             texts: &self.worker.texts,
@@ -346,7 +353,12 @@ impl Session {
         }
     }
 
-    fn poll_relay(&mut self, lease: &mut Lease, visit: &mut Visit, cx: &mut Context<'_>) -> Poll<End> {
+    pub(super) fn poll_relay(
+        &mut self,
+        lease: &mut Lease,
+        visit: &mut Visit,
+        cx: &mut Context<'_>,
+    ) -> Poll<End> {
         match self.watch.poll(cx) {
             Poll::Ready(ErrorKind::UnknownStatement) => {
                 visit.footprint.give_up();
@@ -355,9 +367,13 @@ impl Session {
             Poll::Ready(reason) => return Poll::Ready(End::Refused(phase::refusal(reason))),
             Poll::Pending => {}
         }
+        let quiet = lease.is_settled() && self.client.requests.between_messages() && !self.asks();
+        if quiet && let Err(refusal) = self.poll_deliver(Some(lease), cx) {
+            return Poll::Ready(End::Refused(refusal));
+        }
         // What settled without a reply, such as an answer that was taken before: it is not looked for again.
         let idle = lease.is_settled() && self.client.requests.between_messages() && self.client.aside() == 0;
-        if idle && self.inquiry.is_none() && !self.keeps(&visit.footprint) {
+        if idle && !self.asks() && !self.keeps(&visit.footprint) {
             return Poll::Ready(End::Settled);
         }
         let worker = Rc::clone(&self.worker);
@@ -367,7 +383,7 @@ impl Session {
             () if lease.is_settled() && visit.footprint.will_bind() && self.holdings.pins.is_empty() => {
                 Phase::Held
             }
-            () if lease.is_settled() || lease.turn.is_spent() => Phase::Idle,
+            () if lease.is_settled() || lease.turn.is_spent() => self.resting(),
             () => Phase::InTransaction,
         };
         if phase != self.phase || visit.tally.seen.ready > 0 {
@@ -404,8 +420,17 @@ impl Session {
             || footprint.will_bind()
     }
 
+    /// Whether the proxy asks the server, or the hub, something of its own.
+    pub(super) fn asks(&self) -> bool {
+        self.inquiry.is_some() || self.transfer.is_some()
+    }
+
+    fn resting(&self) -> Phase {
+        if self.holdings.listening.is_handing_over() { Phase::Subscribing } else { Phase::Idle }
+    }
+
     /// Starts the time-out of a phase.
-    fn enter(&mut self, phase: Phase) {
+    pub(super) fn enter(&mut self, phase: Phase) {
         let (limit, reason) = phase.limit(&self.identity.pool.route().timeouts);
         let now = self.worker.shared.clock.now();
         self.watch.set(limit.map(|limit| now.saturating_add(millis(limit))), reason, phase != Phase::Idle);

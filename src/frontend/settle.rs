@@ -13,7 +13,7 @@ use crate::wire::tag::{Pins, SessionState};
 
 /// How often the server is asked before the client is pinned instead. A late cancel request of the client's can end the
 /// proxy's own question.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 
 /// A question that the server is being asked.
 #[derive(Debug)]
@@ -27,10 +27,14 @@ pub(super) struct Inquiry {
 pub(super) enum Settled {
     /// The server is being asked something first.
     Ask,
+    /// The hub has to be asked first.
+    Subscribe,
     /// The client keeps it.
     Keep,
     /// It goes back.
     Done,
+    /// What the client listens to cannot be handed over.
+    Lost,
 }
 
 impl Session {
@@ -40,6 +44,11 @@ impl Session {
             return self.settle_own(lease, visit);
         }
         let seen = &mut visit.tally.seen;
+        if let Some(transfer) = self.transfer.take() {
+            let (failed, rows) = (seen.own_failure.take().is_some(), std::mem::take(&mut seen.own_rows));
+            let answer = if failed { None } else { Some(&*rows) };
+            return self.go_on(transfer, answer, lease).unwrap_or_else(|| self.conclude(lease, visit));
+        }
         if let Some(inquiry) = self.inquiry.take() {
             let failed = seen.own_failure.take().is_some();
             let rows = std::mem::take(&mut seen.own_rows);
@@ -60,6 +69,8 @@ impl Session {
                 // Nobody knows what it did.
                 self.holdings.stick(SessionState::Opaque);
             }
+            // It may have been parsed long ago.
+            self.holdings.lookout.states |= leaves.contains(SessionState::Listen);
             if self.holdings.lookout.unjudged {
                 [SessionState::Setting, SessionState::Opaque, SessionState::Load]
                     .into_iter()
@@ -70,6 +81,9 @@ impl Session {
             if std::mem::replace(&mut visit.changes, changes) != changes && !self.holdings.explains(lease) {
                 self.holdings.is_surprised();
             }
+            if visit.errors {
+                self.holdings.listening.has_failed();
+            }
             if !self.holdings.lookout.is_empty() {
                 let question = self.holdings.question(std::mem::take(&mut visit.errors));
                 return self.ask(Inquiry { question, attempts: 0 }, lease);
@@ -77,6 +91,16 @@ impl Session {
         }
         // The encoding is what the server reports, now that nothing is on its way.
         self.holdings.lookout = Default::default();
+        if self.holdings.listening.has_changed() {
+            self.begin_transfer(lease)
+        } else {
+            self.conclude(lease, visit)
+        }
+    }
+
+    /// All is known.
+    pub(super) fn conclude(&mut self, lease: &mut Lease, visit: &Visit) -> Settled {
+        self.holdings.listening.compare_encoding(lease.parameters());
         if self.keeps(&visit.footprint) && !self.worker.draining.get() {
             self.identity.cancel.target.aim(lease.cancel_key());
             lease.set_exclusive(!self.holdings.pins.is_empty());
@@ -144,6 +168,11 @@ impl Session {
         if !sound {
             self.holdings.pins.insert(SessionState::Setting);
         }
+        if self.holdings.pins.contains(SessionState::Listen) && !before.contains(SessionState::Listen) {
+            // The hub can do that.
+            self.holdings.pins.remove(SessionState::Listen);
+            self.holdings.listening.found = true;
+        }
         let settings = self.identity.pool.intern(&self.holdings.settings);
         if *lease.settings() == self.holdings.settings {
             lease.settings_are(Arc::clone(&settings));
@@ -154,7 +183,7 @@ impl Session {
     }
 
     /// Counts and says what pins the client from now on.
-    fn note_pins(&mut self, before: Pins) {
+    pub(super) fn note_pins(&mut self, before: Pins) {
         let pins = self.holdings.pins;
         let (database, user) = (self.identity.pool.database(), self.identity.pool.user());
         for reason in pins.without(before).iter() {

@@ -31,6 +31,8 @@ pub(super) const WAIT_BUCKETS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
 const CLIENTS: (&str, &str) = ("firepool_clients", "Clients that are logged in, by state.");
+const LISTENERS: (&str, &str) =
+    ("firepool_listening_clients", "Clients that listen without a server connection of their own.");
 const SERVERS: (&str, &str) = ("firepool_server_connections", "Server connections, by state.");
 const SIZE: (&str, &str) =
     ("firepool_pool_size", "Server connections that the pool may have, without its reserve.");
@@ -48,12 +50,17 @@ const PINNED: (&str, &str) = (
 );
 
 /// Families that are one counter of a pool.
-const COUNTERS: [(&str, &str, Source); 12] = [
+const COUNTERS: [(&str, &str, Source); 13] = [
     ("firepool_client_connections_total", "Clients that logged in.", Source::Shard(Counter::ClientsOpened)),
     ("firepool_client_disconnections_total", "Clients that left.", Source::Shard(Counter::ClientsClosed)),
     ("firepool_checkouts_total", "Leases of a server connection.", Source::Shard(Counter::Checkouts)),
     ("firepool_transactions_total", "Transactions that ended.", Source::Shard(Counter::Transactions)),
     ("firepool_queries_total", "Query, Execute and FunctionCall messages.", Source::Shard(Counter::Queries)),
+    (
+        "firepool_notifications_total",
+        "Notifications that clients got from the server connection that listens for all of a pool's.",
+        Source::Shard(Counter::Notifications),
+    ),
     ("firepool_received_bytes_total", "Bytes received from clients.", Source::Shard(Counter::ReceivedBytes)),
     ("firepool_sent_bytes_total", "Bytes sent to clients.", Source::Shard(Counter::SentBytes)),
     (
@@ -110,7 +117,7 @@ impl Pools {
         let names = COUNTERS
             .iter()
             .map(|&(name, help, _)| (name, help))
-            .chain([CLIENTS, SERVERS, SIZE, PINS, UNPINS, PINNED, WAIT]);
+            .chain([CLIENTS, LISTENERS, SERVERS, SIZE, PINS, UNPINS, PINNED, WAIT]);
         let labels = || vec!["database".to_owned(), "user".to_owned()];
         let descriptions = names
             .map(|(name, help)| Desc::new(name.to_owned(), help.to_owned(), labels(), Default::default()))
@@ -141,6 +148,7 @@ impl Collector for Pools {
             })
             .collect();
         families.push(family(CLIENTS, MetricType::GAUGE, each(&clients)));
+        families.push(family(LISTENERS, MetricType::GAUGE, each(&listeners)));
         families.push(family(SERVERS, MetricType::GAUGE, each(&servers)));
         families.push(family(
             SIZE,
@@ -175,6 +183,11 @@ fn clients(metrics: &PoolMetrics, gauges: &PoolGauges) -> Vec<Metric> {
         .into_iter()
         .map(|(state, value)| gauge(labels(metrics, Some(("state", state))), value))
         .collect()
+}
+
+fn listeners(metrics: &PoolMetrics, _: &PoolGauges) -> Vec<Metric> {
+    let opened = metrics.sum(Counter::ListenersOpened);
+    vec![gauge(labels(metrics, None), opened.saturating_sub(metrics.sum(Counter::ListenersClosed)))]
 }
 
 fn servers(metrics: &PoolMetrics, gauges: &PoolGauges) -> Vec<Metric> {

@@ -51,10 +51,16 @@ pub enum Counter {
     ProxyErrors,
     /// Milliseconds for which clients were pinned, of those that are not any more.
     PinnedMillis,
+    /// Notifications that clients got from the connection that listens for all of them.
+    Notifications,
+    /// Clients that began to listen there.
+    ListenersOpened,
+    /// Clients that do not any more.
+    ListenersClosed,
 }
 
 impl Counter {
-    const COUNT: usize = 10;
+    const COUNT: usize = 13;
 }
 
 impl Shard {

@@ -2,10 +2,8 @@
 
 use crate::wire::frame::{self, FrameError, HEADER};
 
-/// Bytes of a whole NotificationResponse that are believed. PostgreSQL's payloads have less than 8,000 bytes
-/// (`NOTIFY_PAYLOAD_MAX_LENGTH` in its `src/backend/commands/async.c`) and names 63; where the connection has another
-/// encoding than the database, a character of one byte becomes at most three.
-pub const MAX_NOTIFICATION: usize = 24 * 1024;
+/// Bytes of a whole NotificationResponse that are believed.
+pub const MAX_NOTIFICATION: usize = frame::NOTIFICATION;
 
 /// Bytes of any other message that comes here: errors, notices, and answers to the proxy's own short queries.
 const MAX_OTHER: usize = 64 * 1024;
@@ -49,14 +47,17 @@ impl Inbox {
     }
 }
 
-/// The channel of a NotificationResponse: behind the process id, before its NUL; then the payload and its NUL, and
-/// nothing more.
+/// The channel of a NotificationResponse.
 pub(super) fn channel_of(message: &[u8]) -> Result<&[u8], Violation> {
-    let strings = message.get(HEADER + 4..).ok_or(Violation::Notification)?;
-    let mut parts = strings.split(|&byte| byte == 0);
+    parts_of(message).map(|(channel, _)| channel).ok_or(Violation::Notification)
+}
+
+/// Channel and payload of a NotificationResponse: behind the process id, each with its NUL, and nothing more.
+pub fn parts_of(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut parts = message.get(HEADER + 4..)?.split(|&byte| byte == 0);
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(channel), Some(_payload), Some([]), None) if !channel.is_empty() => Ok(channel),
-        _ => Err(Violation::Notification),
+        (Some(channel), Some(payload), Some([]), None) if !channel.is_empty() => Some((channel, payload)),
+        _ => None,
     }
 }
 

@@ -69,8 +69,9 @@ impl Slot {
             inner.messages.push_back(Arc::clone(message));
             inner.bytes = bytes;
         }
-        self.ready.store(true, Ordering::Release);
-        inner.waker.take()
+        // Who knows that something waits and still sleeps waits for nothing but an overflow.
+        let known = self.ready.swap(true, Ordering::Release) && inner.failure.is_none();
+        if known { None } else { inner.waker.take() }
     }
 
     /// The end, behind what waits already.
@@ -189,11 +190,29 @@ impl Mailbox {
         if self.slot.ready.load(Ordering::Acquire) {
             return Poll::Ready(());
         }
-        match &mut inner.waker {
+        inner.keep_waker(cx);
+        Poll::Pending
+    }
+
+    /// Ready when more came than the mailbox may hold. For a client that cannot take what waits at the moment.
+    pub fn poll_overflow(&self, cx: &mut Context<'_>) -> Poll<Failure> {
+        let mut inner = self.slot.inner();
+        match inner.failure {
+            Some(Failure::Overflow) => Poll::Ready(Failure::Overflow),
+            _ => {
+                inner.keep_waker(cx);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn keep_waker(&mut self, cx: &Context<'_>) {
+        match &mut self.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
-        Poll::Pending
     }
 }
 
@@ -263,6 +282,20 @@ mod tests {
         assert_eq!(mailbox.take(&mut out, 100), Ok(3));
         assert!(mailbox.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready());
         assert_eq!(mailbox.take(&mut out, 100), Err(Failure::Lost));
+    }
+
+    #[test]
+    fn who_cannot_take_what_waits_is_woken_when_it_is_too_much_and_not_before() {
+        let mailbox = Mailbox::new(2 * (3 + OVERHEAD));
+        mailbox.slot().push(&message(b"abc"));
+        let count = Arc::new(Count::default());
+        let waker = Arc::clone(&count).into();
+        assert!(mailbox.poll_overflow(&mut Context::from_waker(&waker)).is_pending());
+        assert!(mailbox.slot().push(&message(b"abc")).is_none());
+        mailbox.slot().push(&message(b"abc")).into_iter().for_each(Waker::wake);
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        let overflow = mailbox.poll_overflow(&mut Context::from_waker(&waker));
+        assert_eq!(overflow, Poll::Ready(Failure::Overflow));
     }
 
     #[test]

@@ -12,7 +12,8 @@
 //!
 //! What it does not do: names and payloads come in the encoding that the connection has, which is the default of the
 //! database and role: see [`Hub::encoding`]. The process id in a notification is the notifier's on the server.
-//! Notifications that a client causes itself come when they come, and not before the end of its own query.
+//! Notifications that a client causes itself come when they come, and not before the end of its own query. How clients
+//! come to listen here is the frontend's.
 //!
 //! - `channel`: names as the server compares them, and SQL.
 //! - `mailbox`: what waits for one client.
@@ -36,7 +37,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::backend::connect::{ConnectError, Opener};
 use crate::backend::settings::Parameters;
 use channel::Name;
-pub use inbox::MAX_NOTIFICATION;
+pub use inbox::{MAX_NOTIFICATION, parts_of};
 use mailbox::Slot;
 pub use mailbox::{Failure, Mailbox};
 use table::{Table, Waiter};
@@ -152,13 +153,34 @@ impl Hub {
     /// # Errors
     /// See [`ListenError`]; nothing has changed then.
     pub async fn listen(self: &Arc<Self>, mailbox: &Arc<Mailbox>, channel: &[u8]) -> Result<(), ListenError> {
-        let name = channel::canonical(channel).ok_or(ListenError::Unsupported("no name of a channel"))?;
+        self.listen_all(mailbox, &[channel]).await
+    }
+
+    /// [`Self::listen`] for several channels, which wait together.
+    ///
+    /// # Errors
+    /// The first one's; the mailbox may have some of the channels then.
+    pub async fn listen_all(
+        self: &Arc<Self>,
+        mailbox: &Arc<Mailbox>,
+        channels: &[impl AsRef<[u8]>],
+    ) -> Result<(), ListenError> {
         if !mailbox.joins(self) {
             return Err(ListenError::Unsupported("the mailbox belongs to another pool"));
         }
-        let Some(answer) = self.request(mailbox.slot(), &name)? else { return Ok(()) };
-        let mut pending = Pending { hub: self, slot: mailbox.slot(), name: &name, answer: Some(answer) };
-        pending.wait().await
+        let names: Option<Vec<Name>> =
+            channels.iter().map(|channel| channel::canonical(channel.as_ref())).collect();
+        let names = names.ok_or(ListenError::Unsupported("no name of a channel"))?;
+        let mut pending = Vec::new();
+        for name in &names {
+            if let Some(answer) = self.request(mailbox.slot(), name)? {
+                pending.push(Pending { hub: self, slot: mailbox.slot(), name, answer: Some(answer) });
+            }
+        }
+        for pending in &mut pending {
+            pending.wait().await?;
+        }
+        Ok(())
     }
 
     /// Puts a request into the table, and has a task serve it. `None` where the mailbox is subscribed already.

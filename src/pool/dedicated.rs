@@ -1,5 +1,5 @@
-//! Server connections outside of every pool: those of clients that have one for themselves and replicate. They count
-//! under the caps of their user and database like those of the pools.
+//! Server connections outside of every pool: those of clients that have one for themselves and replicate, and those that
+//! listen for a pool's clients. They count under the caps of their user and database like those of the pools.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,17 @@ use crate::backend::replication::Walsender;
 /// How often a place under the caps is looked for, while there is none.
 const BREATH: Duration = Duration::from_millis(50);
 
+/// Places under the caps.
+#[derive(Debug)]
+pub struct Places(Vec<Arc<Limit>>);
+
+impl Places {
+    /// A place under each, if there is one; room is made where there is none.
+    pub fn take(&self) -> Option<Vec<Permit>> {
+        limits::acquire_outside(&self.0)
+    }
+}
+
 /// Opens them, for one client.
 #[derive(Debug)]
 pub struct Dedicated {
@@ -23,6 +34,11 @@ pub struct Dedicated {
 }
 
 impl Dedicated {
+    /// What opens an ordinary connection, and the places that each of them takes.
+    pub fn into_parts(self) -> (Opener, Places) {
+        (self.opener, Places(self.caps))
+    }
+
     /// Opens a replication connection with a client's startup parameters, and its places under the caps.
     ///
     /// # Errors

@@ -3,8 +3,9 @@
 //! - `queue`: who is next, and which connection they get. Pure, with time as an argument.
 //! - `wait`: the place of one client in the queue.
 //! - `lease`: a checkout as a value; dropping it gives the connection back, or closes it if it is not at rest.
+//! - `opening`: a connection that is on its way.
 //! - `manager`: the door to bb8, which opens, counts and disposes of connections.
-//! - `limits`: caps over several pools, and over the connections outside of any that `dedicated` opens.
+//! - `limits`: caps over several pools, and over the connections outside of any that are `dedicated`.
 //! - `registry`: from database and user to pool.
 //!
 //! The queue is first come, first served: a connection that comes back goes straight to a client that waits, and a
@@ -17,6 +18,7 @@ mod known;
 mod lease;
 mod limits;
 mod manager;
+mod opening;
 mod queue;
 mod registry;
 mod wait;
@@ -33,11 +35,12 @@ use crate::backend::settings::Settings;
 use crate::clock::{Clock, millis};
 use crate::config::Route;
 use crate::metrics::{PoolGauges, PoolMetrics, PoolState};
-pub use dedicated::Dedicated;
+pub use dedicated::{Dedicated, Places};
 use known::Known;
 pub use lease::Lease;
 pub use limits::{Limit, Permit};
 use manager::{Manager, Slot};
+use opening::Opening;
 use queue::{Back, Queue};
 pub use registry::Registry;
 pub use wait::Wait;
@@ -191,7 +194,12 @@ impl Pool {
         let worker = wish.worker;
         loop {
             let taken = self.queue().take(worker, |slot| wish.rank(slot));
-            let Some(mut slot) = taken else { return self.line_up(worker) };
+            let Some(mut slot) = taken else {
+                match self.line_up(worker) {
+                    Some(checkout) => return checkout,
+                    None => continue,
+                }
+            };
             let fit = !slot.expired(self.clock.now())
                 && slot.move_idle_to(worker).is_ok()
                 && self.check_idle(&mut slot, scratch).is_ok();
@@ -211,7 +219,8 @@ impl Pool {
         Ok(())
     }
 
-    fn line_up(self: &Arc<Self>, worker: usize) -> Checkout {
+    /// `None` if a connection came back since the queue was last looked at: nobody would hand it to a client that waits.
+    fn line_up(self: &Arc<Self>, worker: usize) -> Option<Checkout> {
         let now = self.clock.now();
         let pausing = self.failure().clone().filter(|failure| now < failure.until);
         let (waiter, open) = {
@@ -220,7 +229,10 @@ impl Pool {
                 && failure.error.is_definitive()
                 && queue.is_deserted()
             {
-                return Checkout::Refused(failure.error.clone());
+                return Some(Checkout::Refused(failure.error.clone()));
+            }
+            if queue.is_free() {
+                return None;
             }
             let waiter = queue.wait(Arc::new(Waiter::default()), worker, now);
             (waiter, pausing.is_none() && queue.start_opening(now))
@@ -228,7 +240,7 @@ impl Pool {
         if open {
             self.spawn_open(worker);
         }
-        Checkout::Wait(Wait::new(waiter, Arc::clone(self), worker))
+        Some(Checkout::Wait(Wait::new(waiter, Arc::clone(self), worker)))
     }
 
     /// Takes a connection back that a client has used.
@@ -295,7 +307,7 @@ impl Pool {
 
     /// Opens a connection in the background, on the current runtime. The queue has been told.
     fn spawn_open(self: &Arc<Self>, worker: usize) {
-        let opening = Opening { pool: Arc::clone(self), over: false };
+        let opening = Opening::new(Arc::clone(self));
         // Outside of any runtime, as at the end of the process, it is given up, and the next sweep tries again.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             drop(runtime.spawn(opening.run(worker)));
@@ -406,38 +418,6 @@ impl Pool {
     pub fn is_deserted(&self) -> bool {
         let queue = self.queue();
         queue.is_deserted() && queue.waiting() == 0
-    }
-}
-
-/// A connection that is being opened, as the queue was told, until it is there or is given up, for whatever reason.
-struct Opening {
-    pool: Arc<Pool>,
-    over: bool,
-}
-
-impl Opening {
-    async fn run(mut self, worker: usize) {
-        let opened = self.pool.try_open(worker).await;
-        self.over = true;
-        match opened {
-            Ok(slot) => {
-                *self.pool.failure() = None;
-                self.pool.queue().opened();
-                self.pool.hand_on(slot, worker);
-            }
-            Err(error) => {
-                self.pool.queue().opening_ended();
-                self.pool.opening_failed(error);
-            }
-        }
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        if !self.over {
-            self.pool.queue().opening_ended();
-        }
     }
 }
 

@@ -103,6 +103,11 @@ impl<C> Queue<C> {
         Some(self.idle.remove(place).conn)
     }
 
+    /// Whether there is an idle connection and nobody waits.
+    pub(super) fn is_free(&self) -> bool {
+        !self.idle.is_empty() && self.waiting() == 0
+    }
+
     /// Puts a client of `worker` at the end of its line.
     pub(super) fn wait(&mut self, waiter: Arc<Waiter<C>>, worker: usize, now: u64) -> Arc<Waiter<C>> {
         if self.lines.len() <= worker {

@@ -38,6 +38,16 @@ fn line_up(queue: &mut Queue<u32>, worker: usize) -> Arc<Waiter<u32>> {
 }
 
 #[test]
+fn a_connection_that_came_back_before_its_client_lined_up_is_free() {
+    let mut queue = filled(1);
+    let conn = queue.take(0, |_| 0).unwrap();
+    assert_eq!(queue.take(1, |_| 0), None);
+    assert!(!queue.is_free());
+    assert!(matches!(queue.give_back(conn, 0, 0), Back::Kept));
+    assert!(queue.is_free(), "and whoever waits instead waits in vain");
+}
+
+#[test]
 fn of_a_workers_connections_the_one_that_suits_best_is_taken() {
     let mut queue = filled(4);
     assert_eq!(queue.take(0, |conn| u8::from(*conn < 3)), Some(2));

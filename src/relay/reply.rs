@@ -176,8 +176,8 @@ impl ReplyScan {
         self.left > 0 && !self.swallow
     }
 
-    /// Walks over `chunk`. `hear` is told of each ParameterStatus, and of each ErrorResponse that is not very long: type,
-    /// body, and whose request it came with; it says what the client gets. `out`, which is empty, takes what goes to the client where the proxy has replies of its own to put in between.
+    /// Walks over `chunk`. `hear` is told of each ParameterStatus, of each notification that the client may get, and of
+    /// each ErrorResponse that is not very long: type, body, and whose request it came with; it says what the client gets. `out`, which is empty, takes what goes to the client where the proxy has replies of its own to put in between.
     ///
     /// # Errors
     /// What the server must not send.
@@ -230,8 +230,10 @@ impl ReplyScan {
         let Some(header) = frame::reply(chunk)? else { return Ok(None) };
         let own = turn.next_asker() == Asker::Proxy;
         // These are looked into, and short; only an ErrorResponse or a row may be longer than a chunk.
-        let looked_into = matches!(header.tag, b'Z' | b'C' | b'E' | b'S') || (own && header.tag == b'D');
-        let whole = looked_into && header.len <= frame::SMALL_REPLY + 1;
+        let looked_into =
+            matches!(header.tag, b'Z' | b'C' | b'E' | b'S' | b'A') || (own && header.tag == b'D');
+        let limit = if header.tag == b'A' { frame::NOTIFICATION } else { frame::SMALL_REPLY + 1 };
+        let whole = looked_into && header.len <= limit;
         if chunk.len() < header.len && whole {
             return Ok(None);
         }
@@ -254,7 +256,8 @@ impl ReplyScan {
             }
             // Its own notifications may come in the same breath.
             self.exclusive |= seen.leaves.contains(SessionState::Listen);
-            if whole && matches!(reply.kind, ReplyKind::Parameter | ReplyKind::Error) {
+            let heard = matches!(header.tag, b'S' | b'E') || (header.tag == b'A' && !strayed);
+            if whole && heard {
                 let hearing = hear(header.tag, body, reply.asker);
                 self.swallow = hearing != Hearing::Pass;
                 if let Hearing::Instead(body) = hearing {

@@ -13,6 +13,11 @@ pub const SMALL_REQUEST: usize = 10_000;
 /// `src/interfaces/libpq/fe-protocol3.c`.
 pub const SMALL_REPLY: usize = 30_000;
 
+/// Bytes of a whole NotificationResponse that are believed. PostgreSQL's payloads have less than 8,000 bytes
+/// (`NOTIFY_PAYLOAD_MAX_LENGTH` in its `src/backend/commands/async.c`) and names 63; where the connection has another
+/// encoding than the database, a character of one byte becomes at most three.
+pub const NOTIFICATION: usize = 24 * 1024;
+
 /// The header of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {

@@ -210,7 +210,9 @@ pub fn fifty_clients_on_three_connections_each_have_a_session_of_their_own() {
     storm.rage();
     let mut admin = fixture.superuser();
     until("nothing is left", || storm.left(&mut admin) == ["0", "0", "0"]);
-    assert!(fixture.connections(&mut admin) <= SIZE);
+    // And the one that listens for all of them.
+    assert!(fixture.connections(&mut admin) <= SIZE + 1);
+    assert_eq!(fixture.proxy.metric("firepool_pins_total", "reason=\"listen\""), 0.0);
     // A fresh client on each connection at once.
     let history = History::default();
     let mut fresh: Vec<_> = (0..SIZE).map(|n| Client::new(&storm, CLIENTS + n, &history)).collect();

@@ -18,6 +18,7 @@ mod fidelity_storm;
 mod fidelity_table;
 mod guide;
 mod limits;
+mod listening;
 mod load;
 mod notify;
 mod protocol;
@@ -176,6 +177,22 @@ fn main() -> ExitCode {
             a_wait_that_is_given_up_leaves_no_subscription,
             names_are_taken_as_the_server_takes_them,
             limits_refuse_and_do_no_harm;
+        listening:
+            sixty_listeners_on_two_connections_each_hear_what_is_meant_for_them_and_nothing_else,
+            a_listener_that_does_not_read_is_ended_with_53400_and_the_others_go_on,
+            listening_begins_and_ends_with_what_is_committed,
+            what_fails_or_is_rolled_back_does_not_end_listening,
+            the_extended_protocol_listens_as_well,
+            discard_all_ends_listening,
+            listening_works_in_statement_mode,
+            a_function_may_listen,
+            a_transaction_hears_nothing_before_it_has_ended,
+            what_was_committed_before_listen_is_never_heard_and_what_comes_after_its_answer_always,
+            a_lost_connection_ends_who_listens_and_a_new_listen_works,
+            a_client_whose_encoding_the_hub_does_not_have_keeps_its_connection,
+            names_come_as_postgresql_has_them,
+            where_no_more_connections_are_allowed_a_listener_keeps_its_own,
+            a_drain_ends_listeners_as_it_ends_idle_clients;
         chaos:
             whatever_others_do_every_client_gets_its_own_rows,
             a_pipeline_longer_than_the_books_is_answered_to_its_end;

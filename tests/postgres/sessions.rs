@@ -174,7 +174,7 @@ pub fn a_listening_client_is_told_while_it_is_silent() {
     let fixture = Fixture::transaction(2);
     let (mut listener, mut other) = (fixture.client(), fixture.client());
     listener.run("LISTEN news");
-    until("the pin is counted", || fixture.proxy.metric("firepool_pins_total", "reason=\"listen\"") == 1.0);
+    until("it is counted", || fixture.proxy.metric("firepool_listening_clients", "") == 1.0);
     for n in 0..5 {
         other.run(&format!("NOTIFY news, '{n}'"));
         let message = listener.message().unwrap();
@@ -182,6 +182,7 @@ pub fn a_listening_client_is_told_while_it_is_silent() {
         assert_eq!((message.tag, &message.body[4..]), (b'A', &text(&["news", &n.to_string()])[..]));
     }
     assert!(!other.query("SELECT 1").messages.iter().any(|message| message.tag == b'A'));
+    assert_eq!(fixture.proxy.metric("firepool_pins_total", ""), 0.0);
 }
 
 pub fn clients_with_different_encodings_share_a_connection() {

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use firepool::config::PoolMode;
+
 use crate::peers::bytes::{
     answer, complete, description, error, message, notice, parameter, query, ready, row,
 };
 use crate::peers::client::Client;
 use crate::peers::eventually;
-use crate::peers::proxy::Proxy;
+use crate::peers::proxy::{Proxy, Wishes};
 use crate::peers::server::{BEGIN, COMMIT, Server};
 
 /// A server whose first connection says `words` after its first answer, when it is told to. The answer and the words
@@ -169,22 +171,20 @@ fn parameters_and_notices_at_any_moment_are_passed_on_in_their_place() {
             )
         })
         .collect();
-    // Notifications are passed on to those who listen.
+    // Notifications are passed on to those who have the connection for themselves.
     let listen = [complete("LISTEN"), ready(b'I')].concat();
     let replies = [vec![listen], replies].concat();
     let script = replies.clone();
     let server = Server::start(move |conn| {
         conn.log_in()?;
-        for (place, reply) in script.iter().enumerate() {
+        for reply in &script {
             conn.expect(b'Q')?;
             conn.send(reply)?;
-            if place == 0 {
-                conn.expect_question("fffft")?;
-            }
         }
         conn.await_end()
     });
-    let proxy = Proxy::before(server.address);
+    let wishes = Wishes { mode: PoolMode::Session, ..Wishes::default() };
+    let proxy = Proxy::with(server.address, &wishes);
     let mut client = Client::log_in(proxy.address);
     assert_eq!(client.query("LISTEN channel").unwrap(), replies[0]);
     for reply in &replies[1..] {
