@@ -17,6 +17,7 @@ mod fidelity;
 mod fidelity_storm;
 mod fidelity_table;
 mod guide;
+mod hostile;
 mod limits;
 mod listening;
 mod load;
@@ -100,6 +101,19 @@ fn main() -> ExitCode {
             fifty_clients_on_three_connections_each_have_a_session_of_their_own;
         fidelity_table:
             the_noise_moves_a_client_between_connections;
+        hostile:
+            a_batch_that_was_never_synced_is_taken_back_when_its_client_leaves,
+            what_an_unnamed_statement_does_is_noted_whenever_it_is_bound,
+            what_definitions_do_to_a_session_stays_with_its_client,
+            what_a_function_does_to_the_role_stays_with_its_client,
+            sql_execute_does_what_its_statement_does,
+            a_table_that_is_temporary_by_its_path_is_its_clients_alone,
+            a_hundred_settings_of_its_own_stay_with_their_client,
+            lastval_never_tells_another_clients_number,
+            pipelines_that_use_what_they_have_just_prepared_do_not_hang,
+            a_deallocate_that_was_skipped_removes_nothing,
+            a_question_that_the_server_does_not_answer_pins_and_does_not_end_the_session,
+            a_seed_is_not_handed_on;
         errors:
             an_unknown_database_is_refused_with_3d000,
             a_failed_login_says_the_same_whether_or_not_the_user_exists,
