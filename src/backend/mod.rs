@@ -7,6 +7,7 @@
 pub mod cancel;
 pub mod channels;
 pub mod connect;
+pub mod hidden;
 mod login;
 pub mod own;
 pub mod prepared;

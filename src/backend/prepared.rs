@@ -38,7 +38,7 @@ struct Known {
     epoch: u64,
     /// When it was last used.
     used: u64,
-    /// How often definitions had changed when it was parsed.
+    /// How many statements of the pool had been parsed by then.
     generation: u64,
 }
 
@@ -52,8 +52,8 @@ pub struct Statements {
 }
 
 impl Statements {
-    /// Whether a request of batch `epoch` may use it; it counts as used then. Who parsed it when definitions had changed
-    /// `generation` times is to get it as it was parsed then or later: before, it may have had other columns.
+    /// Whether a request of batch `epoch` may use it; it counts as used then. Who parsed it as the pool's
+    /// statement number `generation` is to get it as it was parsed then or later: before, it may have had other columns.
     pub fn has(&mut self, key: &StatementKey, epoch: u64, generation: u64) -> bool {
         self.clock += 1;
         match self.known.get_mut(key) {
@@ -65,7 +65,7 @@ impl Statements {
         }
     }
 
-    /// Its Parse is being sent in batch `epoch`, definitions having changed so often.
+    /// Its Parse is being sent in batch `epoch`, so many statements of the pool having been parsed.
     pub fn sent(&mut self, key: &StatementKey, epoch: u64, generation: u64) {
         self.clock += 1;
         self.known.insert(*key, Known { confirmed: false, epoch, used: self.clock, generation });

@@ -3,6 +3,7 @@
 //! done anything.
 
 use super::ServerConn;
+use super::hidden::{ASK_HIDDEN, Hidden};
 use super::own::columns;
 use crate::wire::tag::{Pins, SessionState};
 
@@ -43,6 +44,8 @@ pub struct Question {
     pub names: Vec<Box<str>>,
     /// All settings that have a value of the session's own.
     pub session: bool,
+    /// What the database's own definitions may do to a session.
+    pub hidden: bool,
     /// The session's transactions may begin in a way that makes the question wait: serializable, read-only and deferrable
     /// ones wait for others to end.
     pub begins_oddly: bool,
@@ -66,8 +69,10 @@ pub struct Answer {
     pub states: Option<Pins>,
     /// The values of the settings; `None` for one that does not exist.
     pub values: Vec<(Box<str>, Option<String>)>,
-    /// The settings that have a value of the session's own.
+    /// The settings that have a value of the session's own, their names in lower case.
     pub session: Option<Vec<(String, String)>>,
+    /// What the database's own definitions may do to a session.
+    pub hidden: Option<Hidden>,
 }
 
 impl Answer {
@@ -102,7 +107,7 @@ pub fn askable() -> Pins {
 impl Question {
     /// Whether there is nothing to ask.
     pub fn is_empty(&self) -> bool {
-        !self.states && self.names.is_empty() && !self.session
+        !self.states && self.names.is_empty() && !self.session && !self.hidden
     }
 
     /// Queues the question; its rows are the proxy's own.
@@ -126,12 +131,15 @@ impl Question {
         if self.session {
             conn.queue_statement(ASK_SESSION, &[]);
         }
+        if self.hidden {
+            conn.queue_statement(ASK_HIDDEN, &[]);
+        }
         conn.queue_sync();
     }
 
     /// Reads the answer; `None` if it is not one to this question.
     pub fn read(self, rows: &[Vec<u8>]) -> Option<Answer> {
-        let mut rows = rows.iter();
+        let mut rows = rows.iter().peekable();
         let mut answer = Answer::default();
         let limits = if self.limited { columns(rows.next()?)? } else { Vec::new() };
         if self.states {
@@ -153,13 +161,17 @@ impl Question {
             answer.values = self.names.into_iter().zip(values).collect();
         }
         if self.session {
-            let pairs = rows.map(|row| match columns(row)?.as_mut_slice() {
-                [Some(name), Some(value)] => Some((std::mem::take(name), std::mem::take(value))),
-                _ => None,
-            });
+            // Those of the next question have four columns.
+            let two = |row: &&Vec<u8>| row.starts_with(&[0, 2]);
+            let pairs =
+                std::iter::from_fn(|| rows.next_if(two)).map(|row| match columns(row)?.as_mut_slice() {
+                    [Some(name), Some(value)] => Some((name.to_ascii_lowercase(), std::mem::take(value))),
+                    _ => None,
+                });
             answer.session = Some(pairs.collect::<Option<_>>()?);
         }
         answer.restore(limits);
+        answer.hidden = self.hidden.then(|| Hidden::read(rows.map(|row| &row[..])));
         Some(answer)
     }
 }

@@ -10,7 +10,7 @@ use super::settings::{self, Settings};
 use super::{Lost, ServerConn, cancel};
 use crate::relay::reply::Seen;
 use crate::wire::error_fields;
-use crate::wire::turn::{Asker, Status};
+use crate::wire::turn::{Asker, Mark, Status};
 
 /// How long the way back to rest may take before the connection is closed instead.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -51,14 +51,17 @@ async fn settle(conn: &mut ServerConn) -> Result<(), Lost> {
         conn.out.extend_from_slice(&[b'f', 0, 0, 0, 5, 0]);
     }
     if conn.turn.needs_sync() {
-        conn.turn.request(b'S', 0, Asker::Proxy);
-        conn.out.extend_from_slice(&[b'S', 0, 0, 0, 4]);
+        // The client never closed its batch: what it did in it is not to last. PostgreSQL takes it back where a client
+        // goes away, and where a batch fails.
+        conn.queue_own(b'B', &[b"\0fp_none\0\0\0\0\0\0\0"], Asker::Proxy, Mark::default());
+        conn.queue_own(b'S', &[], Asker::Proxy, Mark::default());
     }
     let mut scratch = vec![0; CHUNK];
     if running {
         cancel_and_drain(conn, &mut scratch).await?;
     }
-    drain(conn, &mut scratch).await?;
+    // A failure that was meant to be is none.
+    answered(conn, &mut scratch).await?;
     if conn.turn.status() != Status::Idle {
         conn.ask("ROLLBACK");
         drain(conn, &mut scratch).await?;
@@ -82,8 +85,8 @@ async fn cancel_and_drain(conn: &mut ServerConn, scratch: &mut [u8]) -> Result<(
         // What waits goes first, or there would be nothing to cancel.
         conn.flush()?;
         cancel::send(&conn.key).await?;
-        match timeout(pause, drain(conn, scratch)).await {
-            Ok(drained) => return drained,
+        match timeout(pause, answered(conn, scratch)).await {
+            Ok(answered) => return answered.map(drop),
             Err(_) => pause *= 2,
         }
     }

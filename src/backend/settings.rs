@@ -108,6 +108,11 @@ impl Settings {
         self.0.retain(|(known, _)| known != name);
     }
 
+    /// Name and value of each, in the order of the names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The names, in their order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
@@ -166,15 +171,22 @@ pub fn difference(has: &Settings, wanted: &Settings, reported: &Parameters) -> O
         }
         sql.push(';');
     };
-    if has.get(ROLE).is_some() && has.get(ROLE) != wanted.get(ROLE) {
-        reset(ROLE);
-    }
-    has.names().filter(|name| *name != ROLE && wanted.get(name).is_none()).for_each(&mut reset);
     let differs = |name: &str, value: &str| {
         reported.get(name) != Some(value.as_bytes())
             && (has.get(name) != Some(value) || reported.get(name).is_some())
     };
-    set_all(&mut sql, wanted.0.iter().filter(|(name, value)| differs(name, value)));
+    let lacks = |name: &&str| *name != ROLE && wanted.get(name).is_none();
+    let other = |(name, value): &&(String, String)| name != ROLE && differs(name, value);
+    let others = has.names().any(|name| lacks(&name)) || wanted.0.iter().any(|setting| other(&setting));
+    let role = has.get(ROLE) != wanted.get(ROLE) || (others && has.get(ROLE).is_some());
+    if role && has.get(ROLE).is_some() {
+        reset(ROLE);
+    }
+    has.names().filter(lacks).for_each(&mut reset);
+    set_all(
+        &mut sql,
+        wanted.0.iter().filter(|setting| if setting.0 == ROLE { role } else { other(setting) }),
+    );
     (!sql.is_empty()).then_some(sql)
 }
 

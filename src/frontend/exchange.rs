@@ -17,12 +17,8 @@ use crate::backend::{Lost, ServerConn};
 use crate::error::{ErrorKind, Refusal};
 use crate::pool::Pool;
 use crate::relay::reply::{Outcome, Seen};
-use crate::relay::request::{self, Judging, Stop, Walk};
-use crate::wire::frame::{self, HEADER};
+use crate::relay::request::{Judging, Stop, Walk};
 use crate::wire::turn::Status;
-
-/// The longest batch that can be sent again, in bytes.
-const AGAIN: usize = 16 * 1024;
 
 /// Why the relay stopped.
 #[derive(Debug)]
@@ -117,8 +113,6 @@ impl Exchange<'_> {
     /// Looks at what the client sent and passes it on. Called with the first request of a lease, and by `poll`.
     pub(super) fn pass_on(&mut self, chunk: &[u8]) -> Result<(), End> {
         let mut walk = Walk::new(chunk);
-        (self.footprint.fresh, self.footprint.again) = (false, None);
-        let (settled, epoch) = (self.server.is_settled(), self.server.turn.epoch());
         let stop = self.walk(&mut walk);
         let run = walk.take_run();
         self.footprint.started = true;
@@ -129,10 +123,6 @@ impl Exchange<'_> {
             self.server.send(run).map_err(End::ServerLost)?;
         }
         let rest = walk.rest();
-        let alone = settled && self.server.turn.epoch() == epoch + 1 && !self.server.turn.needs_sync();
-        if self.footprint.fresh && alone && rest.is_empty() && chunk.len() <= AGAIN {
-            self.footprint.again = Some(chunk.into());
-        }
         match stop? {
             Stop::Drained => self.client.put_aside(rest, false),
             Stop::Full => self.client.put_aside(rest, true),
@@ -181,9 +171,7 @@ impl Exchange<'_> {
             Poll::Pending => return Ok(false),
             Poll::Ready(received) => received.map_err(End::ServerLost)?,
         };
-        if self.learn() {
-            return self.again().map(|()| true);
-        }
+        self.learn();
         self.tally.sent += forward.max(self.client.outbox().len());
         self.client.send(&scratch[..forward]).map_err(|_| End::Left { in_order: false })?;
         if self.tally.seen.farewell {
@@ -198,30 +186,8 @@ impl Exchange<'_> {
         Ok(true)
     }
 
-    /// Sends a batch again that failed for nothing but a statement that was parsed too long ago. The client has not got
-    /// anything of its answer yet.
-    fn again(&mut self) -> Result<(), End> {
-        self.client.outbox().clear();
-        let Some(batch) = self.footprint.again.take() else { return Ok(()) };
-        (self.tally.seen.ready, self.tally.seen.errors) = (0, 0);
-        self.tally.seen.transactions = self.tally.seen.transactions.saturating_sub(1);
-        let mut rest = &batch[..];
-        while let Ok(Some(header)) = frame::request(rest) {
-            let (message, behind) = rest.split_at(header.len.min(rest.len()));
-            let parsed = request::parse_parts(&message[HEADER..]).filter(|_| header.tag == b'P');
-            if let Some((name, ..)) = parsed {
-                self.holdings.names.forget(name);
-            }
-            rest = behind;
-        }
-        self.pass_on(&batch)?;
-        // Once is enough.
-        self.footprint.again = None;
-        Ok(())
-    }
-
-    /// Takes note of what the server said of statements; whether the batch is to be sent again.
-    fn learn(&mut self) -> bool {
+    /// Takes note of what the server said of statements.
+    fn learn(&mut self) {
         let seen = &mut self.tally.seen;
         if let Some(event) = seen.unnamed.take() {
             self.footprint.learn(event);
@@ -229,8 +195,7 @@ impl Exchange<'_> {
                 remembered.known = true;
             }
         }
-        let failed = seen.failure.take().is_some();
-        if failed {
+        if std::mem::take(&mut seen.stale) {
             // Whichever it was, it is parsed anew before it is used again.
             self.footprint.used().iter().for_each(|key| self.server.statements.forget(key));
         }
@@ -239,10 +204,7 @@ impl Exchange<'_> {
             seen.names.clear();
         }
         seen.removals.drain(..).for_each(|removal| self.holdings.removed(removal));
-        if self.server.turn.is_quiet() {
-            self.holdings.nothing_is_owed();
-        }
-        failed && self.footprint.again.is_some() && self.server.is_settled()
+        self.holdings.removals.forget_before(self.server.turn.answered_before());
     }
 
     /// Client to server.
@@ -253,7 +215,8 @@ impl Exchange<'_> {
         if self.rules.asking || self.must_settle_first() || !self.server.turn.has_room() {
             return Ok(false);
         }
-        let open = self.server.turn.owes_verdict() || self.holdings.awaits_removal();
+        let open =
+            self.server.turn.owes_verdict() || self.holdings.removals.are_open(self.server.turn.epoch());
         if std::mem::take(&mut self.client.verdict) && open {
             self.client.verdict = true;
             return Ok(false);

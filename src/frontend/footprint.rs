@@ -17,16 +17,12 @@ pub(super) struct Footprint {
     unbound: bool,
     /// The batch of the last unnamed Parse: should that fail, everything behind it in the same batch is skipped.
     epoch: Option<u64>,
-    /// What the unnamed statement does, where it listens or ends that.
-    pub(super) unnamed: Option<Rc<Facts>>,
     /// Something was sent.
     pub(super) started: bool,
     /// Nobody else has used the server connection since the client had it last.
     pub(super) returns: bool,
-    /// A statement was used for the first time that was there before its client prepared it.
-    pub(super) fresh: bool,
-    /// The batch that did so, should it have to be sent again.
-    pub(super) again: Option<Box<[u8]>>,
+    /// What the unnamed statement does.
+    pub(super) facts: Option<Rc<Facts>>,
     /// The shared statements that were used last, and how many of these places are taken.
     used: [StatementKey; USED],
     uses: usize,

@@ -1,112 +1,21 @@
 //! What a client's session holds, wherever it is served: its settings, its prepared statements, and the state that keeps
-//! it on one server connection. And what it may have done since that was last known ([`Lookout`]).
+//! it on one server connection.
 
-use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::listening::Listening;
+use super::lookout::Lookout;
 use super::names::{Named, Names};
+use super::removals::Removals;
 use super::texts::{Planning, Texts};
 use crate::backend::ServerConn;
+use crate::backend::hidden::Hidden;
 use crate::backend::probe::{self, Answer, Question};
 use crate::backend::settings::{Parameters, Settings, is_planning};
-use crate::statement::{Effects, Facts, Kind, Pin, Touched};
+use crate::pool::Pool;
+use crate::statement::{Effects, Facts, Kind, Pin, States, Touched};
 use crate::wire::tag::{Deallocated, Pins, SessionState};
-
-/// What a client may have done to its session since that was last looked at.
-#[derive(Debug, Default)]
-pub(super) struct Lookout {
-    /// It may have left state that the server can be asked about.
-    pub(super) states: bool,
-    /// It may have ended such state.
-    pub(super) releases: bool,
-    /// Settings that it may have changed.
-    names: Vec<Box<str>>,
-    /// Settings went back to what the server takes for their default.
-    pub(super) resets: bool,
-    /// All settings did, or it cannot be told which.
-    all_settings: bool,
-    /// It called what can do anything.
-    pub(super) opaque: bool,
-    /// A text could not be judged: the tags of what was carried out say what they can.
-    pub(super) unjudged: bool,
-    /// What `opaque`, `states` and `releases` were before that.
-    judged: (bool, bool, bool),
-    /// State that the server cannot be asked about.
-    pins: Pins,
-    /// The settings that decide what a statement means are not those that are known.
-    planning: bool,
-    /// The encoding of the client's texts, or how they are quoted, may be changing.
-    pub(super) dialect: bool,
-    /// Statements that have the client's own names on the server connection for a while, with their NULs.
-    pub(super) borrowed: Vec<Box<[u8]>>,
-    /// They were, behind a message that resets.
-    pub(super) reassigned: bool,
-    /// Of these settings, the client's startup values have to be set again behind its next Sync.
-    pub(super) reassign: Touched,
-}
-
-impl Lookout {
-    /// Whether there is nothing to look at.
-    pub(super) fn is_empty(&self) -> bool {
-        !self.states
-            && !self.releases
-            && self.names.is_empty()
-            && !self.resets
-            && !self.all_settings
-            && !self.opaque
-            && !self.unjudged
-            && self.pins.is_empty()
-            && self.borrowed.is_empty()
-    }
-
-    /// Startup values of these settings have to be set again.
-    pub(super) fn reassign_after(&mut self, resets: &Touched) {
-        match (&mut self.reassign, resets) {
-            (_, Touched::None) => {}
-            (Touched::Names(names), Touched::Names(more)) => {
-                *names = names.iter().chain(more).cloned().collect();
-            }
-            (Touched::None, Touched::Names(names)) => self.reassign = Touched::Names(names.clone()),
-            (reassign, _) => *reassign = Touched::Any,
-        }
-    }
-
-    /// Nothing of what could not be judged was carried out.
-    pub(super) fn forget_unjudged(&mut self) {
-        if std::mem::take(&mut self.unjudged) {
-            (self.opaque, self.states, self.releases) = self.judged;
-        }
-    }
-
-    fn touch(&mut self, touched: &Touched) {
-        match touched {
-            Touched::None => {}
-            Touched::Any => self.all_settings = true,
-            Touched::Names(names) => {
-                for name in names {
-                    // The server reports whose session it is.
-                    if &**name != SESSION_AUTHORIZATION && !self.names.contains(name) {
-                        self.names.push(name.clone());
-                    }
-                }
-            }
-        }
-        if self.names.len() > probe::MAX_NAMES {
-            self.names.clear();
-            self.all_settings = true;
-        }
-    }
-}
-
-/// A DEALLOCATE that is on its way.
-#[derive(Debug)]
-struct Removal {
-    /// `None` is all of them.
-    name: Option<Box<str>>,
-    /// The batch in which it was sent.
-    epoch: u64,
-}
 
 /// What a client's session holds.
 #[derive(Debug)]
@@ -123,14 +32,17 @@ pub(super) struct Holdings {
     /// Those of them that last until the client leaves or discards everything.
     sticky: Pins,
     /// What SQL removes of the prepared statements, as far as it is not answered yet.
-    removals: VecDeque<Removal>,
+    pub(super) removals: Removals,
     /// Statements that were prepared by SQL, while the client is pinned for them.
-    sql_names: Vec<Box<str>>,
+    sql_names: Vec<(Box<str>, Rc<Facts>)>,
     /// Those that the log has told of.
     pub(super) said: Pins,
     /// When the first of them came, in milliseconds of the process's clock.
     pub(super) pinned_since: u64,
     pub(super) lookout: Lookout,
+    /// What the database's own definitions may do to a session, and since when that is known.
+    hidden: Arc<Hidden>,
+    hidden_since: u64,
     pub(super) listening: Listening,
     /// The client's number, and how often its settings changed in the middle of a transaction.
     client: u64,
@@ -141,7 +53,7 @@ fn begins_transactions(setting: &str) -> bool {
     setting.starts_with("default_transaction_")
 }
 
-const SESSION_AUTHORIZATION: &str = "session_authorization";
+pub(super) const SESSION_AUTHORIZATION: &str = "session_authorization";
 
 /// Statements prepared by SQL whose names are remembered.
 const MAX_SQL_NAMES: usize = 256;
@@ -152,6 +64,9 @@ const SET_SEED: u32 = 1599;
 
 /// The functions around advisory locks, those of transactions among them.
 const ADVISORY_LOCKS: [std::ops::RangeInclusive<u32>; 2] = [2880..=2893, 3089..=3098];
+
+/// `query_to_xml` and the other functions that run SQL from a string or from a table or view.
+const RUNS_QUERIES: std::ops::RangeInclusive<u32> = 2923..=2944;
 
 /// `FirstUnpinnedObjectId` of PostgreSQL's `src/include/access/transam.h`: functions below are its own.
 const FIRST_UNPINNED: u32 = 12_000;
@@ -168,11 +83,13 @@ impl Holdings {
             names: Names::default(),
             pins: Pins::NONE,
             sticky: Pins::NONE,
-            removals: VecDeque::new(),
+            removals: Removals::default(),
             sql_names: Vec::new(),
             said: Pins::NONE,
             pinned_since: 0,
             lookout: Lookout::default(),
+            hidden: Arc::default(),
+            hidden_since: 0,
             listening: Listening::default(),
             client,
             changes: 0,
@@ -185,7 +102,7 @@ impl Holdings {
     }
 
     /// Takes note of what a statement that is being sent may do.
-    pub(super) fn note(&mut self, facts: &Facts) {
+    pub(super) fn note(&mut self, facts: &Rc<Facts>) {
         let Effects { suspects, releases, settings, local_settings, resets, pin, calls_unknown, .. } =
             &facts.effects;
         let Effects { prepared_names, deallocates, .. } = &facts.effects;
@@ -211,24 +128,31 @@ impl Holdings {
             });
         }
         lookout.states |= !suspects.is_empty();
-        lookout.releases |= *releases || *calls_unknown;
-        lookout.opaque |= *calls_unknown;
+        lookout.releases |= *releases;
+        lookout.calls |= *calls_unknown;
+        lookout.writes |= facts.kind.runs_triggers();
+        lookout.hidden |= facts.kind == Kind::Ddl && !suspects.contains(States::TEMP);
+        // With the temporary schema somewhere in the path, what is made may be temporary without saying so.
+        let path = self.settings.get("search_path").unwrap_or_default();
+        lookout.states |= facts.kind == Kind::Ddl && (path.contains("pg_temp") || lookout.planning);
         let has_reset = *resets != Touched::None;
         lookout.resets |= has_reset;
         lookout.touch(settings);
         if !has_reset && *settings == Touched::Any {
             lookout.pins.insert(SessionState::Setting);
         }
-        for name in prepared_names {
-            if !self.sql_names.contains(name) && self.names.get(name.as_bytes()).is_none() {
-                self.sql_names.push(name.clone());
+        if suspects.contains(States::PREPARED) {
+            for name in prepared_names.iter().filter(|name| self.names.get(name.as_bytes()).is_none()) {
+                self.sql_names.retain(|(known, _)| known != name);
+                self.sql_names.push((name.clone(), Rc::clone(facts)));
             }
         }
-        self.sql_names.retain(|name| !deallocates.contains(name));
+        self.sql_names.retain(|(name, _)| !deallocates.contains(name));
         if self.sql_names.len() > MAX_SQL_NAMES {
             self.sql_names.clear();
             self.sticky.insert(SessionState::PreparedStatement);
         }
+        let distrusted = (*calls_unknown && self.hidden.calls) || Self::runs_hidden(&self.hidden, facts.kind);
         for touched in [settings, local_settings] {
             let (planning, dialect) = match touched {
                 Touched::None => (false, false),
@@ -244,6 +168,54 @@ impl Holdings {
             lookout.planning |= planning;
             self.changes += u64::from(planning);
         }
+        if distrusted {
+            self.distrust();
+        }
+    }
+
+    /// Looks whether more is known of what definitions do.
+    pub(super) fn renew_hidden(&mut self, pool: &Pool) {
+        let since = pool.hidden_since();
+        if self.hidden_since != since {
+            (self.hidden, self.hidden_since) = (pool.hidden(), since);
+        }
+    }
+
+    /// Whether a statement of this kind may run a trigger, a view or the like that touches the session.
+    fn runs_hidden(hidden: &Hidden, kind: Kind) -> bool {
+        match kind {
+            kind if kind.runs_triggers() => hidden.writes || hidden.reads,
+            kind => kind == Kind::Read && hidden.reads,
+        }
+    }
+
+    /// Whether there is nothing to do about a statement, before or after.
+    /// `unseen` says that it is not known what definitions do.
+    pub(super) fn ignores(&self, facts: &Facts, unseen: bool) -> bool {
+        facts.is_plain()
+            && facts.kind != Kind::Ddl
+            && !Self::runs_hidden(&self.hidden, facts.kind)
+            && !(unseen && facts.kind.runs_triggers())
+    }
+
+    /// Whether it has turned out only now that what was run may have touched the session.
+    pub(super) fn suspects_hidden(&mut self) -> bool {
+        let Lookout { opaque, calls, writes, .. } = self.lookout;
+        let suspects = !opaque
+            && ((calls && self.hidden.calls) || (writes && (self.hidden.writes || self.hidden.reads)));
+        self.lookout.hidden = false;
+        if suspects {
+            self.distrust();
+        }
+        suspects
+    }
+
+    /// Something was run that may touch the session.
+    fn distrust(&mut self) {
+        (self.lookout.opaque, self.lookout.releases) = (true, true);
+        if self.hidden.untold {
+            self.stick(SessionState::Opaque);
+        }
     }
 
     /// Pins the client to its server connection for something that it is doing.
@@ -251,46 +223,19 @@ impl Holdings {
         self.lookout.pins.insert(state);
     }
 
-    /// SQL that is being sent in batch `epoch` removes prepared statements.
-    pub(super) fn remove(&mut self, effects: &Effects, epoch: u64) {
-        let names = effects.deallocates.iter().cloned().map(Some);
-        let all = effects.deallocates_all.then_some(None);
-        self.removals.extend(names.chain(all).map(|name| Removal { name, epoch }));
-    }
-
     /// The server has carried out DEALLOCATE.
     pub(super) fn removed(&mut self, what: Deallocated) {
-        let all = what == Deallocated::All;
-        while let Some(removal) = self.removals.pop_front() {
-            match &removal.name {
-                Some(name) if !all => return self.names.forget(name.as_bytes()),
-                None if all => return self.names.forget_all(),
-                // It was refused.
-                _ => {}
-            }
-        }
-    }
-
-    /// Whether a DEALLOCATE is not answered yet.
-    pub(super) fn awaits_removal(&self) -> bool {
-        !self.removals.is_empty()
-    }
-
-    /// Nothing is owed any more: what was not carried out by now never will be.
-    pub(super) fn nothing_is_owed(&mut self) {
-        self.removals.clear();
+        self.removals.done(what, &mut self.names);
     }
 
     /// Whether it depends on an earlier batch than `epoch`, whose answer is still to come, what a name means.
     pub(super) fn is_open(&self, name: &[u8], epoch: u64) -> bool {
-        self.removals.iter().any(|removal| removal.epoch != epoch) || self.names.is_open(name, epoch)
+        self.removals.are_open(epoch) || self.names.is_open(name, epoch)
     }
 
     /// The statement of that name.
     pub(super) fn named(&self, name: &[u8]) -> Option<&Named> {
-        let removed =
-            |removal: &Removal| removal.name.as_ref().is_none_or(|removed| removed.as_bytes() == name);
-        if self.removals.iter().any(removed) { None } else { self.names.get(name) }
+        if self.removals.take(name) { None } else { self.names.get(name) }
     }
 
     /// Pins the client to its server connection until it leaves or discards everything.
@@ -301,21 +246,50 @@ impl Holdings {
 
     /// Whether the client has, or may have, a statement of that name that it prepared by SQL.
     pub(super) fn is_sql_name(&self, name: &[u8]) -> bool {
-        self.sql_names.iter().any(|known| known.as_bytes() == name)
+        self.sql_names.iter().any(|(known, _)| known.as_bytes() == name)
+    }
+
+    /// What the prepared statements do that SQL executes.
+    pub(super) fn executed(&self, effects: &Effects) -> Vec<Rc<Facts>> {
+        let facts = |name: &str| {
+            let named = self.named(name.as_bytes()).map(|named| &named.prepared.facts);
+            named.or_else(|| Some(&self.sql_names.iter().find(|(known, _)| **known == *name)?.1)).cloned()
+        };
+        effects.prepared_names.iter().filter_map(|name| facts(name)).collect()
     }
 
     /// What stands for the settings under which a statement is parsed now.
     pub(super) fn planning(&self, texts: &Texts) -> Planning {
-        if self.lookout.planning || self.pins.contains(SessionState::Setting) {
+        if self.lookout.planning || self.lookout.opaque || self.pins.contains(SessionState::Setting) {
             texts.private_planning(self.client, self.changes)
         } else {
             self.planning
         }
     }
 
+    /// Whether the parameters that the server reports are what is known of the client's settings, but for those that a
+    /// text has said it sets.
+    pub(super) fn explains(&self, conn: &ServerConn) -> bool {
+        let touched =
+            |name: &str| self.lookout.names.iter().any(|touched| touched.eq_ignore_ascii_case(name));
+        self.lookout.all_settings
+            || conn.parameters().iter().all(|(name, value)| {
+                let Ok(name) = std::str::from_utf8(name) else { return true };
+                let known = self.settings.get(&name.to_ascii_lowercase()).map(str::as_bytes);
+                touched(name) || known.or_else(|| self.welcome.get(name)) == Some(value)
+            })
+    }
+
     /// The server reports other parameters than before, though no text has said so: a function has set something.
     pub(super) fn is_surprised(&mut self) {
-        self.lookout.opaque |= self.lookout.names.is_empty() && !self.lookout.all_settings;
+        self.lookout.opaque = true;
+    }
+
+    /// What the session holds cannot be found out.
+    pub(super) fn give_up(&mut self) {
+        self.lookout = Lookout::default();
+        self.sticky.insert(SessionState::Opaque);
+        self.pins.insert(SessionState::Opaque);
     }
 
     /// The client's number.
@@ -329,6 +303,12 @@ impl Holdings {
         let lookout = &self.lookout;
         let mut names = lookout.names.clone();
         let touched = !names.is_empty();
+        if lookout.opaque {
+            let role = std::iter::once("role");
+            names.extend(role.chain(self.hidden.names.iter().map(|name| &**name)).map(Box::from));
+            names.sort_unstable();
+            names.dedup();
+        }
         if lookout.all_settings {
             names.extend(self.settings.names().chain(self.startup.names()).map(Box::from));
             names.sort_unstable();
@@ -338,6 +318,7 @@ impl Holdings {
         let held = !self.pins.without(self.pins.without(probe::askable())).is_empty();
         Question {
             states: lookout.states || lookout.opaque || (held && lookout.releases),
+            hidden: lookout.hidden,
             begins_oddly: lookout.opaque
                 || lookout.all_settings
                 || self.pins.contains(SessionState::Setting)
@@ -349,8 +330,12 @@ impl Holdings {
     }
 
     /// Takes what the server said. Returns whether everything is known that has to be.
-    pub(super) fn learn(&mut self, answer: Answer, conn: &ServerConn, texts: &Texts) -> bool {
+    pub(super) fn learn(&mut self, answer: Answer, conn: &mut ServerConn, texts: &Texts) -> bool {
         let lookout = std::mem::take(&mut self.lookout);
+        if lookout.opaque {
+            // A function may have deallocated what clients share.
+            conn.statements.forget_all();
+        }
         let plain = |value: &str| {
             value.is_ascii()
                 || conn.parameters().get("client_encoding") == conn.parameters().get("server_encoding")
@@ -378,6 +363,23 @@ impl Holdings {
                 set(&mut settings, name, value);
             }
         }
+        if let Some(session) = &answer.session {
+            // What is not the session's own has its default, even if it was not said that this would be.
+            let gone: Vec<_> = settings
+                .names()
+                .filter(|name| !name.contains('.') && *name != "role")
+                .filter(|name| session.iter().all(|(listed, _)| listed != name))
+                .map(str::to_owned)
+                .collect();
+            gone.iter().for_each(|name| settings.remove(name));
+        }
+        let actual = Arc::new(settings.clone());
+        for (name, value) in
+            self.startup.iter().filter(|(name, _)| settings.get(name).is_none()).collect::<Vec<_>>()
+        {
+            // A function has reset it: to what the client calls its default.
+            let _ = settings.set(name, value);
+        }
         if settings != *self.settings {
             self.planning = texts.planning(settings.planning());
             self.settings = Arc::new(settings);
@@ -397,6 +399,11 @@ impl Holdings {
         } else {
             self.pins.insert(SessionState::SessionAuthorization);
         }
+        if *actual != *self.settings {
+            conn.settings_are(actual);
+        } else {
+            conn.settings_are(Arc::clone(&self.settings));
+        }
         sound
     }
 
@@ -405,9 +412,11 @@ impl Holdings {
         self.listening.discard();
         let pins = self.pins;
         (self.pins, self.sticky, self.sql_names) = (Pins::NONE, Pins::NONE, Vec::new());
-        if pins.contains(SessionState::Load) {
-            // DISCARD ALL does not unload a library.
-            self.pins.insert(SessionState::Load);
+        for state in [SessionState::Load, SessionState::RandomSeed] {
+            // DISCARD ALL neither unloads a library nor forgets a seed.
+            if pins.contains(state) {
+                self.pins.insert(state);
+            }
         }
     }
 
@@ -419,8 +428,11 @@ impl Holdings {
             oid if ADVISORY_LOCKS.iter().any(|numbers| numbers.contains(&oid)) => {
                 (self.lookout.states, self.lookout.releases) = (true, true);
             }
-            oid if oid >= FIRST_UNPINNED => {
+            oid if oid >= FIRST_UNPINNED || RUNS_QUERIES.contains(&oid) => {
                 (self.lookout.opaque, self.lookout.releases) = (true, true);
+                if self.hidden.untold || oid < FIRST_UNPINNED {
+                    self.stick(SessionState::Opaque);
+                }
             }
             _ => {}
         }

@@ -16,7 +16,7 @@ use super::texts::Prepared;
 use crate::backend::settings;
 use crate::error::{ErrorKind, Refusal};
 use crate::relay::request::{self, Judging, Step, Stop, Walk};
-use crate::statement::{Dialect, Encoding, Facts, Kind, States, Touched};
+use crate::statement::{Dialect, Encoding, Facts, Kind, Touched};
 use crate::wire::frame::{HEADER, Header};
 use crate::wire::tag::SessionState;
 use crate::wire::turn::{Asker, Local, Mark};
@@ -108,11 +108,13 @@ impl Exchange<'_> {
             self.texts.borrow().too_long()
         };
         self.footprint.destroy_unnamed();
+        self.footprint.facts = None;
         self.client.unnamed = None;
         walk.forget();
-        self.attend(walk, &facts, false);
+        // Its own batch comes first: what is noted now belongs to that of the query.
         self.arm(walk, &facts, false);
-        self.pass(walk, message, Mark::default());
+        self.attend(walk, &facts, false);
+        self.pass(walk, message, Mark { unread: is_unread(&facts), ..Mark::default() });
         self.reassign(walk);
         None
     }
@@ -162,86 +164,6 @@ impl Exchange<'_> {
         None
     }
 
-    /// Does what has to be done because a statement is about to be sent. `in_batch` says that it is part of a batch of the
-    /// extended protocol.
-    fn attend(&mut self, walk: &mut Walk<'_>, facts: &Facts, in_batch: bool) {
-        if facts.kind == Kind::Ddl && !facts.effects.suspects.contains(States::TEMP) {
-            self.pool.definitions_change();
-        }
-        if !facts.is_plain() {
-            self.prepare_for(walk, facts, in_batch);
-            self.follow_up(facts);
-        }
-    }
-
-    /// What has to stand in front of a statement. `in_batch` says that it is part of a batch of the extended protocol.
-    fn prepare_for(&mut self, walk: &mut Walk<'_>, facts: &Facts, in_batch: bool) {
-        let effects = &facts.effects;
-        if effects.reads_sequence && facts.statements == 1 {
-            self.sequences(walk);
-        }
-        let lent: Vec<_> = effects
-            .prepared_names
-            .iter()
-            .filter_map(|name| {
-                Some((name.as_bytes(), Rc::clone(&self.holdings.named(name.as_bytes())?.prepared)))
-            })
-            .collect();
-        if lent.is_empty() {
-            return;
-        }
-        self.interrupt(walk);
-        let asker = if in_batch { Asker::Stead } else { Asker::Proxy };
-        for (name, prepared) in lent {
-            self.lend(name, &prepared, asker);
-        }
-        if !in_batch {
-            self.server.queue_sync();
-        }
-    }
-
-    /// Gives a statement the client's own name on the server connection.
-    fn lend(&mut self, name: &[u8], prepared: &Prepared, asker: Asker) {
-        let name = [name, b"\0"].concat();
-        self.server.close_statement(&name, asker);
-        self.server.queue_own(b'P', &[&name, &prepared.definition], asker, Mark::default());
-        self.holdings.lookout.borrowed.push(name.into());
-    }
-
-    /// A sequence's last value in this session is another client's, unless the client stays on its connection from here
-    /// on: PostgreSQL's error that there is none is better than a wrong number.
-    fn sequences(&mut self, walk: &mut Walk<'_>) {
-        let fresh = !self.footprint.started
-            && !self.footprint.returns
-            && self.server.turn.is_quiet()
-            && walk.is_whole();
-        if fresh && !self.holdings.pins.contains(SessionState::Sequence) {
-            self.interrupt(walk);
-            self.server.queue_statement("DISCARD SEQUENCES", &[]);
-            self.server.queue_sync();
-        }
-        if fresh || self.footprint.returns {
-            self.holdings.stick(SessionState::Sequence);
-        }
-    }
-
-    /// What follows from a statement that is being sent.
-    fn follow_up(&mut self, facts: &Facts) {
-        self.holdings.note(facts);
-        let effects = &facts.effects;
-        if !self.holdings.startup().is_empty() {
-            self.holdings.lookout.reassign_after(&effects.resets);
-        }
-        if effects.suspects.contains(States::TEMP) {
-            // PostgreSQL does not notice that a statement it has would find a temporary table now.
-            self.server.statements.forget_all();
-        }
-        self.holdings.remove(effects, self.server.turn.epoch());
-        if effects.deallocates_all {
-            self.server.statements.forget_all();
-        }
-    }
-
     fn on_parse(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Result<Option<Stop>, End> {
         let Some((name, text, types)) = request::parse_parts(message.body).filter(|_| message.is_whole())
         else {
@@ -255,7 +177,7 @@ impl Exchange<'_> {
                 walk.keep(message.header.len);
             }
             self.attend(walk, &facts, true);
-            self.footprint.unnamed = (!facts.effects.listens.is_empty()).then_some(facts);
+            self.footprint.facts = Some(facts);
             self.footprint.parsed(self.server.turn.epoch());
             self.pass(walk, message, Mark { unnamed: true, ..Mark::default() });
             return Ok(None);
@@ -283,18 +205,14 @@ impl Exchange<'_> {
             texts.prepared(text, types, &planning, self.dialect())
         };
         let epoch = self.server.turn.epoch();
-        let generation = self.pool.generation();
-        let named = Named { prepared: Rc::clone(&prepared), generation, fresh: true };
+        let named = Named { prepared: Rc::clone(&prepared), generation: self.pool.count_parse() };
         self.holdings.names.give(name, named, epoch).map_err(|_| End::Refused(too_many()))?;
         self.interrupt(walk);
         self.client.requests.replace(walk, message.header, message.header.len);
         self.server.told.alias(&prepared.key, name);
-        if self.server.statements.has(&prepared.key, epoch, generation) {
-            self.server.turn.answer_locally(Local::Parsed);
-        } else {
-            let mark = Mark { naming: true, shared: true, ..Mark::default() };
-            self.parse_shared(&prepared, Asker::Client, mark);
-        }
+        // Also where the server has it: what a client parses it gets as definitions are now.
+        let mark = Mark { naming: true, shared: true, ..Mark::default() };
+        self.parse_shared(&prepared, Asker::Client, mark);
         Ok(None)
     }
 
@@ -311,6 +229,7 @@ impl Exchange<'_> {
         let unnamed = name.is_empty();
         if unnamed {
             self.client.unnamed = None;
+            self.footprint.facts = Some(Rc::clone(&facts));
             walk.forget();
             self.footprint.parsed(self.server.turn.epoch());
         } else {
@@ -330,17 +249,13 @@ impl Exchange<'_> {
         }
         self.server.close_statement(&prepared.server_name, Asker::Stead);
         let epoch = self.server.turn.epoch();
-        self.server.statements.sent(&prepared.key, epoch, self.pool.generation());
+        self.server.statements.sent(&prepared.key, epoch, self.pool.parses());
         self.server.queue_own(b'P', &[&prepared.server_name, &prepared.definition], asker, mark);
     }
 
     /// The client's statement as it is under the settings of the moment, on the server connection of the moment.
     fn ensure(&mut self, name: &[u8]) -> Option<Rc<Prepared>> {
-        let Named { mut prepared, generation, fresh } = self.holdings.named(name)?.clone();
-        if fresh {
-            self.footprint.fresh = true;
-            self.holdings.names.used(name);
-        }
+        let Named { mut prepared, generation } = self.holdings.named(name)?.clone();
         let planning = self.holdings.planning(&self.texts.borrow());
         if prepared.planning != planning {
             let dialect = self.dialect();
@@ -386,7 +301,8 @@ impl Exchange<'_> {
         self.arm(walk, &prepared.facts, true);
         let replaced = portal.len() + name.len() + 2;
         let length = message.header.len - HEADER - replaced + portal.len() + 1 + prepared.server_name.len();
-        self.server.turn.mark_request(b'B', 0, Asker::Client, Mark::default());
+        let mark = Mark { unread: is_unread(&prepared.facts), ..Mark::default() };
+        self.server.turn.mark_request(b'B', 0, Asker::Client, mark);
         self.server.queue_head(b'B', length, &[portal, b"\0", &prepared.server_name]);
         self.client.requests.replace(walk, message.header, HEADER + replaced);
         Ok(None)
@@ -444,17 +360,17 @@ impl Exchange<'_> {
             let parse = remembered.parse.clone();
             let facts = request::parse_parts(&parse[HEADER..])
                 .map(|(_, text, _)| self.texts.borrow_mut().facts(text, self.dialect()));
-            if let Some(facts) = facts {
-                self.attend(walk, &facts, true);
-                self.footprint.unnamed = Some(facts);
-            }
+            self.footprint.facts = facts;
             self.server.turn.mark_request(b'P', 0, Asker::Stead, Mark::default());
             self.server.queue(&parse);
             self.footprint.parsed(self.server.turn.epoch());
         }
-        let mark = Mark { unnamed: message.header.tag == b'B', ..Mark::default() };
+        let mut mark = Mark { unnamed: message.header.tag == b'B', ..Mark::default() };
         if mark.unnamed {
-            if let Some(facts) = self.footprint.unnamed.clone() {
+            // It may have been parsed in an earlier batch, after which the session was looked at.
+            if let Some(facts) = self.footprint.facts.clone() {
+                mark.unread = is_unread(&facts);
+                self.attend(walk, &facts, true);
                 self.arm(walk, &facts, true);
             }
             // As most drivers do: it will not be bound again.
@@ -464,6 +380,11 @@ impl Exchange<'_> {
         self.pass(walk, message, mark);
         Ok(None)
     }
+}
+
+/// Whether nobody could read the text, though it is not too long for that.
+fn is_unread(facts: &Facts) -> bool {
+    facts.kind == Kind::Unknown && !facts.is_too_long()
 }
 
 fn too_many() -> Refusal {

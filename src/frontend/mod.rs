@@ -4,11 +4,13 @@
 //! - `worker`: one thread, one current-thread runtime, many clients.
 //! - `startup`: from the first byte to exactly one of Startup or Cancel.
 //! - `auth`: who it is.
-//! - `login`: everything between startup and the first ReadyForQuery.
+//! - `login`: everything between startup and the first ReadyForQuery; `identity` is what it found out.
 //! - `session`: the life of a client that is logged in; `exchange` is its only relay loop, `phase` its time-outs,
 //!   `settle` what becomes of a server connection after a transaction, and `parting` how the client leaves it.
-//! - `judge`: what a request needs to mean on a shared server connection what it means on one of the client's own.
-//! - `holdings`: what a client's session holds; `names` are its prepared statements, `texts` what a worker knows of
+//! - `judge`: what a request needs to mean on a shared server connection what it means on one of the client's own;
+//!   `attend` is what a statement needs around it.
+//! - `holdings`: what a client's session holds, and `lookout` what it may have done to that; `names` are its prepared statements (`removals`
+//!   what DEALLOCATE is about to take of them), `texts` what a worker knows of
 //!   statements, `footprint` what a client left on the server connection of the moment.
 //! - `listening`: what a client listens to through the hub of its pool; `handover` brings it there.
 //! - `replication`: clients that have a server connection for themselves, which `passage` joins to theirs.
@@ -17,6 +19,7 @@
 //! - `refuse`: the only place that says no to a client.
 
 pub mod accept;
+mod attend;
 mod auth;
 mod cancel;
 mod client;
@@ -24,14 +27,17 @@ mod exchange;
 mod footprint;
 mod handover;
 mod holdings;
+mod identity;
 mod judge;
 mod listening;
 mod login;
+mod lookout;
 mod names;
 mod parting;
 mod passage;
 mod phase;
 mod refuse;
+mod removals;
 mod replication;
 mod session;
 mod settle;

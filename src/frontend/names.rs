@@ -24,10 +24,8 @@ const MAX_BYTES: usize = 32 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct Named {
     pub(super) prepared: Rc<Prepared>,
-    /// How often definitions had changed by then.
+    /// How many statements of the pool had been parsed by then.
     pub(super) generation: u64,
-    /// It was not used yet: a server that had it already may have parsed it before definitions changed.
-    pub(super) fresh: bool,
 }
 
 #[derive(Debug)]
@@ -77,7 +75,7 @@ impl Names {
         self.undo.iter().any(|undo| undo.epoch != epoch && *undo.name == *name)
     }
 
-    /// Gives a name, which is free, in batch `epoch`, until the server says otherwise.
+    /// Gives a name, which is free or about to be, in batch `epoch`, until the server says otherwise.
     pub(super) fn give(&mut self, name: &[u8], named: Named, epoch: u64) -> Result<(), TooMany> {
         let bytes = named.prepared.size();
         if self.named.len() >= MAX_STATEMENTS || self.bytes + bytes > MAX_BYTES {
@@ -86,7 +84,9 @@ impl Names {
         self.requests += 1;
         self.bytes += bytes;
         let name: Box<[u8]> = significant(name).into();
-        self.undo.push_back(Undo { request: self.requests, epoch, name: name.clone(), before: None });
+        let before = self.named.remove(&name);
+        self.bytes -= before.as_ref().map_or(0, |before| before.named.prepared.size());
+        self.undo.push_back(Undo { request: self.requests, epoch, name: name.clone(), before });
         self.named.insert(name, Given { named, request: self.requests });
         Ok(())
     }
@@ -112,13 +112,7 @@ impl Names {
     pub(super) fn forget_all(&mut self) {
         self.named = HashMap::new();
         self.bytes = 0;
-    }
-
-    /// A statement is being used: it is fresh no more.
-    pub(super) fn used(&mut self, name: &[u8]) {
-        if let Some(given) = self.named.get_mut(significant(name)) {
-            given.named.fresh = false;
-        }
+        self.undo.iter_mut().for_each(|undo| undo.before = None);
     }
 
     /// The same statement as it is under other settings.
@@ -170,7 +164,7 @@ mod tests {
     fn prepared(text: &str) -> Named {
         let dialect = Dialect { encoding: Encoding::Utf8, standard_conforming_strings: true };
         let prepared = Texts::new([7; 32]).prepared(text.as_bytes(), &[0, 0], &[0; 32], dialect);
-        Named { prepared, generation: 0, fresh: false }
+        Named { prepared, generation: 0 }
     }
 
     fn text(names: &Names, name: &str) -> Option<String> {

@@ -5,43 +5,28 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use super::cancel::Registration;
 use super::client::Client;
 use super::exchange::{End, Exchange, Rules, Tally};
 use super::footprint::Footprint;
 use super::handover::Transfer;
 use super::holdings::Holdings;
+use super::identity::Identity;
 use super::phase::{self, Phase};
 use super::settle::{Inquiry, Settled};
 use super::watch::Watch;
 use super::worker::Worker;
 use super::{login, refuse};
-use crate::backend::settings::{Parameters, Settings};
 use crate::backend::told::Told;
 use crate::backend::{Lost, reset};
 use crate::clock::millis;
 use crate::config::PoolMode;
 use crate::error::{ErrorKind, Refusal};
 use crate::metrics::{Counter, Shard};
-use crate::pool::{Checkout, Lease, Permit, Pool, Wait, Wish};
+use crate::pool::{Checkout, Lease, Wait, Wish};
 use crate::relay::request;
 
 /// How many server connections are tried before a client is told that its settings cannot be applied.
 const ATTEMPTS: usize = 3;
-
-/// What a login found out.
-#[derive(Debug)]
-pub(super) struct Identity {
-    pub(super) pool: Arc<Pool>,
-    pub(super) settings: Arc<Settings>,
-    /// What it has been told.
-    pub(super) parameters: Arc<Parameters>,
-    /// In session mode, the server connection that the client has from its login on.
-    pub(super) own: Option<Lease>,
-    pub(super) cancel: Registration,
-    /// Its places under the limits of clients, held and never read.
-    pub(super) _permits: Vec<Permit>,
-}
 
 /// Why a session ended.
 #[derive(Debug)]
@@ -285,9 +270,14 @@ impl Session {
         self.identity.cancel.target.aim(lease.cancel_key());
         self.shard.add(Counter::Checkouts, 1);
         std::mem::swap(&mut lease.told, &mut self.told);
+        self.holdings.renew_hidden(&self.identity.pool);
         let mut visit = Visit { changes: lease.parameters().changes(), ..Visit::default() };
         visit.footprint.returns = lease.last_client == self.holdings.client();
         lease.last_client = self.holdings.client();
+        if lease.used && !visit.footprint.returns && self.identity.pool.reads_sequences() {
+            lease.queue_statement("DISCARD SEQUENCES", &[]);
+            lease.queue_sync();
+        }
         lease.set_exclusive(self.keeps(&visit.footprint));
         lease.used = true;
         let mut end = None;

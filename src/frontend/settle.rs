@@ -11,7 +11,7 @@ use crate::metrics::Counter;
 use crate::pool::Lease;
 use crate::wire::tag::{Pins, SessionState};
 
-/// How often the server is asked before its connection is given up. A late cancel request of the client's can end the
+/// How often the server is asked before the client is pinned instead. A late cancel request of the client's can end the
 /// proxy's own question.
 pub(super) const ATTEMPTS: u32 = 3;
 
@@ -33,7 +33,7 @@ pub(super) enum Settled {
     Keep,
     /// It goes back.
     Done,
-    /// It is not known what the session holds, and it cannot be found out.
+    /// What the client listens to cannot be handed over.
     Lost,
 }
 
@@ -65,6 +65,10 @@ impl Session {
                 // What could not be judged was refused by the server as well, most likely for its syntax.
                 self.holdings.lookout.forget_unjudged();
             }
+            if std::mem::take(&mut seen.unclear) {
+                // Nobody knows what it did.
+                self.holdings.stick(SessionState::Opaque);
+            }
             // It may have been parsed long ago.
             self.holdings.lookout.states |= leaves.contains(SessionState::Listen);
             if self.holdings.lookout.unjudged {
@@ -74,7 +78,7 @@ impl Session {
                     .for_each(|state| self.holdings.pin(state));
             }
             let changes = lease.parameters().changes();
-            if std::mem::replace(&mut visit.changes, changes) != changes {
+            if std::mem::replace(&mut visit.changes, changes) != changes && !self.holdings.explains(lease) {
                 self.holdings.is_surprised();
             }
             if visit.errors {
@@ -141,12 +145,24 @@ impl Session {
         let Inquiry { question, attempts } = inquiry;
         let again = Question { limited: true, ..question.clone() };
         let answer = if failed { None } else { question.read(rows) };
-        let Some(answer) = answer else {
+        let Some(mut answer) = answer else {
             if attempts + 1 >= ATTEMPTS {
-                return Some(Settled::Lost);
+                // What the session holds cannot be found out: it stays where it is.
+                let before = self.holdings.pins;
+                self.holdings.give_up();
+                self.note_pins(before);
+                return None;
             }
             return Some(self.ask(Inquiry { question: again, attempts: attempts + 1 }, lease));
         };
+        if let Some(hidden) = answer.hidden.take() {
+            self.identity.pool.hidden_is(hidden);
+            self.holdings.renew_hidden(&self.identity.pool);
+            if self.holdings.suspects_hidden() {
+                let question = self.holdings.question(true);
+                return Some(self.ask(Inquiry { question, attempts: 0 }, lease));
+            }
+        }
         let before = self.holdings.pins;
         let sound = self.holdings.learn(answer, lease, &self.worker.texts.borrow());
         if !sound {
@@ -158,8 +174,10 @@ impl Session {
             self.holdings.listening.found = true;
         }
         let settings = self.identity.pool.intern(&self.holdings.settings);
-        self.holdings.settings = Arc::clone(&settings);
-        lease.settings_are(settings);
+        if *lease.settings() == self.holdings.settings {
+            lease.settings_are(Arc::clone(&settings));
+        }
+        self.holdings.settings = settings;
         self.note_pins(before);
         None
     }

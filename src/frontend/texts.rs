@@ -58,7 +58,7 @@ pub(super) struct Texts {
     sweep_at: usize,
     /// The process's own, so that nobody can make up two statements with the same key.
     secret: [u8; 32],
-    unknown: Rc<Facts>,
+    too_long: Rc<Facts>,
 }
 
 impl Texts {
@@ -69,13 +69,13 @@ impl Texts {
             prepared: HashMap::new(),
             sweep_at: 1024,
             secret,
-            unknown: Rc::new(Facts::unknown()),
+            too_long: Rc::new(Facts::too_long()),
         }
     }
 
     /// What a text does that is too long to be looked at.
     pub(super) fn too_long(&self) -> Rc<Facts> {
-        Rc::clone(&self.unknown)
+        Rc::clone(&self.too_long)
     }
 
     /// What a text does.

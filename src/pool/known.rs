@@ -1,9 +1,10 @@
 //! What a pool knows of its clients' settings.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::Pool;
+use crate::backend::hidden::Hidden;
 use crate::backend::settings::{Parameters, Settings};
 
 /// Startup settings whose ParameterStatus values are remembered, so that a login needs no server connection. More
@@ -18,9 +19,18 @@ const INTERNED: usize = 256;
 pub(super) struct Known {
     welcomes: Mutex<Vec<(Arc<Settings>, Arc<Parameters>)>>,
     interned: Mutex<Vec<Weak<Settings>>>,
-    /// How often clients have changed definitions.
-    generation: AtomicU64,
+    /// How many statements clients have parsed under a name.
+    parses: AtomicU64,
+    /// What the database's own definitions may do to a session, and when that was asked, in milliseconds of the process's
+    /// clock; nobody has asked yet at 0.
+    hidden: Mutex<Arc<Hidden>>,
+    asked: AtomicU64,
+    /// Clients ask what the sequences of their session gave last.
+    sequences: AtomicBool,
 }
+
+/// For how long what definitions do is taken to be as it was, in milliseconds, unless a client changes some.
+const HIDDEN: u64 = 60_000;
 
 impl Known {
     /// The server's configuration was reloaded: what was remembered is not true any more.
@@ -54,14 +64,48 @@ impl Pool {
         welcomes.push((settings, parameters));
     }
 
-    /// How often clients have changed definitions: of tables, views, functions.
-    pub fn generation(&self) -> u64 {
-        self.known.generation.load(Ordering::Relaxed)
+    /// How many statements clients have parsed under a name.
+    pub fn parses(&self) -> u64 {
+        self.known.parses.load(Ordering::Relaxed)
     }
 
-    /// A client may change definitions.
-    pub fn definitions_change(&self) {
-        self.known.generation.fetch_add(1, Ordering::Relaxed);
+    /// Counts one more.
+    pub fn count_parse(&self) -> u64 {
+        self.known.parses.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether clients ask what the sequences of their session gave last: what another client's gave is to be forgotten
+    /// then.
+    pub fn reads_sequences(&self) -> bool {
+        self.known.sequences.load(Ordering::Relaxed)
+    }
+
+    /// A client asks what a sequence of its session gave last.
+    pub fn sequences_are_read(&self) {
+        self.known.sequences.store(true, Ordering::Relaxed);
+    }
+
+    /// What the database's own definitions may do to a session, as far as is known.
+    pub fn hidden(&self) -> Arc<Hidden> {
+        Arc::clone(&self.known.hidden.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// When that was found out. Another value means that it may be another.
+    pub fn hidden_since(&self) -> u64 {
+        self.known.asked.load(Ordering::Acquire)
+    }
+
+    /// Whether it should be asked again.
+    pub fn hidden_is_old(&self) -> bool {
+        let asked = self.hidden_since();
+        asked == 0 || self.clock.now().saturating_sub(asked) > HIDDEN
+    }
+
+    /// The server has said what the definitions do.
+    pub fn hidden_is(&self, hidden: Hidden) {
+        *self.known.hidden.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(hidden);
+        let asked = self.hidden_since();
+        self.known.asked.store(self.clock.now().max(asked + 1), Ordering::Release);
     }
 
     /// The pool's own copy of a client's settings, so that comparing those of its clients costs next to nothing.

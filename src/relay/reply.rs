@@ -28,8 +28,10 @@ pub struct Seen {
     pub ready: u32,
     /// ErrorResponses for the client.
     pub errors: u32,
-    /// CommandComplete messages for the client.
+    /// What the client asked for and was carried out, at least in part.
     pub commands: u32,
+    /// Something was carried out whose text nobody could read, and that does more than change rows.
+    pub unclear: bool,
     /// The session state that the client's commands may have left, as far as their tags tell.
     pub leaves: Pins,
     /// The client discarded all session state.
@@ -52,21 +54,12 @@ pub struct Seen {
     pub strayed: bool,
     /// The server said that it ends the connection; the client gets to read it.
     pub farewell: bool,
-    /// The last error of the client's: its body.
-    pub failure: Option<Failure>,
+    /// The client got an error that a statement may cause that was parsed before definitions changed.
+    pub stale: bool,
     /// An error that answered the proxy's own request: its body.
     pub own_failure: Option<Vec<u8>>,
     /// The rows that answered the proxy's own requests: their bodies, as far as they are short.
     pub own_rows: Vec<Vec<u8>>,
-}
-
-/// Which error the client got, as far as the proxy cares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// A prepared statement that the server does not have (26000).
-    NoStatement,
-    /// A prepared statement whose result would have other columns than it was prepared with.
-    StalePlan,
 }
 
 /// What becomes of a message that is looked into.
@@ -285,7 +278,7 @@ fn note(seen: &mut Seen, turn: &mut Turn, kind: ReplyKind, (asker, body): (Asker
             if asker == Asker::Client {
                 seen.errors += 1;
                 seen.farewell |= error_fields::is_fatal(body);
-                seen.failure = failure(body).or(seen.failure);
+                seen.stale |= may_be_stale(body);
             } else {
                 seen.own_failure = Some(body.to_vec());
             }
@@ -306,14 +299,21 @@ fn note(seen: &mut Seen, turn: &mut Turn, kind: ReplyKind, (asker, body): (Asker
                 seen.unnamed = Some(Unnamed::Parsed);
             }
         }
-        (ReplyKind::Bound(mark), Asker::Client) if mark.unnamed => seen.unnamed = Some(Unnamed::Bound),
-        (ReplyKind::Command, _) => {
+        (ReplyKind::Carried, Asker::Client) => seen.commands += 1,
+        (ReplyKind::Bound(mark), Asker::Client) => {
+            seen.unclear |= mark.unread;
+            if mark.unnamed {
+                seen.unnamed = Some(Unnamed::Bound);
+            }
+        }
+        (ReplyKind::Command(mark), _) => {
             let name = body.strip_suffix(&[0]).unwrap_or(body);
             let deallocated = tag::deallocates(name);
             seen.deallocated |= deallocated == Some(Deallocated::All);
             if asker == Asker::Client {
                 seen.commands += 1;
                 seen.removals.extend(deallocated);
+                seen.unclear |= mark.unread && !tag::changes_rows(name);
                 seen.discarded |= tag::discards_all(name);
                 seen.reset |= tag::resets(name);
                 if let Some(state) = tag::leaves(name) {
@@ -331,16 +331,11 @@ fn push_dropped(outcomes: &mut Vec<Outcome>, count: u32) {
     }
 }
 
-/// `RevalidateCachedQuery` of PostgreSQL's `src/backend/utils/cache/plancache.c` raises the error about a changed result
-/// type as a feature that is not supported, like many others: the routine tells them apart in every language.
-fn failure(body: &[u8]) -> Option<Failure> {
-    match error_fields::field(body, b'C')? {
-        b"26000" => Some(Failure::NoStatement),
-        b"0A000" if error_fields::field(body, b'R') == Some(b"RevalidateCachedQuery") => {
-            Some(Failure::StalePlan)
-        }
-        _ => None,
-    }
+/// A statement that the server does not have (26000), one whose result would have other columns than when it was parsed
+/// (0A000), or one that does not fit its tables any more (class 42).
+fn may_be_stale(body: &[u8]) -> bool {
+    let sqlstate = error_fields::field(body, b'C').unwrap_or_default();
+    matches!(sqlstate, b"26000" | b"0A000") || sqlstate.starts_with(b"42")
 }
 
 #[cfg(test)]

@@ -10,12 +10,23 @@ pub struct Facts {
     /// What it may leave behind.
     pub effects: Effects,
     plain: bool,
+    long: bool,
 }
 
 impl Facts {
     pub(super) fn new(statements: u32, kind: Kind, effects: Effects) -> Self {
         let plain = effects == Effects::default();
-        Self { statements, kind, effects, plain }
+        Self { statements, kind, effects, plain, long: false }
+    }
+
+    /// Of a text that is too long to be read.
+    pub fn too_long() -> Self {
+        Self { long: true, ..Self::unknown() }
+    }
+
+    /// Whether nobody has looked at the text, because it is too long.
+    pub fn is_too_long(&self) -> bool {
+        self.long
     }
 
     /// Of a text that cannot be read: it may do anything.
@@ -64,6 +75,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it may fire triggers.
+    pub fn runs_triggers(self) -> bool {
+        matches!(self, Self::Write | Self::Copy | Self::Ddl | Self::Other)
+    }
+
     /// How many there are.
     pub(super) const COUNT: usize = Self::Unknown as usize + 1;
 }

@@ -33,6 +33,8 @@ pub struct Mark {
     pub naming: bool,
     /// A Parse of a statement that clients share: whether the server has it depends on the answer.
     pub shared: bool,
+    /// Nobody could read the text that it is about.
+    pub unread: bool,
     /// The Sync behind the client's startup settings, which follow what reset them.
     pub reassigns: bool,
 }
@@ -85,8 +87,10 @@ pub enum ReplyKind {
     Bound(Mark),
     /// DataRow.
     Row,
+    /// PortalSuspended, or FunctionCallResponse: something was carried out.
+    Carried,
     /// CommandComplete.
-    Command,
+    Command(Mark),
     /// ErrorResponse.
     Error,
     /// ReadyForQuery.

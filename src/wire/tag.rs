@@ -123,6 +123,15 @@ pub fn leaves(tag: &[u8]) -> Option<SessionState> {
     }
 }
 
+/// Whether the tag is that of a command whose purpose is to change rows.
+pub fn changes_rows(tag: &[u8]) -> bool {
+    let name = tag.split(|&byte| byte == b' ').next().unwrap_or_default();
+    matches!(
+        name,
+        b"INSERT" | b"UPDATE" | b"DELETE" | b"MERGE" | b"COPY" | b"BEGIN" | b"COMMIT" | b"ROLLBACK"
+    )
+}
+
 /// Whether the tag says that settings went back to what the server thinks is their default.
 pub fn resets(tag: &[u8]) -> bool {
     matches!(tag, b"RESET" | b"DISCARD ALL")

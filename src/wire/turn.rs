@@ -42,6 +42,8 @@ struct Owed {
     kind: Kind,
     asker: Asker,
     mark: Mark,
+    /// The batch that it belongs to.
+    epoch: u64,
 }
 
 /// The extended-protocol batch that the next Sync closes.
@@ -146,14 +148,22 @@ impl Turn {
         self.doubtful && quiet && self.status == Status::Idle
     }
 
-    /// Whether a Parse of the unnamed statement is still to be answered.
+    /// Whether a Parse of the unnamed statement in an earlier batch is still to be answered.
     pub fn owes_unnamed_parse(&self) -> bool {
-        self.owed.iter().any(|owed| owed.kind == Kind::Parse && owed.mark.unnamed)
+        let mut earlier = self.owed.iter().take_while(|owed| owed.epoch < self.epoch);
+        earlier.any(|owed| owed.kind == Kind::Parse && owed.mark.unnamed)
     }
 
-    /// Whether it is still to be seen what becomes of a statement or its name.
+    /// Whether it is still to be seen what became of a statement or its name in an earlier batch. The server answers
+    /// those; what belongs to the batch of now it may keep to itself until that is closed.
     pub fn owes_verdict(&self) -> bool {
-        self.owes_unnamed_parse() || self.owed.iter().any(|owed| owed.mark.naming)
+        let mut earlier = self.owed.iter().take_while(|owed| owed.epoch < self.epoch);
+        earlier.any(|owed| owed.mark.naming || (owed.kind == Kind::Parse && owed.mark.unnamed))
+    }
+
+    /// Every batch before this one has been answered to its end.
+    pub fn answered_before(&self) -> u64 {
+        self.owed.front().map_or(self.epoch, |owed| owed.epoch)
     }
 
     /// Whether the server ignores everything up to the next Sync.
@@ -176,7 +186,8 @@ impl Turn {
         if self.batch != Batch::Skipping {
             self.batch = Batch::Open;
             let mark = Mark { naming: true, ..Mark::default() };
-            self.owed.push_back(Owed { kind: Kind::Local(local), asker: Asker::Client, mark });
+            let kind = Kind::Local(local);
+            self.owed.push_back(Owed { kind, asker: Asker::Client, mark, epoch: self.epoch });
         }
     }
 
@@ -203,8 +214,8 @@ impl Turn {
         let kind = match tag {
             b'S' => {
                 self.batch = Batch::Closed;
+                self.owed.push_back(Owed { kind: Kind::Sync, asker, mark, epoch: self.epoch });
                 self.epoch += 1;
-                self.owed.push_back(Owed { kind: Kind::Sync, asker, mark });
                 return;
             }
             _ if skipping => return,
@@ -219,6 +230,7 @@ impl Turn {
             b'c' | b'f' if !self.owed.is_empty() => Kind::CopyEnd,
             _ => return,
         };
+        let epoch = self.epoch;
         match kind {
             Kind::Query | Kind::FunctionCall => {
                 self.batch = Batch::Closed;
@@ -227,7 +239,7 @@ impl Turn {
             Kind::CopyEnd => {}
             _ => self.batch = Batch::Open,
         }
-        self.owed.push_back(Owed { kind, asker, mark });
+        self.owed.push_back(Owed { kind, asker, mark, epoch });
     }
 
     /// Judges a message that came from the server. `status` is the first body byte, which ReadyForQuery uses.
@@ -250,7 +262,7 @@ impl Turn {
             }
             b'C' => {
                 self.command(front)?;
-                ReplyKind::Command
+                ReplyKind::Command(front.map_or(Mark::default(), |owed| owed.mark))
             }
             _ => {
                 self.part(tag, front)?;
@@ -259,6 +271,7 @@ impl Turn {
                     b'1' => ReplyKind::Parsed(mark),
                     b'2' => ReplyKind::Bound(mark),
                     b'D' => ReplyKind::Row,
+                    b's' | b'V' => ReplyKind::Carried,
                     _ => ReplyKind::Part,
                 }
             }

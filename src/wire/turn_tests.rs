@@ -183,7 +183,10 @@ fn replies_to_the_proxys_own_queries_are_not_the_clients() {
         turn.reply(b'Z', b'I'),
         Ok(Reply { asker: Asker::Proxy, kind: ReplyKind::Ready(Mark::default()) })
     );
-    assert_eq!(turn.reply(b'C', 0), Ok(Reply { asker: Asker::Client, kind: ReplyKind::Command }));
+    assert_eq!(
+        turn.reply(b'C', 0),
+        Ok(Reply { asker: Asker::Client, kind: ReplyKind::Command(Mark::default()) })
+    );
     assert_eq!(
         turn.reply(b'Z', b'I'),
         Ok(Reply { asker: Asker::Client, kind: ReplyKind::Ready(Mark::default()) })

@@ -89,8 +89,9 @@ pub fn an_error_skips_to_the_next_sync_and_no_further() {
                 .concat(),
             );
             // Constants are folded when the portal is made.
-            let tags: Vec<String> = (0..4).map(|_| client.reply().tags()).collect();
-            assert_eq!(tags, ["1EZ", "12TDCZ", "EZ", "12TDCZ"]);
+            let replies: Vec<_> = (0..4).map(|_| client.reply()).collect();
+            let tags: Vec<String> = replies.iter().map(|reply| reply.tags()).collect();
+            assert_eq!(tags, ["1EZ", "12TDCZ", "EZ", "12TDCZ"], "{replies:?}");
         }
     });
 }

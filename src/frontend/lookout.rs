@@ -1,0 +1,100 @@
+//! What a client may have done to its session since that was last looked at.
+
+use super::holdings::SESSION_AUTHORIZATION;
+use crate::backend::probe;
+use crate::statement::Touched;
+use crate::wire::tag::{Pins, SessionState};
+
+/// What a client may have done to its session since that was last looked at.
+#[derive(Debug, Default)]
+pub(super) struct Lookout {
+    /// It may have left state that the server can be asked about.
+    pub(super) states: bool,
+    /// It may have ended such state.
+    pub(super) releases: bool,
+    /// Settings that it may have changed.
+    pub(super) names: Vec<Box<str>>,
+    /// Settings went back to what the server takes for their default.
+    pub(super) resets: bool,
+    /// All settings did, or it cannot be told which.
+    pub(super) all_settings: bool,
+    /// It may have run what can do anything.
+    pub(super) opaque: bool,
+    /// It has changed definitions, or what they do was found out too long ago.
+    pub(super) hidden: bool,
+    /// It has called functions of the database's own.
+    pub(super) calls: bool,
+    /// It may have fired triggers.
+    pub(super) writes: bool,
+    /// A text could not be judged: the tags of what was carried out say what they can.
+    pub(super) unjudged: bool,
+    /// What `opaque`, `states` and `releases` were before that.
+    pub(super) judged: (bool, bool, bool),
+    /// State that the server cannot be asked about.
+    pub(super) pins: Pins,
+    /// The settings that decide what a statement means are not those that are known.
+    pub(super) planning: bool,
+    /// The encoding of the client's texts, or how they are quoted, may be changing.
+    pub(super) dialect: bool,
+    /// Statements that have the client's own names on the server connection for a while, with their NULs.
+    pub(super) borrowed: Vec<Box<[u8]>>,
+    /// They were, behind a message that resets.
+    pub(super) reassigned: bool,
+    /// Of these settings, the client's startup values have to be set again behind its next Sync.
+    pub(super) reassign: Touched,
+}
+
+impl Lookout {
+    /// Whether there is nothing to look at.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.states
+            && !self.releases
+            && self.names.is_empty()
+            && !self.resets
+            && !self.all_settings
+            && !self.opaque
+            && !self.hidden
+            && !self.unjudged
+            && self.pins.is_empty()
+            && self.borrowed.is_empty()
+    }
+
+    /// Startup values of these settings have to be set again.
+    pub(super) fn reassign_after(&mut self, resets: &Touched) {
+        match (&mut self.reassign, resets) {
+            (_, Touched::None) => {}
+            (Touched::Names(names), Touched::Names(more)) => {
+                *names = names.iter().chain(more).cloned().collect();
+            }
+            (Touched::None, Touched::Names(names)) => self.reassign = Touched::Names(names.clone()),
+            (reassign, _) => *reassign = Touched::Any,
+        }
+    }
+
+    /// Nothing of what could not be judged was carried out.
+    pub(super) fn forget_unjudged(&mut self) {
+        if std::mem::take(&mut self.unjudged) {
+            (self.opaque, self.states, self.releases) = self.judged;
+        }
+    }
+
+    pub(super) fn touch(&mut self, touched: &Touched) {
+        match touched {
+            Touched::None => {}
+            Touched::Any => self.all_settings = true,
+            Touched::Names(names) => {
+                for name in names {
+                    // The server reports whose session it is.
+                    if &**name != SESSION_AUTHORIZATION && !self.names.contains(name) {
+                        self.names.push(name.clone());
+                    }
+                }
+            }
+        }
+        if self.names.len() > probe::MAX_NAMES {
+            self.names.clear();
+            self.all_settings = true;
+            self.pins.insert(SessionState::Setting);
+        }
+    }
+}
