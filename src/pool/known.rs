@@ -30,7 +30,7 @@ pub(super) struct Known {
 }
 
 /// For how long what definitions do is taken to be as it was, in milliseconds, unless a client changes some.
-const HIDDEN: u64 = 60_000;
+const HIDDEN: u64 = 300_000;
 
 impl Known {
     /// The server's configuration was reloaded: what was remembered is not true any more.

@@ -332,10 +332,11 @@ fn push_dropped(outcomes: &mut Vec<Outcome>, count: u32) {
 }
 
 /// A statement that the server does not have (26000), one whose result would have other columns than when it was parsed
-/// (0A000), or one that does not fit its tables any more (class 42).
+/// (0A000), or one that does not fit its tables any more (class 42, but
+/// not 42P05: its name is taken).
 fn may_be_stale(body: &[u8]) -> bool {
     let sqlstate = error_fields::field(body, b'C').unwrap_or_default();
-    matches!(sqlstate, b"26000" | b"0A000") || sqlstate.starts_with(b"42")
+    matches!(sqlstate, b"26000" | b"0A000") || (sqlstate.starts_with(b"42") && sqlstate != b"42P05")
 }
 
 #[cfg(test)]

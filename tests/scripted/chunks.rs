@@ -106,6 +106,8 @@ struct Stage {
     parts: SyncSender<(Exchange, Cut, bool)>,
     received: Receiver<Vec<u8>>,
     client: Client,
+    /// The proxy has asked what the definitions of the database do, as it does behind the first COPY.
+    seen: bool,
     // Dropped in this order.
     _proxy: Proxy,
     _server: Server,
@@ -130,13 +132,15 @@ impl Stage {
         });
         let proxy = Proxy::before(server.address);
         let client = Client::log_in(proxy.address);
-        Self { parts, received, client, _proxy: proxy, _server: server }
+        Self { parts, received, client, seen: false, _proxy: proxy, _server: server }
     }
 
     fn play(&mut self, exchange: &Exchange, requests: Cut, replies: Cut, what: &str) {
         let carried_out = !exchange.1.starts_with(b"E");
         // What a text did that is too long to be looked at, the proxy asks the server.
-        let asked = exchange.0[0] == b'Q' && exchange.0.len() > JUDGED && carried_out;
+        let long = exchange.0[0] == b'Q' && exchange.0.len() > JUDGED && carried_out;
+        let first_copy = exchange.0[5..].starts_with(b"COPY") && !std::mem::replace(&mut self.seen, true);
+        let asked = long || first_copy;
         self.parts.send((exchange.clone(), replies, asked)).unwrap();
         self.client.send_in_pieces(&exchange.0, requests.sizes());
         let got = self.client.receive_hopefully(exchange.1.len());

@@ -76,7 +76,7 @@ fn conversation() -> Vec<Exchange> {
             &["C S#0", "P #0 SELECT 1", "D S#0", "B #0", "E", "S"],
         ),
         exchange(&[run("a"), run("a"), sync()], &[&one, &one, &idle], &["B #0", "E", "B #0", "E", "S"]),
-        // The server has it already: in the place of its replies, between and behind those of the server.
+        // A Close is answered in its place between the server's replies; a Parse goes to the server in any case.
         exchange(
             &[
                 run("a"),
@@ -88,16 +88,20 @@ fn conversation() -> Vec<Exchange> {
                 sync(),
             ],
             &[&one, PARSED, &one, CLOSED, PARSED, &ran("SELECT 2"), &idle],
-            &["B #0", "E", "B #0", "E", "C S#1", "P #1 SELECT 2", "B #1", "E", "S"],
+            &["B #0", "E", "C S#0", "P #0 SELECT 1", "B #0", "E", "C S#1", "P #1 SELECT 2", "B #1", "E", "S"],
         ),
-        exchange(&[parse("c", "SELECT 1"), close("c"), sync()], &[PARSED, CLOSED, &idle], &["S"]),
+        exchange(
+            &[parse("c", "SELECT 1"), close("c"), sync()],
+            &[PARSED, CLOSED, &idle],
+            &["C S#0", "P #0 SELECT 1", "S"],
+        ),
         // With Flush, on which the server has nothing to say.
-        exchange(&[parse("c", "SELECT 2"), flush()], &[PARSED], &["H"]),
+        exchange(&[parse("c", "SELECT 2"), flush()], &[PARSED], &["C S#1", "P #1 SELECT 2", "H"]),
         exchange(&[run("c"), close("c"), flush()], &[&ran("SELECT 2"), CLOSED], &["B #1", "E", "H"]),
         exchange(
             &[close("b"), parse("b", "SELECT 1"), flush(), describe("b"), flush()],
             &[CLOSED, PARSED, &described()],
-            &["H", "D S#0", "H"],
+            &["C S#0", "P #0 SELECT 1", "H", "D S#0", "H"],
         ),
         exchange(&[sync()], &[&idle], &["S"]),
         // What stands behind the error never happened: `d` and `a` are as they were.
@@ -329,7 +333,8 @@ fn a_statement_is_parsed_again_on_a_server_connection_that_does_not_have_it() {
     client.send(&[run("a"), parse("b", "SELECT 1"), sync()].concat());
     assert_eq!(client.until_ready().unwrap(), [&ran("SELECT 1"), PARSED, &ready(b'I')].concat());
     let first = ["C S#0", "P #0 SELECT 1", "B #0", "E", "S"];
-    assert_eq!(heard.lock().unwrap().told, [first, first].concat());
+    let second = [&first[..4], &["C S#0", "P #0 SELECT 1", "S"]].concat();
+    assert_eq!(heard.lock().unwrap().told, [&first[..], &second].concat());
 }
 
 /// Where the messages of `reply` end.
