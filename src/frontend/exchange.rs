@@ -212,7 +212,7 @@ impl Exchange<'_> {
         if !self.server.flush().map_err(End::ServerLost)? {
             return Ok(self.server.poll_write_ready(cx).is_ready());
         }
-        if self.rules.asking || !self.server.turn.has_room() {
+        if self.rules.asking || self.must_settle_first() || !self.server.turn.has_room() {
             return Ok(false);
         }
         let open =

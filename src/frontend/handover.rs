@@ -25,6 +25,7 @@ use crate::pool::Lease;
 use crate::relay::request::Walk;
 use crate::statement::Facts;
 use crate::wire::tag::SessionState;
+use crate::wire::turn::{Asker, Status};
 
 /// Bytes that are taken from a mailbox at once.
 const ROOM: usize = 32 * 1024;
@@ -44,6 +45,18 @@ pub(super) enum Transfer {
 }
 
 impl Exchange<'_> {
+    /// Whether the client's next request has to wait until it is known what it listens to: it has said UNLISTEN, its
+    /// transaction has ended, and nothing but replies to the proxy is owed. Otherwise it could be told of something behind
+    /// the answer to that request.
+    pub(super) fn must_settle_first(&self) -> bool {
+        let turn = &self.server.turn;
+        self.holdings.listening.has_ended()
+            && turn.status() == Status::Idle
+            && (turn.at_rest() || (turn.awaits_reply() && turn.next_asker() == Asker::Proxy))
+            && !turn.needs_sync()
+            && self.client.requests.between_messages()
+    }
+
     /// Puts in front of a statement what will tell whether, and where, it ended listening.
     pub(super) fn arm(&mut self, walk: &mut Walk<'_>, facts: &Facts, in_batch: bool) {
         if facts.effects.listens.is_empty() {
