@@ -8,35 +8,42 @@
 
 use super::own::columns;
 
-/// Every function of the database's own that may touch a session, by the words in its source: name, source, whether it
+/// Every function of the database's own that the user can reach and that may touch a session, by the words in its source: name, source, whether it
 /// is a trigger's, and whether something else than a function runs it (a view, a default, a constraint, a policy, an
 /// operator, a cast), or it is called as one of PostgreSQL's own is. The last row stands for views, defaults, constraints
 /// and policies that call such functions of PostgreSQL's directly, by their numbers in `pg_proc.dat`.
 pub const ASK_HIDDEN: &str = "WITH risky AS MATERIALIZED (\
-    SELECT p.oid, p.proname, p.prosrc, p.prorettype FROM pg_catalog.pg_proc p \
-    WHERE p.pronamespace OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog'::pg_catalog.regnamespace, 'information_schema'::pg_catalog.regnamespace]::pg_catalog.oid[]) \
+    SELECT p.oid, p.proname, p.prosrc, p.pronamespace FROM pg_catalog.pg_proc p \
+    WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
     AND p.prosrc OPERATOR(pg_catalog.~*) '(set_config|setseed|advisory_lock|\\mset\\M|\\mtemp|\\mlisten\\M|\\mprepare\\M|\\mdeallocate\\M|\\mdiscard\\M|\\mload\\M|dblink_connect)'::pg_catalog.text), \
-  run AS (SELECT p.oid, p.proname, p.prosrc, \
-      p.prorettype OPERATOR(pg_catalog.=) ANY (ARRAY['trigger'::pg_catalog.regtype, 'event_trigger'::pg_catalog.regtype]::pg_catalog.oid[]) AS writes, \
-      EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
-        AND d.refobjid OPERATOR(pg_catalog.=) p.oid AND d.deptype OPERATOR(pg_catalog.<>) 'e'::\"char\" \
-        AND d.classid OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_trigger'::pg_catalog.regclass]::pg_catalog.oid[])) \
-      OR EXISTS (SELECT FROM pg_catalog.pg_proc b WHERE b.proname OPERATOR(pg_catalog.=) p.proname \
-        AND b.pronamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid) AS reads \
+  run AS (SELECT p.proname, p.prosrc, \
+      pg_catalog.has_schema_privilege(p.pronamespace, 'USAGE'::pg_catalog.text) AS calls, \
+      EXISTS (SELECT FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid \
+        WHERE t.tgfoid OPERATOR(pg_catalog.=) p.oid AND pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'::pg_catalog.text)) \
+      OR EXISTS (SELECT FROM pg_catalog.pg_event_trigger t WHERE t.evtfoid OPERATOR(pg_catalog.=) p.oid) AS writes, \
+      pg_catalog.has_schema_privilege(p.pronamespace, 'USAGE'::pg_catalog.text) AND (\
+        EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
+          AND d.refobjid OPERATOR(pg_catalog.=) p.oid AND d.deptype OPERATOR(pg_catalog.<>) 'e'::\"char\" \
+          AND d.classid OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_trigger'::pg_catalog.regclass]::pg_catalog.oid[])) \
+        OR EXISTS (SELECT FROM pg_catalog.pg_proc b WHERE b.proname OPERATOR(pg_catalog.=) p.proname \
+          AND b.pronamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid)) AS reads \
     FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) ANY (SELECT oid FROM risky) \
-      OR EXISTS (SELECT FROM risky r WHERE r.oid OPERATOR(pg_catalog.<>) p.oid \
-        AND p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
-        AND pg_catalog.strpos(p.prosrc, r.proname::pg_catalog.text) OPERATOR(pg_catalog.>) 0)) \
-  SELECT proname, prosrc, writes, reads FROM run \
+      OR (p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND EXISTS (SELECT FROM risky r WHERE r.oid OPERATOR(pg_catalog.<>) p.oid \
+        AND pg_catalog.strpos(p.prosrc, r.proname::pg_catalog.text) OPERATOR(pg_catalog.>) 0))) \
+  SELECT proname, prosrc, writes, reads FROM run WHERE calls OR writes OR reads \
   UNION ALL SELECT '', 'setseed', false, true WHERE EXISTS (\
-    SELECT FROM pg_catalog.pg_rewrite WHERE ev_class OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
-      AND ev_action::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid (2078|1599|288[0-9]|289[0-3]|309[0-2]) '::pg_catalog.text) \
-  OR EXISTS (SELECT FROM pg_catalog.pg_attrdef \
-      WHERE adbin::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid (2078|1599|288[0-9]|289[0-3]|309[0-2]) '::pg_catalog.text) \
-  OR EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conbin IS NOT NULL \
-      AND conbin::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid (2078|1599|288[0-9]|289[0-3]|309[0-2]) '::pg_catalog.text) \
-  OR EXISTS (SELECT FROM pg_catalog.pg_policy \
-      WHERE pg_catalog.concat(polqual::pg_catalog.text, polwithcheck::pg_catalog.text) \
+    SELECT FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) w.ev_class \
+      WHERE w.ev_class OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'::pg_catalog.text) \
+      AND w.ev_action::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid (2078|1599|288[0-9]|289[0-3]|309[0-2]) '::pg_catalog.text) \
+  OR EXISTS (SELECT FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.adrelid \
+      WHERE pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'::pg_catalog.text) \
+      AND d.adbin::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid (2078|1599|288[0-9]|289[0-3]|309[0-2]) '::pg_catalog.text) \
+  OR EXISTS (SELECT FROM pg_catalog.pg_constraint d WHERE d.conbin IS NOT NULL \
+      AND pg_catalog.has_schema_privilege(d.connamespace, 'USAGE'::pg_catalog.text) \
+      AND d.conbin::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid (2078|1599|288[0-9]|289[0-3]|309[0-2]) '::pg_catalog.text) \
+  OR EXISTS (SELECT FROM pg_catalog.pg_policy d JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.polrelid \
+      WHERE pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'::pg_catalog.text) \
+      AND pg_catalog.concat(d.polqual::pg_catalog.text, d.polwithcheck::pg_catalog.text) \
         OPERATOR(pg_catalog.~) ':funcid (2078|1599|288[0-9]|289[0-3]|309[0-2]) '::pg_catalog.text)";
 
 /// Names of settings that are taken from definitions. Databases with more have their clients pinned.
@@ -53,8 +60,10 @@ pub struct Hidden {
     pub reads: bool,
     /// Settings of the application's own that are named in definitions.
     pub names: Vec<Box<str>>,
-    /// What they do cannot be found out afterwards.
-    pub untold: bool,
+    /// What a function does cannot be found out afterwards.
+    pub calls_untold: bool,
+    /// Nor what a trigger, a view or the like does.
+    pub runs_untold: bool,
 }
 
 impl Hidden {
@@ -64,7 +73,13 @@ impl Hidden {
         for row in rows {
             let columns = columns(row).unwrap_or_default();
             let [_, source, writes, reads] = columns.as_slice() else {
-                return Self { calls: true, reads: true, untold: true, ..Self::default() };
+                return Self {
+                    calls: true,
+                    reads: true,
+                    calls_untold: true,
+                    runs_untold: true,
+                    ..Self::default()
+                };
             };
             hidden.add(
                 source.as_deref().unwrap_or_default(),
@@ -74,7 +89,7 @@ impl Hidden {
         }
         if hidden.names.len() > MAX_NAMES {
             hidden.names.clear();
-            hidden.untold = true;
+            (hidden.calls_untold, hidden.runs_untold) = (true, true);
         }
         hidden
     }
@@ -87,7 +102,8 @@ impl Hidden {
         self.calls = true;
         self.writes |= writes;
         self.reads |= reads;
-        self.untold |= found.untold;
+        self.calls_untold |= found.untold;
+        self.runs_untold |= found.untold && (writes || reads);
         for name in found.names {
             if !self.names.contains(&name) {
                 self.names.push(name);
@@ -217,7 +233,7 @@ mod tests {
     #[test]
     fn definitions_that_cannot_be_read_may_do_anything() {
         let hidden = Hidden::read([&b"\0\x01"[..]].into_iter());
-        assert!(hidden.calls && hidden.reads && hidden.untold);
+        assert!(hidden.calls && hidden.reads && hidden.calls_untold && hidden.runs_untold);
         assert_eq!(Hidden::read(std::iter::empty()), Hidden::default());
     }
 }

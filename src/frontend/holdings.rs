@@ -152,7 +152,8 @@ impl Holdings {
             self.sql_names.clear();
             self.sticky.insert(SessionState::PreparedStatement);
         }
-        let distrusted = (*calls_unknown && self.hidden.calls) || Self::runs_hidden(&self.hidden, facts.kind);
+        let calls = *calls_unknown && self.hidden.calls;
+        let runs = Self::runs_hidden(&self.hidden, facts.kind);
         for touched in [settings, local_settings] {
             let (planning, dialect) = match touched {
                 Touched::None => (false, false),
@@ -168,8 +169,8 @@ impl Holdings {
             lookout.planning |= planning;
             self.changes += u64::from(planning);
         }
-        if distrusted {
-            self.distrust();
+        if calls || runs {
+            self.distrust(calls, runs);
         }
     }
 
@@ -205,15 +206,15 @@ impl Holdings {
             && ((calls && self.hidden.calls) || (writes && (self.hidden.writes || self.hidden.reads)));
         self.lookout.hidden = false;
         if suspects {
-            self.distrust();
+            self.distrust(calls, writes);
         }
         suspects
     }
 
     /// Something was run that may touch the session.
-    fn distrust(&mut self) {
+    fn distrust(&mut self, calls: bool, runs: bool) {
         (self.lookout.opaque, self.lookout.releases) = (true, true);
-        if self.hidden.untold {
+        if (calls && self.hidden.calls_untold) || (runs && self.hidden.runs_untold) {
             self.stick(SessionState::Opaque);
         }
     }
@@ -430,7 +431,7 @@ impl Holdings {
             }
             oid if oid >= FIRST_UNPINNED || RUNS_QUERIES.contains(&oid) => {
                 (self.lookout.opaque, self.lookout.releases) = (true, true);
-                if self.hidden.untold || oid < FIRST_UNPINNED {
+                if self.hidden.calls_untold || oid < FIRST_UNPINNED {
                     self.stick(SessionState::Opaque);
                 }
             }

@@ -222,7 +222,10 @@ impl Findings {
             Some(Act::SetsOne(setting)) => self.touches(Scope::Session, Some(setting)),
             Some(Act::Seeds) => self.pin(Pin::RandomSeed),
             Some(Act::ReadsSequence) => self.effects.reads_sequence = true,
-            Some(Act::RunsSql) => self.calls_unknown(),
+            Some(Act::RunsSql) => {
+                self.calls_unknown();
+                self.pin(Pin::Opaque);
+            }
             Some(Act::Opaque) => self.pin(Pin::Opaque),
         }
     }

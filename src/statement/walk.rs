@@ -6,6 +6,7 @@ use pg_raw_parse::{Node, nodes};
 
 use super::effects::Findings;
 use super::facts::{Kind, Pin, States};
+use super::settings::Scope;
 
 /// Nodes that wait without an allocation: most texts never have more.
 const FEW: usize = 32;
@@ -79,7 +80,7 @@ impl Findings {
             Node::UpdateStmt(update) => {
                 // A rule of this view calls set_config() for every row.
                 if update.relation().and_then(|relation| relation.relname()) == Some("pg_settings") {
-                    self.calls_unknown();
+                    self.touches(Scope::Session, None);
                 }
                 self.kind(Kind::Write);
                 children(node, open);
