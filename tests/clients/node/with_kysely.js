@@ -47,13 +47,12 @@ async function transactions(own, db, turn) {
   own.same(Number(n), 11 + turn, 'after the transactions');
 }
 
-// Migrations take a transaction's advisory lock, and look at the catalogue.
+// Migrations take a transaction's advisory lock, and look at the catalogue: at every schema's tables, so that nobody may
+// drop anything meanwhile.
 async function migrations(own, db) {
   const all = {
-    '1-makes': { up: (tx) => tx.schema.createTable('made').addColumn('id', 'integer').execute(),
-      down: (tx) => tx.schema.dropTable('made').execute() },
-    '2-adds': { up: (tx) => tx.schema.alterTable('made').addColumn('name', 'text').execute(),
-      down: (tx) => tx.schema.alterTable('made').dropColumn('name').execute() },
+    '1-makes': { up: (tx) => tx.schema.createTable('made').addColumn('id', 'integer').execute() },
+    '2-adds': { up: (tx) => tx.schema.alterTable('made').addColumn('name', 'text').execute() },
   };
   const migrator = new Migrator({ db, provider: { getMigrations: async () => all },
     migrationTableSchema: own.schema });
@@ -63,9 +62,6 @@ async function migrations(own, db) {
   const tables = (await db.introspection.getTables()).filter((table) => table.schema === own.schema);
   own.same(tables.find((table) => table.name === 'made').columns.map((column) => column.name), ['id', 'name'],
     'the catalogue');
-  const down = await migrator.migrateDown();
-  if (down.error) throw down.error;
-  own.same(down.results.map((one) => one.migrationName), ['2-adds'], 'a migration back');
 }
 
 await clients('kysely', async (own) => {

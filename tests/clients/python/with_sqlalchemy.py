@@ -115,8 +115,9 @@ def client(own):
     serializable = engine.execution_options(isolation_level="SERIALIZABLE")
     with serializable.connect() as link:
         own.same(link.scalar(sa.text("SHOW transaction_isolation")), "serializable", "an isolation level")
+    # Looking for hstore, SQLAlchemy opens a transaction, which statement mode refuses.
     statement = sa.create_engine(url("psycopg", "statement"), isolation_level="AUTOCOMMIT", pool_size=1,
-                                 connect_args=arguments(own))
+                                 use_native_hstore=False, connect_args=arguments(own))
     for _ in range(ROUNDS):
         with statement.connect() as link:
             settings(own, link)
