@@ -20,7 +20,14 @@ class Program:
         self.name, self.words = name, words
 
     def command(self, cache):
-        return [word.replace("{cache}", cache).replace("{here}", HERE) for word in self.words]
+        values = {"{cache}": cache, "{here}": HERE}
+        if any("{classpath}" in word for word in self.words):
+            with open(os.path.join(cache, "java", "classpath"), encoding="utf-8") as file:
+                values["{classpath}"] = file.read().strip()
+        words = self.words
+        for name, value in values.items():
+            words = [word.replace(name, value) for word in words]
+        return words
 
 
 class Language:
@@ -100,6 +107,32 @@ def node(cache):
         done()
 
 
+def go(cache):
+    """Modules and what is compiled, in the cache; the compiler itself keeps track of what is fresh."""
+    needs("go", "Go 1.25 or newer")
+    folder, log = os.path.join(cache, "go"), os.path.join(cache, "logs", "install-go.log")
+    os.makedirs(os.path.join(folder, "bin"), exist_ok=True)
+    call(log, "go", "build", "-o", os.path.join(folder, "bin") + "/", "./pgx", "./pq", "./stdlib",
+         cwd=os.path.join(HERE, "go"), environment=go_environment(folder))
+
+
+def go_environment(folder):
+    """Nothing of this is the person's own; -modcacherw, so that it may be deleted."""
+    return {"GOMODCACHE": os.path.join(folder, "mod"), "GOCACHE": os.path.join(folder, "cache"),
+            "GOFLAGS": "-modcacherw -buildvcs=false -mod=readonly", "GOTOOLCHAIN": "local"}
+
+
+def java(cache):
+    """Maven's repository is in the cache as well; without the network once everything is there."""
+    needs("mvn", "Maven and a JDK of 17 or newer")
+    folder, log = os.path.join(cache, "java"), os.path.join(cache, "logs", "install-java.log")
+    ready, done = fresh(folder, os.path.join(HERE, "java", "pom.xml"))
+    call(log, "mvn", "-q", "-B", f"-Dmaven.repo.local={folder}/repository", f"-Dcache={folder}",
+         f"-Dmdep.outputFile={folder}/classpath", *(["-o"] if ready else []), "compile",
+         "dependency:build-classpath", cwd=os.path.join(HERE, "java"))
+    done()
+
+
 def programs(names, *words):
     return [Program(name, *[word.replace("{name}", name) for word in words]) for name in names]
 
@@ -114,5 +147,10 @@ LANGUAGES = {
         *programs(["pg", "postgres", "kysely"], "node", "{cache}/node/with_{name}.js"),
         Program("drizzle-pg", "node", "{cache}/node/with_drizzle.js", "pg"),
         Program("drizzle-postgres", "node", "{cache}/node/with_drizzle.js", "postgres")]),
+    "go": Language(go, programs(["pgx", "pq", "stdlib"], "{cache}/go/bin/{name}")),
+    "java": Language(java, [
+        Program(name, "java", "-XX:TieredStopAtLevel=1", "-cp", "{cache}/java/build/classes:{classpath}",
+                f"clients.{main}")
+        for name, main in [("pgjdbc", "Jdbc"), ("hikaricp", "Hikari"), ("flyway", "Migrations")]]),
     "odbc": Language(odbc, programs(["pyodbc"], *PYTHON, "{here}/python/with_{name}.py")),
 }
