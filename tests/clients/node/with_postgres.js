@@ -146,13 +146,13 @@ await clients('postgresjs', async (own) => {
       await reserved(own, sql);
     }
   }
-  await changing(own, sql);
   if (own.number < 2) await cancels(own, sql);
-  await sql.end();
   await autocommit(own, 'transaction', { prepare: false });
   await autocommit(own, 'statement');
   if (own.number < 4) {
     await autocommit(own, 'session');
     await listens(own);
   }
+  await changing(own, sql);
+  await sql.end();
 });

@@ -171,17 +171,17 @@ async def client(own):
             await types(own, link, turn)
             await copies(own, link)
             await batches(own, link, turn)
-    await definitions(own, link)
     if own.number < 2:
         await cancels(own, link)
     await link.reset()
     await settings(own, link, where="after a reset")
-    await link.close()
     await pooled(own)
     await autocommit(own, "statement")
     if own.number < 4:
         await autocommit(own, "session")
         await listens(own)
+    await definitions(own, link)
+    await link.close()
 
 
 if __name__ == "__main__":

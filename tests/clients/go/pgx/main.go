@@ -129,13 +129,10 @@ func copies(c *own.Client, link *pgx.Conn) {
 
 // A named statement whose table changes under it: pgx is told by an error, and prepares it again.
 func changing(c *own.Client, link *pgx.Conn) {
-	_, err := link.Exec(ctx, "CREATE TABLE changing (a int); INSERT INTO changing VALUES (7)")
-	if err != nil {
-		_, err = link.Exec(ctx, "CREATE TABLE changing (a int)")
-		c.Good(err, "create")
-		_, err = link.Exec(ctx, "INSERT INTO changing VALUES (7)")
-	}
+	_, err := link.Exec(ctx, "CREATE TABLE changing (a int)")
 	c.Good(err, "create")
+	_, err = link.Exec(ctx, "INSERT INTO changing VALUES (7)")
+	c.Good(err, "insert")
 	for step, change := range []string{"ADD COLUMN b int DEFAULT 8", "ALTER COLUMN a TYPE bigint", "ADD COLUMN c text"} {
 		for range 3 {
 			rows, err := link.Query(ctx, "SELECT * FROM changing")
@@ -234,7 +231,6 @@ func client(c *own.Client) {
 			copies(c, link)
 		}
 		if how == pgx.QueryExecModeCacheStatement {
-			changing(c, link)
 			c.Good(link.DeallocateAll(ctx), "DEALLOCATE ALL")
 			queries(c, link, 0)
 		}
@@ -253,6 +249,9 @@ func client(c *own.Client) {
 	if c.Number < 4 {
 		listens(c)
 	}
+	link = connect(c, "transaction", pgx.QueryExecModeCacheStatement)
+	changing(c, link)
+	c.Good(link.Close(ctx), "close")
 }
 
 func main() { own.Run("pgx", client) }
