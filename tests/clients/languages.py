@@ -133,24 +133,25 @@ def java(cache):
     done()
 
 
-def programs(names, *words):
+def several(names, *words):
+    """A program for each of the names."""
     return [Program(name, *[word.replace("{name}", name) for word in words]) for name in names]
 
 
 PYTHON = ["{cache}/python/bin/python", "-B"]
 LANGUAGES = {
     "python": Language(python, [
-        *programs(["psycopg", "asyncpg", "psycopg2"], *PYTHON, "{here}/python/with_{name}.py"),
+        *several(["psycopg", "asyncpg", "psycopg2"], *PYTHON, "{here}/python/with_{name}.py"),
         Program("sqlalchemy-psycopg", *PYTHON, "{here}/python/with_sqlalchemy.py", "psycopg"),
         Program("sqlalchemy-asyncpg", *PYTHON, "{here}/python/with_sqlalchemy.py", "asyncpg")]),
     "node": Language(node, [
-        *programs(["pg", "postgres", "kysely"], "node", "{cache}/node/with_{name}.js"),
+        *several(["pg", "postgres", "kysely"], "node", "{cache}/node/with_{name}.js"),
         Program("drizzle-pg", "node", "{cache}/node/with_drizzle.js", "pg"),
         Program("drizzle-postgres", "node", "{cache}/node/with_drizzle.js", "postgres")]),
-    "go": Language(go, programs(["pgx", "pq", "stdlib"], "{cache}/go/bin/{name}")),
+    "go": Language(go, several(["pgx", "pq", "stdlib"], "{cache}/go/bin/{name}")),
     "java": Language(java, [
         Program(name, "java", "-XX:TieredStopAtLevel=1", "-cp", "{cache}/java/build/classes:{classpath}",
                 f"clients.{main}")
         for name, main in [("pgjdbc", "Jdbc"), ("hikaricp", "Hikari"), ("flyway", "Migrations")]]),
-    "odbc": Language(odbc, programs(["pyodbc"], *PYTHON, "{here}/python/with_{name}.py")),
+    "odbc": Language(odbc, several(["pyodbc"], *PYTHON, "{here}/python/with_{name}.py")),
 }

@@ -34,7 +34,8 @@ export class Own {
   same(got, expected, what) {
     this.checks += 1;
     if (!isDeepStrictEqual(JSON.parse(JSON.stringify(got ?? null)), expected)) {
-      throw new Error(`client ${this.number}: ${what}: got ${JSON.stringify(got)}, expected ${JSON.stringify(expected)}`);
+      const [found, wanted] = [got, expected].map((one) => JSON.stringify(one));
+      throw new Error(`client ${this.number}: ${what}: got ${found}, expected ${wanted}`);
     }
   }
 

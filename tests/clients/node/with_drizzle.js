@@ -11,7 +11,8 @@ const ROUNDS = 20;
 const owned = pgTable('own', { id: integer('id').primaryKey(), value: text('value').notNull() });
 
 function connect(own, driver, mode) {
-  const address = { host: HOST, port: PORT, user: USER, password: PASSWORD, database: database(mode), ssl: false, max: 2 };
+  const address = { host: HOST, port: PORT, user: USER, password: PASSWORD, database: database(mode), ssl: false,
+    max: 2 };
   if (driver === 'pg') {
     const pool = new pg.Pool({ ...address, application_name: own.name, options: options(own) });
     return { db: overPg(pool), rows: (got) => got.rows, end: () => pool.end() };

@@ -47,8 +47,8 @@ async function transactions(own, db, turn) {
   own.same(Number(n), 11 + turn, 'after the transactions');
 }
 
-// Migrations take a transaction's advisory lock, and look at the catalogue: at every schema's tables, so that nobody may
-// drop anything meanwhile.
+// Migrations take an advisory lock, and look at the catalogue: at every schema's tables, so that nobody may drop
+// anything meanwhile.
 async function migrations(own, db) {
   const all = {
     '1-makes': { up: (tx) => tx.schema.createTable('made').addColumn('id', 'integer').execute() },

@@ -103,12 +103,17 @@ async def batches(own, link, turn):
 
 
 async def definitions(own, link):
-    await link.execute("CREATE TABLE changing (a int); INSERT INTO changing VALUES (1)")
-    for column in "bcd":
+    """Statements whose table changes under them: asyncpg is told by an error, and prepares them again by itself."""
+    await link.execute("CREATE TABLE changing (a int); INSERT INTO changing VALUES (7)")
+    changes = ["ADD COLUMN b int DEFAULT 8", "ALTER COLUMN a TYPE bigint", "ADD COLUMN c int DEFAULT 9"]
+    for step, change in enumerate(changes):
         for _ in range(3):
             got = await link.fetchrow("SELECT * FROM changing")
-            own.same(len(got), ord(column) - ord("a"), "a changing table")
-        await link.execute(f"ALTER TABLE changing ADD COLUMN {column} int")
+            own.same(tuple(got), (7, 8)[:step + 1], f"a changing table before {change}")
+            # Its parameter is of the type that it had at first, whatever becomes of the column.
+            got = await link.fetchval("SELECT 'found' FROM changing WHERE a = $1", 7)
+            own.same(got, "found", f"a parameter before {change}")
+        await link.execute(f"ALTER TABLE changing {change}")
     await link.execute("DROP TABLE changing")
 
 

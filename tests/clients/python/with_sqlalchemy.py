@@ -59,7 +59,8 @@ def mapped(own, session, turn):
     own.same([book.title for book in found.books], [f"{own.name}/{i}" for i in range(5)], "the ORM")
     own.same(found.books[2].tags, [own.name, "2"], "an array")
     session.execute(sa.insert(Book), [{"title": "bulk", "tags": [], "author_id": found.id} for _ in range(100)])
-    count = sa.select(sa.func.count()).select_from(Book).where(Book.author_id == found.id)  # pylint: disable=not-callable
+    # pylint: disable-next=not-callable
+    count = sa.select(sa.func.count()).select_from(Book).where(Book.author_id == found.id)
     own.same(session.scalar(count), 105, "insertmanyvalues")
     try:
         with session.begin_nested():

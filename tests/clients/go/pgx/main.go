@@ -145,6 +145,11 @@ func changing(c *own.Client, link *pgx.Conn) {
 			c.Good(err, "a changing table")
 			c.Same(len(found[0]), min(step+1, 2), "columns of a changing table")
 			c.Same(fmt.Sprint(found[0]["a"]), "7", "a changing table")
+			// Its parameter is of the type that it had at first, whatever becomes of the column.
+			var same string
+			err = link.QueryRow(ctx, "SELECT 'found' FROM changing WHERE a = $1", 7).Scan(&same)
+			c.Good(err, "a changing table's parameter")
+			c.Same(same, "found", "a changing table's parameter")
 		}
 		_, err = link.Exec(ctx, "ALTER TABLE changing "+change)
 		c.Good(err, change)

@@ -32,8 +32,8 @@ func transactions(c *own.Client, db *sql.DB, kept *sql.Stmt, turn int) {
 	var isolation, readOnly string
 	c.Good(tx.QueryRow("SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only')").
 		Scan(&isolation, &readOnly), "a transaction's properties")
-	c.Same([]string{isolation, readOnly}, []string{"repeatable read", map[bool]string{true: "on", false: "off"}[turn%2 == 0]},
-		"a transaction's properties")
+	expected := map[bool]string{true: "on", false: "off"}[turn%2 == 0]
+	c.Same([]string{isolation, readOnly}, []string{"repeatable read", expected}, "a transaction's properties")
 	var value string
 	c.Good(tx.Stmt(kept).QueryRow(turn%10).Scan(&value), "a kept statement")
 	c.Same(value, c.Value(turn%10), "a kept statement")

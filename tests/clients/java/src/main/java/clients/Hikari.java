@@ -39,7 +39,8 @@ public final class Hikari {
             link.setReadOnly(true);
             link.setSchema("pg_catalog");
             own.same(Own.row(link, "SELECT current_schema()::text, current_setting('transaction_isolation'),"
-                + " current_setting('transaction_read_only')"), List.of("pg_catalog", "repeatable read", "on"), "changes");
+                + " current_setting('transaction_read_only')"), List.of("pg_catalog", "repeatable read", "on"),
+                "changes");
             link.commit();
         }
         try (Connection link = pool.getConnection()) {

@@ -174,7 +174,8 @@ public final class Jdbc {
     private static void changing(Own own, Connection link) throws SQLException {
         Own.execute(link, "CREATE TABLE changing (a int); INSERT INTO changing VALUES (7)");
         List<String> expected = new ArrayList<>(List.of("7"));
-        for (String change : List.of("ADD COLUMN b int DEFAULT 8", "ALTER COLUMN a TYPE bigint", "ADD COLUMN c int DEFAULT 9")) {
+        for (String change : List.of("ADD COLUMN b int DEFAULT 8", "ALTER COLUMN a TYPE bigint",
+                "ADD COLUMN c int DEFAULT 9")) {
             for (int i = 0; i < 7; i++) {
                 own.same(Own.row(link, "SELECT * FROM changing"), expected, "a changing table");
             }
