@@ -10,7 +10,7 @@ import shutil
 import urllib.request
 
 import passes
-from servers import Failure, free_port
+from servers import free_port
 
 USER = DATABASE = "clients"
 ROUTES = ["transaction", "session", "statement", "listen"]
@@ -25,7 +25,6 @@ class Server:
         self.workshop = workshop
         self.port, self.process = passes.cluster(workshop, "clients")
         try:
-            # `jit` is off where PostgreSQL was built without it; asyncpg switches it off and on again.
             self.run(f"CREATE ROLE {USER} LOGIN PASSWORD '{workshop.password}'")
             self.run(f"CREATE DATABASE {DATABASE} OWNER {USER}")
         except BaseException:
@@ -135,5 +134,3 @@ pool_size = {size}
         self.process.stop()
         shutil.copy(self.process.log, logs)
 
-
-__all__ = ["Failure", "Pooler", "Server"]

@@ -140,6 +140,15 @@ async def pooled(own):
         await asyncio.gather(*map(use, range(10)))
 
 
+async def forgotten(own):
+    """More texts than asyncpg keeps prepared: it closes the oldest, over and over."""
+    link = await asyncpg.connect(**options(own, "transaction"), statement_cache_size=3)
+    for turn in range(60):
+        got = await link.fetchval(f"SELECT $1 || '{turn % 8}'", own.name)
+        own.same(got, f"{own.name}{turn % 8}", "a statement that was forgotten")
+    await link.close()
+
+
 async def listens(own):
     link, got, done = await asyncpg.connect(**options(own, "listen")), [], asyncio.Event()
 
@@ -181,6 +190,7 @@ async def client(own):
     await link.reset()
     await settings(own, link, where="after a reset")
     await pooled(own)
+    await forgotten(own)
     await autocommit(own, "statement")
     if own.number < 4:
         await autocommit(own, "session")

@@ -132,6 +132,17 @@ def definitions(own, link):
     link.commit()
 
 
+def forgotten(own):
+    """More texts than psycopg keeps prepared: it closes the oldest, over and over."""
+    with connect(own, "transaction", autocommit=True) as link:
+        link.prepared_max = 3
+        for turn in range(60):
+            got = link.execute(f"SELECT %s::text || '{turn % 8}'", [own.name]).fetchone()
+            own.same(got, (f"{own.name}{turn % 8}",), "a statement that was forgotten")
+            if turn == 40:
+                link.execute("DEALLOCATE ALL")
+
+
 def batches(own, link, turn):
     with link.cursor() as cursor:
         cursor.executemany("INSERT INTO own VALUES (%s, %s) RETURNING id",
@@ -201,6 +212,7 @@ def client(own):
         if own.number < 2:
             cancels(own, link)
         definitions(own, link)
+    forgotten(own)
     autocommit(own, "transaction")
     autocommit(own, "statement")
     if own.number < 4:

@@ -158,6 +158,21 @@ func changing(c *own.Client, link *pgx.Conn) {
 	c.Good(err, "drop")
 }
 
+// More texts than pgx keeps: it closes the oldest, over and over.
+func forgotten(c *own.Client) {
+	config, err := pgx.ParseConfig(c.Words("transaction"))
+	c.Good(err, "configuration")
+	config.StatementCacheCapacity = 3
+	link, err := pgx.ConnectConfig(ctx, config)
+	c.Good(err, "connect")
+	for turn := range 60 {
+		var got string
+		c.Good(link.QueryRow(ctx, fmt.Sprintf("SELECT $1::text || '%d'", turn%8), c.Name).Scan(&got), "forgotten")
+		c.Same(got, fmt.Sprintf("%s%d", c.Name, turn%8), "a statement that was forgotten")
+	}
+	c.Good(link.Close(ctx), "close")
+}
+
 func pooled(c *own.Client) {
 	config, err := pgxpool.ParseConfig(c.Words("transaction") + " pool_max_conns=3")
 	c.Good(err, "configuration")
@@ -242,6 +257,7 @@ func client(c *own.Client) {
 		c.Good(link.Close(ctx), "close")
 	}
 	pooled(c)
+	forgotten(c)
 	link := connect(c, "statement", pgx.QueryExecModeCacheStatement)
 	for turn := range rounds {
 		queries(c, link, turn)

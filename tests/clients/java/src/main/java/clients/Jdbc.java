@@ -178,6 +178,7 @@ public final class Jdbc {
                 "ADD COLUMN c int DEFAULT 9")) {
             for (int i = 0; i < 7; i++) {
                 own.same(Own.row(link, "SELECT * FROM changing"), expected, "a changing table");
+                own.same(Own.row(link, "SELECT 'found' FROM changing WHERE a = ?", 7), List.of("found"), "a parameter");
             }
             Own.execute(link, "ALTER TABLE changing " + change);
             if (change.startsWith("ADD")) {
@@ -185,6 +186,16 @@ public final class Jdbc {
             }
         }
         Own.execute(link, "DROP TABLE changing");
+    }
+
+    /** More texts than pgjdbc keeps: it closes the oldest, over and over. */
+    private static void forgotten(Own own) throws SQLException {
+        try (Connection link = own.connect("transaction", "preparedStatementCacheQueries", "3")) {
+            for (int turn = 0; turn < 60; turn++) {
+                own.same(Own.row(link, "SELECT ?::text || '" + turn % 8 + "'", own.name), List.of(own.name + turn % 8),
+                    "a statement that was forgotten");
+            }
+        }
     }
 
     private static void cancels(Own own, Connection link) throws SQLException {
@@ -233,6 +244,7 @@ public final class Jdbc {
                 cancels(own, link);
             }
         }
+        forgotten(own);
         saved(own, ROUNDS, "always");
         saved(own, 5, "conservative");
         for (String how : List.of("simple", "extended", "extendedForPrepared", "extendedCacheEverything")) {
