@@ -131,7 +131,7 @@ impl Holdings {
         lookout.releases |= *releases;
         lookout.calls |= *calls_unknown;
         lookout.writes |= facts.kind.runs_triggers();
-        lookout.hidden |= facts.kind == Kind::Ddl && !suspects.contains(States::TEMP);
+        lookout.hidden |= facts.defines();
         // With the temporary schema somewhere in the path, what is made may be temporary without saying so.
         let path = self.settings.get("search_path").unwrap_or_default();
         lookout.states |= facts.kind == Kind::Ddl && (path.contains("pg_temp") || lookout.planning);

@@ -34,6 +34,8 @@ pub(super) struct Findings {
     deallocates: Vec<Box<str>>,
     listens: Vec<Listening>,
     letters: Letters,
+    /// What runs when others are used is made or changed.
+    pub(super) defines: bool,
 }
 
 impl Findings {
@@ -48,6 +50,7 @@ impl Findings {
             deallocates: Vec::new(),
             listens: Vec::new(),
             letters,
+            defines: false,
         }
     }
 
@@ -61,7 +64,7 @@ impl Findings {
             listens: self.listens.into(),
             ..self.effects
         };
-        Facts::new(statements, self.kind, effects)
+        Facts::new(statements, self.kind, effects).defining(self.defines)
     }
 
     pub(super) fn kind(&mut self, kind: Kind) {

@@ -11,12 +11,23 @@ pub struct Facts {
     pub effects: Effects,
     plain: bool,
     long: bool,
+    defines: bool,
 }
 
 impl Facts {
     pub(super) fn new(statements: u32, kind: Kind, effects: Effects) -> Self {
         let plain = effects == Effects::default();
-        Self { statements, kind, effects, plain, long: false }
+        Self { statements, kind, effects, plain, long: false, defines: false }
+    }
+
+    pub(super) fn defining(self, defines: bool) -> Self {
+        Self { defines, ..self }
+    }
+
+    /// Whether functions, triggers, views, rules, defaults or the like are made or changed: what runs when other
+    /// statements use them.
+    pub fn defines(&self) -> bool {
+        self.defines
     }
 
     /// Of a text that is too long to be read.

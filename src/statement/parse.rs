@@ -6,6 +6,9 @@
 use std::borrow::Cow;
 use std::panic::catch_unwind;
 
+use pg_raw_parse::Node;
+use pg_raw_parse::raw::ConstrType;
+
 use super::dialect::{Dialect, Encoding};
 use super::effects::{Findings, Letters};
 use super::facts::Facts;
@@ -66,7 +69,42 @@ fn facts(text: &str, letters: Letters) -> Option<Facts> {
     let tree = pg_raw_parse::parse(text).ok()?;
     let mut findings = Findings::new(letters);
     for statement in tree.stmts() {
+        findings.defines |= defines(statement);
         findings.walk(statement);
     }
     Some(findings.facts(u32::try_from(tree.len()).unwrap_or(u32::MAX)))
+}
+
+/// Whether a statement makes or changes what runs when others are used. A table's defaults and checks count where they are
+/// changed or are made with it.
+fn defines(statement: Node<'_>) -> bool {
+    let runs = |node: Node<'_>| {
+        let kinds = [ConstrType::CONSTR_DEFAULT, ConstrType::CONSTR_CHECK, ConstrType::CONSTR_GENERATED];
+        matches!(node, Node::Constraint(constraint) if kinds.contains(&constraint.contype))
+    };
+    match statement {
+        Node::CreateStmt(create) => create.table_elts().iter().any(|element| match element {
+            Node::ColumnDef(column) => column.constraints().iter().any(runs),
+            element => runs(element),
+        }),
+        Node::CreateFunctionStmt(_)
+        | Node::AlterFunctionStmt(_)
+        | Node::CreateTrigStmt(_)
+        | Node::CreateEventTrigStmt(_)
+        | Node::AlterEventTrigStmt(_)
+        | Node::ViewStmt(_)
+        | Node::RuleStmt(_)
+        | Node::CreatePolicyStmt(_)
+        | Node::AlterPolicyStmt(_)
+        | Node::DefineStmt(_)
+        | Node::CreateCastStmt(_)
+        | Node::CreateDomainStmt(_)
+        | Node::AlterDomainStmt(_)
+        | Node::AlterTableStmt(_)
+        | Node::CreateExtensionStmt(_)
+        | Node::AlterExtensionStmt(_)
+        | Node::AlterObjectSchemaStmt(_)
+        | Node::CreateSchemaStmt(_) => true,
+        _ => false,
+    }
 }

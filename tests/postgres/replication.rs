@@ -104,13 +104,14 @@ pub fn wal_is_received_as_it_is_written() {
     let (fixture, folder) = (fixture(ALLOWED), Folder::new("wal"));
     let mut admin = fixture.superuser();
     let mut receiver = program(&fixture, "pg_receivewal")
-        .args(["--no-loop", "--synchronous", "-D"])
+        .args(["--no-loop", "-D"])
         .arg(&folder.0)
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     until("it streams", || folder.names().iter().any(|name| name.ends_with(".partial")));
-    admin.run("CREATE TABLE written AS SELECT g FROM generate_series(1, 1000) g; SELECT pg_switch_wal()");
+    admin.run("CREATE TABLE written AS SELECT g FROM generate_series(1, 1000) g");
+    admin.run("SELECT pg_switch_wal()");
     until("a segment is complete", || folder.names().iter().any(|name| !name.contains('.')));
     kill_process(Pid::from_child(&receiver), Signal::INT).unwrap();
     assert!(receiver.wait().unwrap().success());
