@@ -42,8 +42,6 @@ pub struct Mark {
 /// A reply that the proxy gives by itself, when it is its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Local {
-    /// ParseComplete, for a statement that the server has already.
-    Parsed,
     /// CloseComplete, for a statement that the server keeps.
     Closed,
 }
@@ -52,7 +50,6 @@ impl Local {
     /// The message.
     pub fn bytes(self) -> [u8; 5] {
         match self {
-            Self::Parsed => [b'1', 0, 0, 0, 4],
             Self::Closed => [b'3', 0, 0, 0, 4],
         }
     }

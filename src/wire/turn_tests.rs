@@ -273,11 +273,11 @@ fn random_pipelines_are_answered_without_a_violation() {
 #[test]
 fn a_local_reply_waits_for_its_turn() {
     let mut turn = play("> Q").unwrap();
-    turn.answer_locally(Local::Parsed);
+    turn.answer_locally(Local::Closed);
     send(&mut turn, "S");
     assert_eq!(turn.take_local(), None);
     receive(&mut turn, "C ZI").unwrap();
-    assert_eq!(turn.take_local(), Some(Local::Parsed));
+    assert_eq!(turn.take_local(), Some(Local::Closed));
     assert_eq!(turn.take_local(), None);
     assert!(!turn.at_rest());
     receive(&mut turn, "ZI").unwrap();
@@ -289,7 +289,7 @@ fn an_error_skips_local_replies_and_counts_what_was_not_done() {
     let mut turn = Turn::new();
     let shared = Mark { naming: true, shared: true, ..Mark::default() };
     turn.mark_request(b'P', 0, Asker::Client, shared);
-    turn.answer_locally(Local::Parsed);
+    turn.answer_locally(Local::Closed);
     turn.mark_request(b'P', 0, Asker::Stead, Mark { shared: true, ..Mark::default() });
     send(&mut turn, "B E S");
     turn.answer_locally(Local::Closed);
@@ -320,7 +320,7 @@ fn what_the_proxy_does_in_a_clients_stead_is_silent_unless_it_fails() {
 fn what_is_sent_behind_an_answered_error_is_not_owed_before_the_next_sync() {
     let mut turn = play("> B < E").unwrap();
     assert!(turn.is_skipping());
-    turn.answer_locally(Local::Parsed);
+    turn.answer_locally(Local::Closed);
     send(&mut turn, "B S");
     assert_eq!(turn.take_local(), None);
     receive(&mut turn, "ZI").unwrap();
