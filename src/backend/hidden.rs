@@ -1,113 +1,135 @@
 //! What a database's own functions, triggers and views may do to a session. No statement's text tells: `SELECT
 //! set_tenant('a')` may set anything, and an INSERT may fire a trigger that does. So their definitions are looked at, as a
-//! whole and now and then: where none of them touches a session, which is so in most databases, nothing has to be asked
-//! for their sake; where some do, the server is asked after every statement that may run them.
+//! whole and now and then, and the server is asked after every statement that uses a name behind which one of them is.
 //!
 //! PostgreSQL lists the settings of a session but for those that it does not know (`app.tenant`): their names are taken
 //! from the definitions, and where they are not there either, the client is pinned.
 
-use super::own::columns;
+use std::sync::LazyLock;
 
-/// Every function of the database's own that the user can reach and that may touch a session, by the words in its source: name, source, whether it
-/// is a trigger's, and whether something else than a function runs it (a view, a default, a constraint, a policy, an
-/// operator, a cast), or it is called as one of PostgreSQL's own is. The last row stands for views, defaults, constraints
-/// and policies that call such functions of PostgreSQL's directly, by their numbers in `pg_proc.dat`.
-pub const ASK_HIDDEN: &str = "WITH risky AS MATERIALIZED (\
-    SELECT p.oid, p.proname, p.prosrc, p.pronamespace FROM pg_catalog.pg_proc p \
-    WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid \
-    AND p.prosrc OPERATOR(pg_catalog.~*) '(set_config|setseed|advisory_lock|\\mset\\M|\\mtemp|\\mlisten\\M|\\mprepare\\M|\\mdeallocate\\M|\\mdiscard\\M|\\mload\\M|dblink_connect)'::pg_catalog.text), \
-  run AS (SELECT p.proname, p.prosrc, \
-      pg_catalog.has_schema_privilege(p.pronamespace, 'USAGE'::pg_catalog.text) AS calls, \
-      EXISTS (SELECT FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid \
-        WHERE t.tgfoid OPERATOR(pg_catalog.=) p.oid AND pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'::pg_catalog.text)) \
-      OR EXISTS (SELECT FROM pg_catalog.pg_event_trigger t WHERE t.evtfoid OPERATOR(pg_catalog.=) p.oid) AS writes, \
-      pg_catalog.has_schema_privilege(p.pronamespace, 'USAGE'::pg_catalog.text) AND (\
-        EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass \
-          AND d.refobjid OPERATOR(pg_catalog.=) p.oid AND d.deptype OPERATOR(pg_catalog.<>) 'e'::\"char\" \
-          AND d.classid OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_trigger'::pg_catalog.regclass]::pg_catalog.oid[])) \
-        OR EXISTS (SELECT FROM pg_catalog.pg_proc b WHERE b.proname OPERATOR(pg_catalog.=) p.proname \
-          AND b.pronamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid)) AS reads \
-    FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) ANY (SELECT oid FROM risky) \
-      OR (p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND EXISTS (SELECT FROM risky r WHERE r.oid OPERATOR(pg_catalog.<>) p.oid \
-        AND pg_catalog.strpos(p.prosrc, r.proname::pg_catalog.text) OPERATOR(pg_catalog.>) 0))) \
-  SELECT proname, prosrc, writes, reads FROM run WHERE calls OR writes OR reads \
-  UNION ALL SELECT '', 'setseed', false, true WHERE EXISTS (\
-    SELECT FROM pg_catalog.pg_rewrite w JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) w.ev_class \
-      WHERE w.ev_class OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'::pg_catalog.text) \
-      AND w.ev_action::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid (2078|1599|288[0-9]|289[0-3]|309[0-2]) '::pg_catalog.text) \
-  OR EXISTS (SELECT FROM pg_catalog.pg_attrdef d JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.adrelid \
-      WHERE pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'::pg_catalog.text) \
-      AND d.adbin::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid (2078|1599|288[0-9]|289[0-3]|309[0-2]) '::pg_catalog.text) \
-  OR EXISTS (SELECT FROM pg_catalog.pg_constraint d WHERE d.conbin IS NOT NULL \
-      AND pg_catalog.has_schema_privilege(d.connamespace, 'USAGE'::pg_catalog.text) \
-      AND d.conbin::pg_catalog.text OPERATOR(pg_catalog.~) ':funcid (2078|1599|288[0-9]|289[0-3]|309[0-2]) '::pg_catalog.text) \
-  OR EXISTS (SELECT FROM pg_catalog.pg_policy d JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) d.polrelid \
-      WHERE pg_catalog.has_schema_privilege(c.relnamespace, 'USAGE'::pg_catalog.text) \
-      AND pg_catalog.concat(d.polqual::pg_catalog.text, d.polwithcheck::pg_catalog.text) \
-        OPERATOR(pg_catalog.~) ':funcid (2078|1599|288[0-9]|289[0-3]|309[0-2]) '::pg_catalog.text)";
+use super::own::columns;
+use crate::statement::{Facts, Kind, Words};
+
+/// The question, with its operators qualified: a client's search_path may have others of the same name.
+pub static ASK_HIDDEN: LazyLock<String> = LazyLock::new(|| {
+    let lines =
+        include_str!("hidden.sql").lines().map(|line| line.split("-- ").next().unwrap_or(line).trim());
+    let mut sql = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    for operator in ["=", "<>", ">=", ">", "~"] {
+        sql = sql.replace(&format!(" {operator} "), &format!(" OPERATOR(pg_catalog.{operator}) "));
+    }
+    sql
+});
 
 /// Names of settings that are taken from definitions. Databases with more have their clients pinned.
 const MAX_NAMES: usize = 50;
 
+/// Definitions that are read, one less than the question's LIMIT. A database with more may do anything.
+const MAX_DEFINITIONS: usize = 1_000;
+
 /// What a database's own definitions may do to a session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hidden {
-    /// A function may touch it.
-    pub calls: bool,
-    /// A statement that writes may, by a trigger.
-    pub writes: bool,
-    /// Any statement may, by a view, a default, an operator or the like.
-    pub reads: bool,
+    /// Hashes of the names behind which something touches a session, ascending.
+    touching: Vec<u32>,
+    /// Those of them behind which it does what cannot be found out afterwards.
+    untold: Vec<u32>,
+    /// Any statement may touch it, whatever its names.
+    everywhere: bool,
+    /// Any statement may do what cannot be found out afterwards.
+    untold_everywhere: bool,
     /// Settings of the application's own that are named in definitions.
     pub names: Vec<Box<str>>,
-    /// What a function does cannot be found out afterwards.
-    pub calls_untold: bool,
-    /// Nor what a trigger, a view or the like does.
-    pub runs_untold: bool,
+}
+
+/// What a statement may do by what it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Touch {
+    /// Nothing that its text does not tell.
+    Nothing,
+    /// Something, which the server can be asked about.
+    Session,
+    /// Something that cannot be found out afterwards.
+    Untold,
 }
 
 impl Hidden {
     /// Reads the rows of [`ASK_HIDDEN`]. What cannot be read may do anything.
     pub fn read<'a>(rows: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut hidden = Self::default();
-        for row in rows {
+        for (count, row) in rows.enumerate() {
             let columns = columns(row).unwrap_or_default();
-            let [_, source, writes, reads] = columns.as_slice() else {
-                return Self {
-                    calls: true,
-                    reads: true,
-                    calls_untold: true,
-                    runs_untold: true,
-                    ..Self::default()
-                };
+            let (3, true) = (columns.len(), count < MAX_DEFINITIONS) else {
+                return Self { everywhere: true, untold_everywhere: true, ..Self::default() };
             };
-            hidden.add(
-                source.as_deref().unwrap_or_default(),
-                writes.as_deref() == Some("t"),
-                reads.as_deref() == Some("t"),
-            );
+            let text = |n: usize| columns.get(n).and_then(Option::as_deref).unwrap_or_default();
+            hidden.add(text(0), text(1), text(2) != "f");
         }
         if hidden.names.len() > MAX_NAMES {
             hidden.names.clear();
-            (hidden.calls_untold, hidden.runs_untold) = (true, true);
+            hidden.untold = hidden.touching.clone();
+            hidden.untold_everywhere = hidden.everywhere;
+        }
+        for hashes in [&mut hidden.touching, &mut hidden.untold] {
+            hashes.sort_unstable();
+            hashes.dedup();
         }
         hidden
     }
 
-    fn add(&mut self, source: &str, writes: bool, reads: bool) {
+    /// A definition, the names through which it runs, and whether it runs without any.
+    fn add(&mut self, source: &str, names: &str, everywhere: bool) {
         let found = look(source);
         if !found.any {
             return;
         }
-        self.calls = true;
-        self.writes |= writes;
-        self.reads |= reads;
-        self.calls_untold |= found.untold;
-        self.runs_untold |= found.untold && (writes || reads);
+        self.everywhere |= everywhere;
+        self.untold_everywhere |= everywhere && found.untold;
+        let hashes = names.split('\n').map(Words::hash);
+        if found.untold {
+            self.untold.extend(hashes.clone());
+        }
+        self.touching.extend(hashes);
         for name in found.names {
             if !self.names.contains(&name) {
                 self.names.push(name);
             }
+        }
+    }
+
+    /// Whether something touches a session in a way that cannot be found out afterwards.
+    pub fn has_untold(&self) -> bool {
+        self.untold_everywhere || !self.untold.is_empty()
+    }
+
+    /// What a statement may do by what it runs.
+    pub fn touch(&self, facts: &Facts) -> Touch {
+        if self.touching.is_empty() && !self.everywhere {
+            return Touch::Nothing;
+        }
+        let runs = match facts.kind {
+            Kind::Empty | Kind::Transaction | Kind::Session => return self.touch_by(facts.words()),
+            // Its names are not all known.
+            Kind::Ddl | Kind::Other | Kind::Unknown => true,
+            Kind::Read | Kind::Write | Kind::Copy => self.everywhere,
+        };
+        let all = if !runs {
+            Touch::Nothing
+        } else if self.untold_everywhere {
+            Touch::Untold
+        } else {
+            Touch::Session
+        };
+        all.max(self.touch_by(facts.words()))
+    }
+
+    fn touch_by(&self, words: &Words) -> Touch {
+        if words.meet(&self.untold) {
+            Touch::Untold
+        } else if words.meet(&self.touching) {
+            Touch::Session
+        } else {
+            Touch::Nothing
         }
     }
 }
@@ -145,6 +167,7 @@ fn look(source: &str) -> Found {
             "temp" | "temporary" | "pg_temp" | "listen" | "prepare" | "deallocate" | "discard" => {
                 found.any = true
             }
+            "execute" | "spi_exec_query" | "spi_query" => found.any |= runs_a_variable(&source[at..]),
             word => found.any |= word.contains("advisory_lock") && !word.contains("xact"),
         }
     }
@@ -190,9 +213,19 @@ impl Found {
     }
 }
 
+/// Whether EXECUTE runs what no word here shows. (What it names may be a trigger's function, or a privilege.)
+fn runs_a_variable(rest: &str) -> bool {
+    let rest = rest.trim_start().trim_start_matches('(').trim_start();
+    let rest = rest
+        .strip_prefix("format")
+        .map_or(rest, |rest| rest.trim_start().trim_start_matches('(').trim_start());
+    !["'", "e'", "\"", "$", "function", "procedure", "on "].iter().any(|start| rest.starts_with(start))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::statement::{Dialect, judge};
 
     #[test]
     fn a_functions_source_tells_which_settings_it_touches() {
@@ -231,9 +264,79 @@ mod tests {
     }
 
     #[test]
+    fn execute_of_a_variable_may_do_anything_that_can_be_asked_about() {
+        for (source, any) in [
+            ("begin execute query; end", true),
+            ("begin execute 'insert into ' || t; end", false),
+            ("execute format('create table %i ()', n)", false),
+            ("create trigger x after insert on t execute function f()", false),
+            ("grant execute on function f to x", false),
+            ("plpy.execute(query)", true),
+            ("begin execute format('set %I = 1', n); end", true),
+        ] {
+            assert_eq!(look(source).any, any, "{source}");
+        }
+    }
+
+    fn row(columns: [&str; 3]) -> Vec<u8> {
+        let mut body = 3_u16.to_be_bytes().to_vec();
+        for column in columns {
+            body.extend((column.len() as u32).to_be_bytes());
+            body.extend(column.as_bytes());
+        }
+        body
+    }
+
+    fn touch(hidden: &Hidden, sql: &str) -> Touch {
+        hidden.touch(&judge(sql.as_bytes(), Dialect::default()))
+    }
+
+    #[test]
     fn definitions_that_cannot_be_read_may_do_anything() {
         let hidden = Hidden::read([&b"\0\x01"[..]].into_iter());
-        assert!(hidden.calls && hidden.reads && hidden.calls_untold && hidden.runs_untold);
+        assert_eq!(touch(&hidden, "SELECT 1"), Touch::Untold);
         assert_eq!(Hidden::read(std::iter::empty()), Hidden::default());
+        let rows = vec![row(["set_config('a.b', x, false)", "f", "f"]); MAX_DEFINITIONS + 1];
+        assert_eq!(touch(&Hidden::read(rows.iter().map(|row| &row[..])), "SELECT 1"), Touch::Untold);
+    }
+
+    #[test]
+    fn a_statement_touches_the_session_by_the_names_that_it_uses() {
+        let rows = [
+            row(["perform set_config('app.tenant', t, false)", "set_tenant\norders", "f"]),
+            row(["select setseed(0.5)", "shuffle", "f"]),
+            row(["update t set x = 1", "harmless", "f"]),
+        ];
+        let hidden = Hidden::read(rows.iter().map(|row| &row[..]));
+        for (sql, expected) in [
+            ("SELECT 1", Touch::Nothing),
+            ("SELECT * FROM customers", Touch::Nothing),
+            ("SELECT harmless()", Touch::Nothing),
+            ("SELECT * FROM wm.orders", Touch::Session),
+            ("SELECT a, (SELECT wm.set_tenant('x')) FROM customers", Touch::Session),
+            ("SELECT c.set_tenant FROM customers c", Touch::Session),
+            ("SELECT (c).set_tenant FROM customers c", Touch::Session),
+            ("INSERT INTO orders VALUES (1)", Touch::Session),
+            ("COPY orders FROM STDIN", Touch::Session),
+            ("TRUNCATE customers, orders", Touch::Session),
+            ("WITH x AS (DELETE FROM orders RETURNING *) SELECT * FROM x", Touch::Session),
+            ("DECLARE c CURSOR FOR SELECT * FROM orders", Touch::Session),
+            ("EXPLAIN ANALYZE SELECT * FROM orders", Touch::Session),
+            ("SELECT 'x'::shuffle", Touch::Untold),
+            ("MERGE INTO customers USING orders ON true WHEN MATCHED THEN DELETE", Touch::Session),
+            ("VACUUM customers", Touch::Session),
+            ("CREATE TABLE t (n int)", Touch::Session),
+            ("BEGIN", Touch::Nothing),
+            ("SET x.y = 1", Touch::Nothing),
+        ] {
+            assert_eq!(touch(&hidden, sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn the_question_depends_on_no_search_path() {
+        for word in ASK_HIDDEN.split(' ') {
+            assert!(!["=", "<>", ">=", ">", "~", "||", "--"].contains(&word), "{}", *ASK_HIDDEN);
+        }
     }
 }

@@ -132,7 +132,7 @@ impl Question {
             conn.queue_statement(ASK_SESSION, &[]);
         }
         if self.hidden {
-            conn.queue_statement(ASK_HIDDEN, &[]);
+            conn.queue_statement(&ASK_HIDDEN, &[]);
         }
         conn.queue_sync();
     }
@@ -161,7 +161,7 @@ impl Question {
             answer.values = self.names.into_iter().zip(values).collect();
         }
         if self.session {
-            // Those of the next question have four columns.
+            // Those of the next question have three columns.
             let two = |row: &&Vec<u8>| row.starts_with(&[0, 2]);
             let pairs =
                 std::iter::from_fn(|| rows.next_if(two)).map(|row| match columns(row)?.as_mut_slice() {

@@ -20,7 +20,9 @@ impl Exchange<'_> {
         if facts.effects.reads_sequence {
             self.pool.sequences_are_read();
         }
-        self.holdings.lookout.hidden |= unseen && (facts.effects.calls_unknown || facts.kind.runs_triggers());
+        if unseen && self.pool.looks_at_definitions() {
+            self.holdings.look_at_definitions(facts);
+        }
         self.prepare_for(walk, facts, in_batch);
         self.follow_up(facts);
         for executed in self.holdings.executed(&facts.effects) {

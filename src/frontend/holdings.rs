@@ -10,7 +10,7 @@ use super::names::{Named, Names};
 use super::removals::Removals;
 use super::texts::{Planning, Texts};
 use crate::backend::ServerConn;
-use crate::backend::hidden::Hidden;
+use crate::backend::hidden::{Hidden, Touch};
 use crate::backend::probe::{self, Answer, Question};
 use crate::backend::settings::{Parameters, Settings, is_planning};
 use crate::pool::Pool;
@@ -103,8 +103,7 @@ impl Holdings {
 
     /// Takes note of what a statement that is being sent may do.
     pub(super) fn note(&mut self, facts: &Rc<Facts>) {
-        let Effects { suspects, releases, settings, local_settings, resets, pin, calls_unknown, .. } =
-            &facts.effects;
+        let Effects { suspects, releases, settings, local_settings, resets, pin, .. } = &facts.effects;
         let Effects { prepared_names, deallocates, .. } = &facts.effects;
         let lookout = &mut self.lookout;
         if facts.kind == Kind::Unknown {
@@ -129,8 +128,6 @@ impl Holdings {
         }
         lookout.states |= !suspects.is_empty();
         lookout.releases |= *releases;
-        lookout.calls |= *calls_unknown;
-        lookout.writes |= facts.kind.runs_triggers();
         lookout.hidden |= facts.defines();
         // With the temporary schema somewhere in the path, what is made may be temporary without saying so.
         let path = self.settings.get("search_path").unwrap_or_default();
@@ -152,8 +149,6 @@ impl Holdings {
             self.sql_names.clear();
             self.sticky.insert(SessionState::PreparedStatement);
         }
-        let calls = *calls_unknown && self.hidden.calls;
-        let runs = Self::runs_hidden(&self.hidden, facts.kind);
         for touched in [settings, local_settings] {
             let (planning, dialect) = match touched {
                 Touched::None => (false, false),
@@ -169,9 +164,10 @@ impl Holdings {
             lookout.planning |= planning;
             self.changes += u64::from(planning);
         }
-        if calls || runs {
-            self.distrust(calls, runs);
+        if lookout.hidden && runs_names(facts) {
+            lookout.remember(facts);
         }
+        self.distrust(self.hidden.touch(facts));
     }
 
     /// Looks whether more is known of what definitions do.
@@ -182,39 +178,37 @@ impl Holdings {
         }
     }
 
-    /// Whether a statement of this kind may run a trigger, a view or the like that touches the session.
-    fn runs_hidden(hidden: &Hidden, kind: Kind) -> bool {
-        match kind {
-            kind if kind.runs_triggers() => hidden.writes || hidden.reads,
-            kind => kind == Kind::Read && hidden.reads,
-        }
-    }
-
     /// Whether there is nothing to do about a statement, before or after.
     /// `unseen` says that it is not known what definitions do.
     pub(super) fn ignores(&self, facts: &Facts, unseen: bool) -> bool {
         facts.is_plain()
             && facts.kind != Kind::Ddl
-            && !Self::runs_hidden(&self.hidden, facts.kind)
-            && !(unseen && facts.kind.runs_triggers())
+            && !((unseen || self.lookout.hidden) && runs_names(facts))
+            && self.hidden.touch(facts) == Touch::Nothing
+    }
+
+    /// A statement is being sent while it is not known what definitions do: that has to be found out.
+    pub(super) fn look_at_definitions(&mut self, facts: &Facts) {
+        self.lookout.hidden |= runs_names(facts);
     }
 
     /// Whether it has turned out only now that what was run may have touched the session.
     pub(super) fn suspects_hidden(&mut self) -> bool {
-        let Lookout { opaque, calls, writes, .. } = self.lookout;
-        let suspects = !opaque
-            && ((calls && self.hidden.calls) || (writes && (self.hidden.writes || self.hidden.reads)));
         self.lookout.hidden = false;
-        if suspects {
-            self.distrust(calls, writes);
-        }
-        suspects
+        let unseen = std::mem::take(&mut self.lookout.unseen);
+        let touch = unseen.iter().map(|facts| self.hidden.touch(facts)).max().unwrap_or(Touch::Nothing);
+        let known = self.lookout.opaque;
+        self.distrust(touch);
+        self.lookout.opaque && (!known || !self.hidden.names.is_empty())
     }
 
     /// Something was run that may touch the session.
-    fn distrust(&mut self, calls: bool, runs: bool) {
+    fn distrust(&mut self, touch: Touch) {
+        if touch == Touch::Nothing {
+            return;
+        }
         (self.lookout.opaque, self.lookout.releases) = (true, true);
-        if (calls && self.hidden.calls_untold) || (runs && self.hidden.runs_untold) {
+        if touch == Touch::Untold {
             self.stick(SessionState::Opaque);
         }
     }
@@ -431,11 +425,16 @@ impl Holdings {
             }
             oid if oid >= FIRST_UNPINNED || RUNS_QUERIES.contains(&oid) => {
                 (self.lookout.opaque, self.lookout.releases) = (true, true);
-                if self.hidden.calls_untold || oid < FIRST_UNPINNED {
+                if self.hidden.has_untold() || oid < FIRST_UNPINNED {
                     self.stick(SessionState::Opaque);
                 }
             }
             _ => {}
         }
     }
+}
+
+/// Whether a statement runs what has a name.
+fn runs_names(facts: &Facts) -> bool {
+    facts.kind.runs_triggers() || !facts.words().is_empty()
 }

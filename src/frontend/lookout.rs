@@ -1,9 +1,14 @@
 //! What a client may have done to its session since that was last looked at.
 
+use std::rc::Rc;
+
 use super::holdings::SESSION_AUTHORIZATION;
 use crate::backend::probe;
-use crate::statement::Touched;
+use crate::statement::{Facts, Touched};
 use crate::wire::tag::{Pins, SessionState};
+
+/// Statements that are remembered until the definitions are known. Whoever runs more may have done anything.
+const MAX_UNSEEN: usize = 100;
 
 /// What a client may have done to its session since that was last looked at.
 #[derive(Debug, Default)]
@@ -22,10 +27,8 @@ pub(super) struct Lookout {
     pub(super) opaque: bool,
     /// It has changed definitions, or what they do was found out too long ago.
     pub(super) hidden: bool,
-    /// It has called functions of the database's own.
-    pub(super) calls: bool,
-    /// It may have fired triggers.
-    pub(super) writes: bool,
+    /// What it has run while that is not known.
+    pub(super) unseen: Vec<Rc<Facts>>,
     /// A text could not be judged: the tags of what was carried out say what they can.
     pub(super) unjudged: bool,
     /// What `opaque`, `states` and `releases` were before that.
@@ -57,6 +60,15 @@ impl Lookout {
             && !self.unjudged
             && self.pins.is_empty()
             && self.borrowed.is_empty()
+    }
+
+    /// What a statement does cannot be told before the definitions have been looked at.
+    pub(super) fn remember(&mut self, facts: &Rc<Facts>) {
+        if self.unseen.len() < MAX_UNSEEN {
+            self.unseen.push(Rc::clone(facts));
+        } else {
+            self.opaque = true;
+        }
     }
 
     /// Startup values of these settings have to be set again.

@@ -25,12 +25,16 @@ pub(super) struct Known {
     /// clock; nobody has asked yet at 0.
     hidden: Mutex<Arc<Hidden>>,
     asked: AtomicU64,
+    asking: AtomicU64,
     /// Clients ask what the sequences of their session gave last.
     sequences: AtomicBool,
 }
 
 /// For how long what definitions do is taken to be as it was, in milliseconds, unless a client changes some.
 const HIDDEN: u64 = 300_000;
+
+/// How long nobody else asks what definitions do once one client does, in milliseconds.
+const ASKING: u64 = 10_000;
 
 impl Known {
     /// The server's configuration was reloaded: what was remembered is not true any more.
@@ -99,6 +103,18 @@ impl Pool {
     pub fn hidden_is_old(&self) -> bool {
         let asked = self.hidden_since();
         asked == 0 || self.clock.now().saturating_sub(asked) > HIDDEN
+    }
+
+    /// Whether the caller is to ask: one of those who find the answer old, all of those who have none.
+    pub fn looks_at_definitions(&self) -> bool {
+        let (now, asking) = (self.clock.now(), self.known.asking.load(Ordering::Acquire));
+        self.hidden_since() == 0
+            || (now.saturating_sub(asking) > ASKING
+                && self
+                    .known
+                    .asking
+                    .compare_exchange(asking, now, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok())
     }
 
     /// The server has said what the definitions do.

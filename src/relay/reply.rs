@@ -251,8 +251,9 @@ impl ReplyScan {
         self.left = header.len - taken;
         if reply.kind != ReplyKind::Part {
             note(seen, turn, reply.kind, (reply.asker, body));
-            if reply.kind == ReplyKind::Row && own && whole && seen.own_rows.len() < OWN_ROWS {
-                seen.own_rows.push(body.to_vec());
+            if reply.kind == ReplyKind::Row && own && seen.own_rows.len() < OWN_ROWS {
+                // One that is too long is left empty, so that whoever asked finds that it is not all there.
+                seen.own_rows.push(if whole { body.to_vec() } else { Vec::new() });
             }
             // Its own notifications may come in the same breath.
             self.exclusive |= seen.leaves.contains(SessionState::Listen);

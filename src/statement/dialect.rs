@@ -20,6 +20,13 @@ pub enum Encoding {
     Unsafe,
 }
 
+impl Default for Dialect {
+    /// As a server reads texts that nobody has told anything else.
+    fn default() -> Self {
+        Self { encoding: Encoding::Utf8, standard_conforming_strings: true }
+    }
+}
+
 impl Encoding {
     /// From the name as ParameterStatus reports it or a client asks for it: like PostgreSQL (`src/common/encnames.c`),
     /// letters and digits count, in any case.

@@ -5,6 +5,7 @@ use pg_raw_parse::{ConstValue, Node, nodes};
 use super::facts::{Effects, Facts, Kind, Listening, Pin, States};
 use super::functions::{self, Act};
 use super::settings::{Names, Scope};
+use super::words::Gathered;
 
 /// `CURSOR_OPT_HOLD` of PostgreSQL's `nodes/parsenodes.h`.
 const HOLD: i32 = 0x0020;
@@ -34,6 +35,7 @@ pub(super) struct Findings {
     deallocates: Vec<Box<str>>,
     listens: Vec<Listening>,
     letters: Letters,
+    words: Gathered,
     /// What runs when others are used is made or changed.
     pub(super) defines: bool,
 }
@@ -50,6 +52,7 @@ impl Findings {
             deallocates: Vec::new(),
             listens: Vec::new(),
             letters,
+            words: Gathered::new(),
             defines: false,
         }
     }
@@ -64,7 +67,7 @@ impl Findings {
             listens: self.listens.into(),
             ..self.effects
         };
-        Facts::new(statements, self.kind, effects).defining(self.defines)
+        Facts::new(statements, self.kind, effects).defining(self.defines).using(self.words.words())
     }
 
     pub(super) fn kind(&mut self, kind: Kind) {
@@ -130,6 +133,23 @@ impl Findings {
             self.pin(Pin::Opaque);
         }
         name
+    }
+
+    /// A name of something that may do more than it says.
+    pub(super) fn word(&mut self, name: &str) {
+        let certain = match self.letters {
+            Letters::Ascii => true,
+            Letters::Utf8 => name.is_ascii() || name.len() < CUT,
+            Letters::StandIns => name.is_ascii(),
+        };
+        if certain { self.words.add(name) } else { self.words.add_uncertain() }
+    }
+
+    /// The last of a qualified name.
+    pub(super) fn last_word<'t>(&mut self, names: impl DoubleEndedIterator<Item = Node<'t>>) {
+        if let Some(name) = names.rev().find_map(Node::as_str) {
+            self.word(name);
+        }
     }
 
     pub(super) fn prepares(&mut self, name: Option<&str>) {
@@ -210,6 +230,7 @@ impl Findings {
     pub(super) fn call(&mut self, call: &nodes::FuncCall) {
         let mut names = call.funcname().iter().filter_map(Node::as_str).rev();
         let Some(name) = names.next() else { return self.calls_unknown() };
+        self.word(name);
         let own = match names.next() {
             Some(schema) => schema == "pg_catalog",
             None => functions::is_builtin(name),

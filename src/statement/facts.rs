@@ -1,5 +1,7 @@
 //! What is known of a text once it has been read.
 
+use super::words::Words;
+
 /// What a text of SQL does, as far as whoever carries it has to know.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Facts {
@@ -9,6 +11,7 @@ pub struct Facts {
     pub kind: Kind,
     /// What it may leave behind.
     pub effects: Effects,
+    words: Words,
     plain: bool,
     long: bool,
     defines: bool,
@@ -17,11 +20,20 @@ pub struct Facts {
 impl Facts {
     pub(super) fn new(statements: u32, kind: Kind, effects: Effects) -> Self {
         let plain = effects == Effects::default();
-        Self { statements, kind, effects, plain, long: false, defines: false }
+        Self { statements, kind, effects, words: Words::default(), plain, long: false, defines: false }
     }
 
     pub(super) fn defining(self, defines: bool) -> Self {
         Self { defines, ..self }
+    }
+
+    pub(super) fn using(self, words: Words) -> Self {
+        Self { words, ..self }
+    }
+
+    /// The names that it uses. Those of DDL are not all there: it may use any.
+    pub fn words(&self) -> &Words {
+        &self.words
     }
 
     /// Whether functions, triggers, views, rules, defaults or the like are made or changed: what runs when other
@@ -53,7 +65,7 @@ impl Facts {
             calls_unknown: true,
             ..Effects::default()
         };
-        Self::new(0, Kind::Unknown, effects)
+        Self::new(0, Kind::Unknown, effects).using(Words::any())
     }
 
     /// Whether there is no effect at all: whoever carries the text has nothing to do.

@@ -14,6 +14,7 @@
 //! - `parse`: the only door to libpg_query, and what is refused in front of it.
 //! - `walk`: over the whole tree, without recursion.
 //! - `effects`: what one statement or call leaves behind; `settings`: of SET and `set_config`; `functions`: tables of names.
+//! - `words`: the names that a text uses.
 //! - `cache`: judged texts, bounded.
 
 mod cache;
@@ -24,6 +25,7 @@ mod functions;
 mod parse;
 mod settings;
 mod walk;
+mod words;
 
 #[cfg(test)]
 mod table_tests;
@@ -34,3 +36,4 @@ pub use cache::{Cache, CacheStats};
 pub use dialect::{Dialect, Encoding};
 pub use facts::{Effects, Facts, Kind, Listening, Pin, States, StatesIter, Touched};
 pub use parse::judge;
+pub use words::Words;

@@ -58,12 +58,23 @@ impl Findings {
     fn visit<'t>(&mut self, node: Node<'t>, open: &mut Open<'t>) {
         match node {
             // Most of what there is: nothing in it.
-            Node::None
-            | Node::A_Const(_)
-            | Node::ColumnRef(_)
-            | Node::ParamRef(_)
-            | Node::String(_)
-            | Node::RangeVar(_) => {}
+            Node::None | Node::A_Const(_) | Node::ParamRef(_) => {}
+            Node::ColumnRef(column) => {
+                // `t.f` may be `f(t)`.
+                if column.fields().len() > 1 {
+                    self.last_word(column.fields().iter());
+                }
+            }
+            Node::String(_) => self.last_word(std::iter::once(node)),
+            Node::RangeVar(relation) => {
+                if let Some(name) = relation.relname() {
+                    self.word(name);
+                }
+            }
+            Node::TypeName(name) => {
+                self.last_word(name.names().iter().map(Node::String));
+                children(node, open);
+            }
             Node::NodeList(list) => open.extend(list.iter()),
             Node::FuncCall(call) => {
                 self.call(call);
@@ -110,12 +121,17 @@ impl Findings {
                 self.names_prepared(execute.name());
                 open.extend(execute.params().iter());
             }
+            Node::TruncateStmt(truncate) => {
+                self.kind(Kind::Write);
+                open.extend(truncate.relations().iter());
+            }
             Node::DeclareCursorStmt(declare) => {
                 self.declares(declare);
                 open.push(declare.query());
             }
             Node::CopyStmt(copy) => {
                 self.kind(Kind::Copy);
+                open.extend(copy.relation().map(Node::RangeVar));
                 open.extend([copy.query(), copy.where_clause()]);
             }
             Node::CreateTableAsStmt(create) => {
@@ -207,7 +223,6 @@ impl Findings {
                 self.kind(Kind::Ddl);
             }
             Node::VariableShowStmt(_) | Node::FetchStmt(_) => self.kind(Kind::Read),
-            Node::TruncateStmt(_) => self.kind(Kind::Write),
             Node::LockStmt(_) | Node::ConstraintsSetStmt(_) => self.kind(Kind::Transaction),
             Node::NotifyStmt(_)
             | Node::VacuumStmt(_)

@@ -3,6 +3,7 @@
 use crate::support::fixture::Fixture;
 use crate::support::messages::*;
 use crate::support::raw::Raw;
+use crate::support::server::DATABASE;
 use crate::support::wait::until;
 
 /// A pool of two connections, so that one client may be pinned, and two clients of it.
@@ -76,6 +77,80 @@ pub fn what_definitions_do_to_a_session_stays_with_its_client() {
         nobody_else_has_a_tenant(&fixture, &mut first);
         assert_eq!(first.value(TENANT), tenant, "{sql}");
         first.run("DISCARD ALL");
+    }
+}
+
+/// The same through everything between a statement and the function, by clients of a proxy that has not looked yet.
+pub fn what_definitions_do_by_way_of_others_stays_with_its_client() {
+    let (fixture, mut first, _) = two();
+    let mut owner = Raw::login(fixture.server.address(), &fixture.role, DATABASE, &[]).unwrap();
+    for sql in [
+        "CREATE FUNCTION innermost(t text) RETURNS text LANGUAGE plpgsql AS \
+         $$ BEGIN RETURN set_config('app.tenant', t, false); END $$",
+        "CREATE FUNCTION middle(t text) RETURNS text LANGUAGE sql AS 'SELECT innermost(t)'",
+        "CREATE FUNCTION outermost(t text) RETURNS text LANGUAGE plpgsql AS \
+         $$ BEGIN RETURN Middle(t); END $$",
+        "CREATE FUNCTION standard(t text) RETURNS text BEGIN ATOMIC SELECT set_config('app.tenant', t, false); END",
+        "CREATE VIEW below AS SELECT innermost('by view') AS tenant",
+        "CREATE VIEW above AS SELECT * FROM below",
+        "CREATE TABLE defaults (n int, tenant text DEFAULT outermost('by default'))",
+        "CREATE DOMAIN checked AS text CHECK (innermost(VALUE) <> '')",
+        "CREATE TABLE conditions (tenant checked)",
+        "CREATE TABLE parent (n int PRIMARY KEY)",
+        "CREATE TABLE child (n int REFERENCES parent ON DELETE CASCADE)",
+        "CREATE FUNCTION fires() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM outermost('by cascade'); RETURN old; END $$",
+        "CREATE TRIGGER fires AFTER DELETE ON child FOR EACH ROW EXECUTE FUNCTION fires()",
+        "INSERT INTO parent VALUES (1), (2)",
+        "INSERT INTO child VALUES (1)",
+        "CREATE TABLE person (first text, last text)",
+        "INSERT INTO person VALUES ('by', 'attribute')",
+        "CREATE FUNCTION whole_name(p person) RETURNS text LANGUAGE sql AS \
+         $$ SELECT innermost(p.first || ' ' || p.last) $$",
+        "CREATE FUNCTION does(query text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE query; END $$",
+    ] {
+        owner.run(sql);
+    }
+    for (sql, tenant) in [
+        ("SELECT * FROM above", "by view"),
+        ("SELECT outermost('by function')", "by function"),
+        ("SELECT standard('by standard')", "by standard"),
+        ("INSERT INTO defaults VALUES (1)", "by default"),
+        ("SELECT 'by domain'::checked", "by domain"),
+        ("INSERT INTO conditions VALUES ('by column')", "by column"),
+        ("DELETE FROM parent WHERE n = 1", "by cascade"),
+        ("SELECT p.whole_name FROM person p", "by attribute"),
+        ("SELECT does('SELECT innermost(''by execute'')')", "by execute"),
+    ] {
+        first.run(sql);
+        nobody_else_has_a_tenant(&fixture, &mut first);
+        assert_eq!(first.value(TENANT), tenant, "{sql}");
+        first.run("DISCARD ALL");
+    }
+}
+
+/// What touches a session costs those only who use it.
+pub fn statements_that_use_no_such_definition_are_not_asked_about() {
+    let (fixture, mut first, _) = two();
+    first.run("CREATE TABLE innocent (n int)");
+    first.run(
+        "CREATE FUNCTION touches() RETURNS text LANGUAGE sql AS $$ SELECT set_config('app.tenant', 'x', false) $$",
+    );
+    first.run("SELECT n FROM innocent");
+    let mut admin = fixture.superuser();
+    let asked = |admin: &mut Raw| {
+        let sql = format!(
+            "SELECT query LIKE '%pg_prepared_statements%' OR query LIKE '%current_setting%' FROM pg_stat_activity \
+             WHERE usename = '{}' ORDER BY query_start DESC LIMIT 1",
+            fixture.role
+        );
+        admin.value(&sql)
+    };
+    first.run("SELECT touches()");
+    assert_eq!(asked(&mut admin), "t");
+    for sql in ["SELECT n FROM innocent", "INSERT INTO innocent VALUES (1)", "SELECT lower('X')"] {
+        first.run(sql);
+        assert_eq!(asked(&mut admin), "f", "{sql}");
     }
 }
 

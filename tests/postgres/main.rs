@@ -105,6 +105,8 @@ fn main() -> ExitCode {
             a_batch_that_was_never_synced_is_taken_back_when_its_client_leaves,
             what_an_unnamed_statement_does_is_noted_whenever_it_is_bound,
             what_definitions_do_to_a_session_stays_with_its_client,
+            what_definitions_do_by_way_of_others_stays_with_its_client,
+            statements_that_use_no_such_definition_are_not_asked_about,
             what_a_function_does_to_the_role_stays_with_its_client,
             sql_execute_does_what_its_statement_does,
             a_table_that_is_temporary_by_its_path_is_its_clients_alone,
