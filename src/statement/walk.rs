@@ -100,6 +100,10 @@ impl Findings {
                 self.kind(Kind::Write);
                 children(node, open);
             }
+            Node::TruncateStmt(truncate) => {
+                self.kind(Kind::Write);
+                open.extend(truncate.relations().iter());
+            }
             _ if self.is_statement(node, open) => {}
             _ => children(node, open),
         }
@@ -120,10 +124,6 @@ impl Findings {
                 self.kind(Kind::Other);
                 self.names_prepared(execute.name());
                 open.extend(execute.params().iter());
-            }
-            Node::TruncateStmt(truncate) => {
-                self.kind(Kind::Write);
-                open.extend(truncate.relations().iter());
             }
             Node::DeclareCursorStmt(declare) => {
                 self.declares(declare);
