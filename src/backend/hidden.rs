@@ -8,218 +8,146 @@
 use std::sync::LazyLock;
 
 use super::own::columns;
-use crate::statement::{Facts, Kind, Words};
+use crate::statement::{Body, Facts, Kind, Touch, Words};
 
-/// The question, with its operators qualified: a client's search_path may have others of the same name.
-pub static ASK_HIDDEN: LazyLock<String> = LazyLock::new(|| {
-    let lines =
-        include_str!("hidden.sql").lines().map(|line| line.split("-- ").next().unwrap_or(line).trim());
+/// Asks for the definitions that may touch a session by themselves: [`Seeds`].
+pub static ASK_SEEDS: LazyLock<String> = LazyLock::new(|| qualified(include_str!("hidden_seeds.sql")));
+
+/// Asks by which names they run: [`Hidden`]. Its parameter is [`Seeds::parameter`].
+pub static ASK_NAMES: LazyLock<String> = LazyLock::new(|| qualified(include_str!("hidden_names.sql")));
+
+/// Without comments, and with its operators qualified: a client's search_path may have others of the same name.
+fn qualified(sql: &str) -> String {
+    let lines = sql.lines().map(|line| line.split("-- ").next().unwrap_or(line).trim());
     let mut sql = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
-    for operator in ["=", "<>", ">=", ">", "~"] {
+    for operator in ["=", "<>", ">=", ">", "~", "~*"] {
         sql = sql.replace(&format!(" {operator} "), &format!(" OPERATOR(pg_catalog.{operator}) "));
     }
     sql
-});
+}
 
 /// Names of settings that are taken from definitions. Databases with more have their clients pinned.
 const MAX_NAMES: usize = 50;
 
 /// Definitions that are read, one less than the question's LIMIT. A database with more may do anything.
-const MAX_DEFINITIONS: usize = 1_000;
+const MAX_SEEDS: usize = 1_000;
+
+/// Definitions that touch a session by themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seeds {
+    /// Their objects, each as a class and an oid.
+    objects: Vec<(Touch, String, String)>,
+    /// Settings of the application's own that are named in them.
+    names: Vec<Box<str>>,
+    /// They are too many, or cannot be read.
+    unreadable: bool,
+}
+
+impl Seeds {
+    /// Reads the rows of [`ASK_SEEDS`].
+    pub fn read<'a>(rows: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut seeds = Self::default();
+        for (count, row) in rows.enumerate() {
+            let columns = columns(row).unwrap_or_default();
+            let ([Some(class), Some(oid), source], true) = (columns.as_slice(), count < MAX_SEEDS) else {
+                return Self { unreadable: true, ..Self::default() };
+            };
+            let body = Body::read(source.as_deref().unwrap_or_default());
+            let touch = body.touch();
+            if touch != Touch::Nothing {
+                seeds.objects.push((touch, class.clone(), oid.clone()));
+            }
+            for name in body.names {
+                if !seeds.names.contains(&name) {
+                    seeds.names.push(name);
+                }
+            }
+        }
+        if seeds.names.len() > MAX_NAMES {
+            seeds.names.clear();
+            seeds.objects.iter_mut().for_each(|(touch, ..)| *touch = Touch::Untold);
+        }
+        seeds
+    }
+
+    /// What is known without asking for names, because there are none.
+    pub fn alone(&self) -> Option<Hidden> {
+        if self.unreadable {
+            return Some(Hidden { most: Touch::Untold, everywhere: Touch::Untold, ..Hidden::default() });
+        }
+        self.objects.is_empty().then(Hidden::default)
+    }
+
+    /// For [`ASK_NAMES`].
+    pub fn parameter(&self) -> String {
+        let objects = self.objects.iter();
+        let objects: Vec<_> =
+            objects.map(|(touch, class, oid)| format!("{}:{class}:{oid}", *touch as u8)).collect();
+        objects.join(" ")
+    }
+
+    /// Reads the rows of [`ASK_NAMES`].
+    pub fn named<'a>(self, rows: impl Iterator<Item = &'a [u8]>) -> Hidden {
+        let most = self.objects.iter().map(|(touch, ..)| *touch).max().unwrap_or_default();
+        let mut hidden = Hidden { most, names: self.names, ..Hidden::default() };
+        for row in rows {
+            let columns = columns(row).unwrap_or_default();
+            let [Some(grade), Some(names), Some(everywhere), Some(ddl)] = columns.as_slice() else {
+                hidden.everywhere = most;
+                continue;
+            };
+            let grades = Touch::GRADES.into_iter().zip(&mut hidden.words);
+            for (touch, words) in grades.filter(|(touch, _)| (*touch as u8).to_string() == *grade) {
+                *words = names.split('\n').filter(|name| !name.is_empty()).map(Words::hash).collect();
+                words.sort_unstable();
+                if everywhere != "f" {
+                    hidden.everywhere = hidden.everywhere.max(touch);
+                }
+                if ddl != "f" {
+                    hidden.ddl = hidden.ddl.max(touch);
+                }
+            }
+        }
+        hidden
+    }
+}
 
 /// What a database's own definitions may do to a session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hidden {
-    /// Hashes of the names behind which something touches a session, ascending.
-    touching: Vec<u32>,
-    /// Those of them behind which it does what cannot be found out afterwards.
-    untold: Vec<u32>,
-    /// Any statement may touch it, whatever its names.
-    everywhere: bool,
-    /// Any statement may do what cannot be found out afterwards.
-    untold_everywhere: bool,
+    /// Hashes of the names behind which something touches a session, ascending, for each of [`Touch::GRADES`].
+    words: [Vec<u32>; 3],
+    /// What any statement may do, whatever its names.
+    everywhere: Touch,
+    /// What DDL may do, whatever its names.
+    ddl: Touch,
+    /// The most that any of them does.
+    most: Touch,
     /// Settings of the application's own that are named in definitions.
     pub names: Vec<Box<str>>,
 }
 
-/// What a statement may do by what it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Touch {
-    /// Nothing that its text does not tell.
-    Nothing,
-    /// Something, which the server can be asked about.
-    Session,
-    /// Something that cannot be found out afterwards.
-    Untold,
-}
-
 impl Hidden {
-    /// Reads the rows of [`ASK_HIDDEN`]. What cannot be read may do anything.
-    pub fn read<'a>(rows: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut hidden = Self::default();
-        for (count, row) in rows.enumerate() {
-            let columns = columns(row).unwrap_or_default();
-            let (3, true) = (columns.len(), count < MAX_DEFINITIONS) else {
-                return Self { everywhere: true, untold_everywhere: true, ..Self::default() };
-            };
-            let text = |n: usize| columns.get(n).and_then(Option::as_deref).unwrap_or_default();
-            hidden.add(text(0), text(1), text(2) != "f");
-        }
-        if hidden.names.len() > MAX_NAMES {
-            hidden.names.clear();
-            hidden.untold = hidden.touching.clone();
-            hidden.untold_everywhere = hidden.everywhere;
-        }
-        for hashes in [&mut hidden.touching, &mut hidden.untold] {
-            hashes.sort_unstable();
-            hashes.dedup();
-        }
-        hidden
-    }
-
-    /// A definition, the names through which it runs, and whether it runs without any.
-    fn add(&mut self, source: &str, names: &str, everywhere: bool) {
-        let found = look(source);
-        if !found.any {
-            return;
-        }
-        self.everywhere |= everywhere;
-        self.untold_everywhere |= everywhere && found.untold;
-        let hashes = names.split('\n').map(Words::hash);
-        if found.untold {
-            self.untold.extend(hashes.clone());
-        }
-        self.touching.extend(hashes);
-        for name in found.names {
-            if !self.names.contains(&name) {
-                self.names.push(name);
-            }
-        }
-    }
-
-    /// Whether something touches a session in a way that cannot be found out afterwards.
-    pub fn has_untold(&self) -> bool {
-        self.untold_everywhere || !self.untold.is_empty()
+    /// The most that any definition does.
+    pub fn most(&self) -> Touch {
+        self.most
     }
 
     /// What a statement may do by what it runs.
     pub fn touch(&self, facts: &Facts) -> Touch {
-        if self.touching.is_empty() && !self.everywhere {
+        if self.most == Touch::Nothing {
             return Touch::Nothing;
         }
-        let runs = match facts.kind {
-            Kind::Empty | Kind::Transaction | Kind::Session => return self.touch_by(facts.words()),
-            // Its names are not all known.
-            Kind::Ddl | Kind::Other | Kind::Unknown => true,
-            Kind::Read | Kind::Write | Kind::Copy => self.everywhere,
+        let unnamed = match facts.kind {
+            Kind::Empty | Kind::Transaction | Kind::Session => Touch::Nothing,
+            Kind::Unknown => self.most,
+            Kind::Ddl => self.ddl.max(self.everywhere),
+            Kind::Read | Kind::Write | Kind::Copy | Kind::Other => self.everywhere,
         };
-        let all = if !runs {
-            Touch::Nothing
-        } else if self.untold_everywhere {
-            Touch::Untold
-        } else {
-            Touch::Session
-        };
-        all.max(self.touch_by(facts.words()))
+        let grades = Touch::GRADES.into_iter().zip(&self.words);
+        let named = grades.filter(|(_, words)| facts.words().meet(words)).map(|(touch, _)| touch);
+        named.fold(unnamed, Touch::max)
     }
-
-    fn touch_by(&self, words: &Words) -> Touch {
-        if words.meet(&self.untold) {
-            Touch::Untold
-        } else if words.meet(&self.touching) {
-            Touch::Session
-        } else {
-            Touch::Nothing
-        }
-    }
-}
-
-/// What the source of one function may do.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Found {
-    any: bool,
-    untold: bool,
-    names: Vec<Box<str>>,
-}
-
-/// Reads words, whatever the language. Too much is found rather than too little.
-fn look(source: &str) -> Found {
-    let source = source.to_ascii_lowercase();
-    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
-    let (bytes, mut at) = (source.as_bytes(), 0);
-    let (mut found, mut in_update) = (Found::default(), false);
-    while at < bytes.len() {
-        let length = bytes[at..].iter().take_while(|&&byte| is_word(byte)).count();
-        if length == 0 {
-            in_update &= bytes[at] != b';';
-            at += 1;
-            continue;
-        }
-        let word = &source[at..at + length];
-        at += length;
-        match word.rsplit('.').next().unwrap_or(word) {
-            "update" => in_update = true,
-            "set_config" => found.sets_config(&source[at..]),
-            "set" if !in_update => found.sets(&source[at..]),
-            "setseed" | "load" | "dblink_connect" | "dblink_connect_u" => {
-                (found.any, found.untold) = (true, true)
-            }
-            "temp" | "temporary" | "pg_temp" | "listen" | "prepare" | "deallocate" | "discard" => {
-                found.any = true
-            }
-            "execute" | "spi_exec_query" | "spi_query" => found.any |= runs_a_variable(&source[at..]),
-            word => found.any |= word.contains("advisory_lock") && !word.contains("xact"),
-        }
-    }
-    found
-}
-
-impl Found {
-    fn sets_config(&mut self, rest: &str) {
-        self.any = true;
-        let name = rest.trim_start().strip_prefix('(').and_then(|rest| rest.trim_start().strip_prefix('\''));
-        match name.and_then(|rest| rest.split_once('\'')) {
-            Some((name, _)) => self.name(name),
-            None => self.untold = true,
-        }
-    }
-
-    fn sets(&mut self, rest: &str) {
-        let mut words = rest.split_ascii_whitespace();
-        let mut name = words.next().unwrap_or_default();
-        if name == "session" {
-            name = words.next().unwrap_or_default();
-        }
-        if name == "local" {
-            return;
-        }
-        self.any = true;
-        let name = name.split(['=', ';', '\'']).next().unwrap_or_default();
-        if name == "session_authorization" || name == "authorization" {
-            self.untold = true;
-        }
-        self.name(name);
-    }
-
-    /// Those without a dot the server lists by itself.
-    fn name(&mut self, name: &str) {
-        let plain =
-            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'$'));
-        match (name.contains('.'), plain) {
-            (true, true) => self.names.push(name.into()),
-            (_, false) => self.untold = true,
-            _ => {}
-        }
-    }
-}
-
-/// Whether EXECUTE runs what no word here shows. (What it names may be a trigger's function, or a privilege.)
-fn runs_a_variable(rest: &str) -> bool {
-    let rest = rest.trim_start().trim_start_matches('(').trim_start();
-    let rest = rest
-        .strip_prefix("format")
-        .map_or(rest, |rest| rest.trim_start().trim_start_matches('(').trim_start());
-    !["'", "e'", "\"", "$", "function", "procedure", "on "].iter().any(|start| rest.starts_with(start))
 }
 
 #[cfg(test)]
@@ -227,59 +155,8 @@ mod tests {
     use super::*;
     use crate::statement::{Dialect, judge};
 
-    #[test]
-    fn a_functions_source_tells_which_settings_it_touches() {
-        for (source, names, untold) in [
-            ("begin perform set_config('app.tenant', t, false); end", &["app.tenant"][..], false),
-            (
-                "BEGIN PERFORM pg_catalog.set_config ( 'App.User' , u, false); SET app.x = 1; END",
-                &["app.user", "app.x"],
-                false,
-            ),
-            ("begin perform set_config(name, value, false); end", &[], true),
-            ("begin execute format('set %I = %L', n, v); end", &[], true),
-            ("select setseed(0.5)", &[], true),
-            ("begin set session timezone to 'UTC'; set role nobody; end", &[], false),
-            ("create temp table t (n int)", &[], false),
-            ("select pg_try_advisory_lock_shared(1)", &[], false),
-        ] {
-            let found = look(source);
-            assert!(found.any, "{source}");
-            assert_eq!(found.names.iter().map(|name| &**name).collect::<Vec<_>>(), names, "{source}");
-            assert_eq!(found.untold, untold, "{source}");
-        }
-    }
-
-    #[test]
-    fn what_touches_no_session_is_let_alone() {
-        for source in [
-            "begin update t set n = n + 1 where id = new.id; return new; end",
-            "insert into t values (1) on conflict (n) do update set n = excluded.n",
-            "begin set local work_mem = '1GB'; perform pg_advisory_xact_lock(1); end",
-            "select settings, offset_set from templates",
-            "",
-        ] {
-            assert_eq!(look(source), Found::default(), "{source}");
-        }
-    }
-
-    #[test]
-    fn execute_of_a_variable_may_do_anything_that_can_be_asked_about() {
-        for (source, any) in [
-            ("begin execute query; end", true),
-            ("begin execute 'insert into ' || t; end", false),
-            ("execute format('create table %i ()', n)", false),
-            ("create trigger x after insert on t execute function f()", false),
-            ("grant execute on function f to x", false),
-            ("plpy.execute(query)", true),
-            ("begin execute format('set %I = 1', n); end", true),
-        ] {
-            assert_eq!(look(source).any, any, "{source}");
-        }
-    }
-
-    fn row(columns: [&str; 3]) -> Vec<u8> {
-        let mut body = 3_u16.to_be_bytes().to_vec();
+    fn row<const N: usize>(columns: [&str; N]) -> Vec<u8> {
+        let mut body = (N as u16).to_be_bytes().to_vec();
         for column in columns {
             body.extend((column.len() as u32).to_be_bytes());
             body.extend(column.as_bytes());
@@ -291,23 +168,44 @@ mod tests {
         hidden.touch(&judge(sql.as_bytes(), Dialect::default()))
     }
 
+    fn hidden(seeds: &[[&str; 3]], names: &[[&str; 4]]) -> Hidden {
+        let (seeds, names) = (rows(seeds), rows(names));
+        Seeds::read(seeds.iter().map(|row| &row[..])).named(names.iter().map(|row| &row[..]))
+    }
+
+    fn rows<const N: usize>(rows: &[[&str; N]]) -> Vec<Vec<u8>> {
+        rows.iter().map(|columns| row(*columns)).collect()
+    }
+
     #[test]
     fn definitions_that_cannot_be_read_may_do_anything() {
-        let hidden = Hidden::read([&b"\0\x01"[..]].into_iter());
-        assert_eq!(touch(&hidden, "SELECT 1"), Touch::Untold);
-        assert_eq!(Hidden::read(std::iter::empty()), Hidden::default());
-        let rows = vec![row(["set_config('a.b', x, false)", "f", "f"]); MAX_DEFINITIONS + 1];
-        assert_eq!(touch(&Hidden::read(rows.iter().map(|row| &row[..])), "SELECT 1"), Touch::Untold);
+        let unreadable = Seeds::read([&b"\0\x01"[..]].into_iter()).alone().unwrap();
+        assert_eq!(touch(&unreadable, "SELECT 1"), Touch::Untold);
+        assert_eq!(Seeds::read(std::iter::empty()).alone(), Some(Hidden::default()));
+        let many = rows(&vec![["1255", "1", "set_config('a.b', x, false)"]; MAX_SEEDS + 1]);
+        let many = Seeds::read(many.iter().map(|row| &row[..])).alone().unwrap();
+        assert_eq!(touch(&many, "SELECT 1"), Touch::Untold);
+        let torn = Seeds::read(rows(&[["1255", "1", "set x = 1"]]).iter().map(|row| &row[..]));
+        assert_eq!(touch(&torn.named([&b""[..]].into_iter()), "SELECT 1"), Touch::Session);
+    }
+
+    #[test]
+    fn definitions_that_touch_nothing_are_not_asked_about() {
+        let seeds = rows(&[["1255", "17000", "update t set x = 1"], ["1255", "17001", "execute q"]]);
+        let seeds = Seeds::read(seeds.iter().map(|row| &row[..]));
+        assert_eq!((seeds.alone(), seeds.parameter()), (None, "2:1255:17001".to_owned()));
     }
 
     #[test]
     fn a_statement_touches_the_session_by_the_names_that_it_uses() {
-        let rows = [
-            row(["perform set_config('app.tenant', t, false)", "set_tenant\norders", "f"]),
-            row(["select setseed(0.5)", "shuffle", "f"]),
-            row(["update t set x = 1", "harmless", "f"]),
-        ];
-        let hidden = Hidden::read(rows.iter().map(|row| &row[..]));
+        let hidden = hidden(
+            &[
+                ["1255", "1", "perform set_config('app.tenant', t, false)"],
+                ["1255", "2", "execute format('%s', query)"],
+                ["1255", "3", "update t set x = 1"],
+            ],
+            &[["1", "set_tenant\norders", "f", "f"], ["2", "does", "f", "t"]],
+        );
         for (sql, expected) in [
             ("SELECT 1", Touch::Nothing),
             ("SELECT * FROM customers", Touch::Nothing),
@@ -322,21 +220,30 @@ mod tests {
             ("WITH x AS (DELETE FROM orders RETURNING *) SELECT * FROM x", Touch::Session),
             ("DECLARE c CURSOR FOR SELECT * FROM orders", Touch::Session),
             ("EXPLAIN ANALYZE SELECT * FROM orders", Touch::Session),
-            ("SELECT 'x'::shuffle", Touch::Untold),
+            ("SELECT 'x'::does, set_tenant('x')", Touch::Dynamic),
             ("MERGE INTO customers USING orders ON true WHEN MATCHED THEN DELETE", Touch::Session),
-            ("VACUUM customers", Touch::Session),
-            ("CREATE TABLE t (n int)", Touch::Session),
+            ("VACUUM customers", Touch::Nothing),
+            ("CALL set_tenant('x')", Touch::Session),
+            ("DO 'BEGIN PERFORM set_tenant(1); END'", Touch::Session),
+            ("CREATE TABLE t (n int)", Touch::Dynamic),
             ("BEGIN", Touch::Nothing),
             ("SET x.y = 1", Touch::Nothing),
         ] {
             assert_eq!(touch(&hidden, sql), expected, "{sql}");
         }
+        assert_eq!(hidden.names, ["app.tenant".into()]);
     }
 
     #[test]
-    fn the_question_depends_on_no_search_path() {
-        for word in ASK_HIDDEN.split(' ') {
-            assert!(!["=", "<>", ">=", ">", "~", "||", "--"].contains(&word), "{}", *ASK_HIDDEN);
+    fn what_runs_without_a_name_may_run_in_any_statement() {
+        let hidden = hidden(&[["1255", "1", "select setseed(0.5)"]], &[["3", "", "t", "f"]]);
+        assert_eq!(touch(&hidden, "SELECT 1"), Touch::Untold);
+    }
+
+    #[test]
+    fn the_questions_depend_on_no_search_path() {
+        for word in ASK_SEEDS.split(' ').chain(ASK_NAMES.split(' ')) {
+            assert!(!["=", "<>", ">=", ">", "<", "~", "~*", "||", "--"].contains(&word), "{word}");
         }
     }
 }

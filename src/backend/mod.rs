@@ -80,6 +80,8 @@ pub struct ServerConn {
     pub used: bool,
     /// The number of the client that had it last; 0 is nobody.
     pub last_client: u64,
+    /// It may have settings of that client's that nobody knows to ask about.
+    pub unlisted: bool,
 }
 
 impl ServerConn {
@@ -102,6 +104,7 @@ impl ServerConn {
             needs_reset: false,
             used: false,
             last_client: 0,
+            unlisted: false,
         }
     }
 
@@ -291,8 +294,16 @@ impl ServerConn {
         let _ = tokio::time::timeout(Duration::from_secs(1), gone).await;
     }
 
+    /// Whether the session has settings of another client's than this that nobody knows to ask about.
+    pub fn has_unlisted(&self, client: u64) -> bool {
+        self.unlisted && self.last_client != client
+    }
+
     /// Whether the session has the settings of a client. Comparing costs next to nothing where they are the same value.
-    pub fn has(&mut self, wanted: &Arc<Settings>) -> bool {
+    pub fn has(&mut self, wanted: &Arc<Settings>, client: u64) -> bool {
+        if self.has_unlisted(client) {
+            return false;
+        }
         if Arc::ptr_eq(&self.settings, wanted) {
             return true;
         }

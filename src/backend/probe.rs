@@ -3,7 +3,7 @@
 //! done anything.
 
 use super::ServerConn;
-use super::hidden::{ASK_HIDDEN, Hidden};
+use super::hidden::{ASK_NAMES, ASK_SEEDS, Hidden, Seeds};
 use super::own::columns;
 use crate::wire::tag::{Pins, SessionState};
 
@@ -45,7 +45,7 @@ pub struct Question {
     /// All settings that have a value of the session's own.
     pub session: bool,
     /// What the database's own definitions may do to a session.
-    pub hidden: bool,
+    pub definitions: Definitions,
     /// The session's transactions may begin in a way that makes the question wait: serializable, read-only and deferrable
     /// ones wait for others to end.
     pub begins_oddly: bool,
@@ -62,6 +62,21 @@ const READ_LIMITS: &str =
     "SELECT pg_catalog.current_setting('statement_timeout'), pg_catalog.current_setting('lock_timeout')";
 pub(super) const LIFT_LIMITS: [&str; 2] = ["SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"];
 
+/// What is to be asked about the database's own definitions.
+#[derive(Debug, Default, Clone)]
+pub enum Definitions {
+    /// Nothing.
+    #[default]
+    Known,
+    /// Which of them touch a session by themselves.
+    Seeds,
+    /// By which names these run.
+    Names(Seeds),
+}
+
+/// The compiler of queries takes a second for a query of that size, whose work takes milliseconds.
+const NO_COMPILER: &str = "SET LOCAL jit = off";
+
 /// What the server answered.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Answer {
@@ -71,6 +86,8 @@ pub struct Answer {
     pub values: Vec<(Box<str>, Option<String>)>,
     /// The settings that have a value of the session's own, their names in lower case.
     pub session: Option<Vec<(String, String)>>,
+    /// The definitions that touch a session by themselves.
+    pub seeds: Option<Seeds>,
     /// What the database's own definitions may do to a session.
     pub hidden: Option<Hidden>,
 }
@@ -107,7 +124,11 @@ pub fn askable() -> Pins {
 impl Question {
     /// Whether there is nothing to ask.
     pub fn is_empty(&self) -> bool {
-        !self.states && self.names.is_empty() && !self.session && !self.hidden
+        !self.states && self.names.is_empty() && !self.session && !self.asks_definitions()
+    }
+
+    fn asks_definitions(&self) -> bool {
+        !matches!(self.definitions, Definitions::Known)
     }
 
     /// Queues the question; its rows are the proxy's own.
@@ -131,8 +152,13 @@ impl Question {
         if self.session {
             conn.queue_statement(ASK_SESSION, &[]);
         }
-        if self.hidden {
-            conn.queue_statement(&ASK_HIDDEN, &[]);
+        if self.asks_definitions() {
+            conn.queue_statement(NO_COMPILER, &[]);
+        }
+        match &self.definitions {
+            Definitions::Known => {}
+            Definitions::Seeds => conn.queue_statement(&ASK_SEEDS, &[]),
+            Definitions::Names(seeds) => conn.queue_statement(&ASK_NAMES, &[seeds.parameter().as_bytes()]),
         }
         conn.queue_sync();
     }
@@ -171,7 +197,12 @@ impl Question {
             answer.session = Some(pairs.collect::<Option<_>>()?);
         }
         answer.restore(limits);
-        answer.hidden = self.hidden.then(|| Hidden::read(rows.map(|row| &row[..])));
+        let rows = rows.map(|row| &row[..]);
+        match self.definitions {
+            Definitions::Known => {}
+            Definitions::Seeds => answer.seeds = Some(Seeds::read(rows)),
+            Definitions::Names(seeds) => answer.hidden = Some(seeds.named(rows)),
+        }
         Some(answer)
     }
 }

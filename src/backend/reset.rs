@@ -69,7 +69,7 @@ async fn settle(conn: &mut ServerConn) -> Result<(), Lost> {
     if conn.needs_reset {
         conn.ask("DISCARD ALL");
         drain(conn, &mut scratch).await?;
-        (conn.needs_reset, conn.used) = (false, false);
+        (conn.needs_reset, conn.used, conn.unlisted) = (false, false, false);
         conn.forget_settings();
         conn.statements.forget_all();
         conn.last_client = 0;
@@ -118,19 +118,29 @@ pub enum SettingsError {
 
 /// Brings a connection to `wanted` and waits until it is there: only then may a client's request follow, or it would
 /// run with another client's settings where this fails. A refusal leaves the settings as they were.
-pub async fn apply(conn: &mut ServerConn, wanted: &Arc<Settings>) -> Result<(), SettingsError> {
+///
+/// What settings the last client may have beyond those that are known is not for another `client` to see.
+pub async fn apply(conn: &mut ServerConn, wanted: &Arc<Settings>, client: u64) -> Result<(), SettingsError> {
+    if conn.has_unlisted(client) {
+        ask(conn, "RESET ALL; RESET ROLE").await?;
+        conn.unlisted = false;
+        conn.forget_settings();
+    }
     let Some(sql) = settings::difference(&conn.settings, wanted, &conn.parameters) else {
         conn.settings = Arc::clone(wanted);
         return Ok(());
     };
-    conn.ask(&sql);
+    ask(conn, &sql).await?;
+    conn.settings = Arc::clone(wanted);
+    Ok(())
+}
+
+async fn ask(conn: &mut ServerConn, sql: &str) -> Result<(), SettingsError> {
+    conn.ask(sql);
     let refusal = timeout(DEADLINE, answered(conn, &mut vec![0; CHUNK])).await;
     let refusal = refusal.unwrap_or_else(|_| Err(Lost::Io(std::io::ErrorKind::TimedOut.into())));
     match refusal.map_err(SettingsError::Lost)? {
-        None => {
-            conn.settings = Arc::clone(wanted);
-            Ok(())
-        }
+        None => Ok(()),
         // The server rolled the query back as a whole.
         Some(body) => Err(SettingsError::Refused {
             sqlstate: error_fields::text(&body, b'C'),

@@ -10,11 +10,11 @@ use super::names::{Named, Names};
 use super::removals::Removals;
 use super::texts::{Planning, Texts};
 use crate::backend::ServerConn;
-use crate::backend::hidden::{Hidden, Touch};
-use crate::backend::probe::{self, Answer, Question};
+use crate::backend::hidden::Hidden;
+use crate::backend::probe::{self, Answer, Definitions, Question};
 use crate::backend::settings::{Parameters, Settings, is_planning};
 use crate::pool::Pool;
-use crate::statement::{Effects, Facts, Kind, Pin, States, Touched};
+use crate::statement::{Effects, Facts, Kind, Pin, States, Touch, Touched};
 use crate::wire::tag::{Deallocated, Pins, SessionState};
 
 /// What a client's session holds.
@@ -167,7 +167,7 @@ impl Holdings {
         if lookout.hidden && runs_names(facts) {
             lookout.remember(facts);
         }
-        self.distrust(self.hidden.touch(facts));
+        self.distrust(self.hidden.touch(facts).max(facts.effects.runs));
     }
 
     /// Looks whether more is known of what definitions do.
@@ -208,6 +208,7 @@ impl Holdings {
             return;
         }
         (self.lookout.opaque, self.lookout.releases) = (true, true);
+        self.lookout.dynamic |= touch == Touch::Dynamic;
         if touch == Touch::Untold {
             self.stick(SessionState::Opaque);
         }
@@ -313,7 +314,7 @@ impl Holdings {
         let held = !self.pins.without(self.pins.without(probe::askable())).is_empty();
         Question {
             states: lookout.states || lookout.opaque || (held && lookout.releases),
-            hidden: lookout.hidden,
+            definitions: if lookout.hidden { Definitions::Seeds } else { Definitions::Known },
             begins_oddly: lookout.opaque
                 || lookout.all_settings
                 || self.pins.contains(SessionState::Setting)
@@ -331,6 +332,7 @@ impl Holdings {
             // A function may have deallocated what clients share.
             conn.statements.forget_all();
         }
+        conn.unlisted |= lookout.dynamic;
         let plain = |value: &str| {
             value.is_ascii()
                 || conn.parameters().get("client_encoding") == conn.parameters().get("server_encoding")
@@ -425,7 +427,7 @@ impl Holdings {
             }
             oid if oid >= FIRST_UNPINNED || RUNS_QUERIES.contains(&oid) => {
                 (self.lookout.opaque, self.lookout.releases) = (true, true);
-                if self.hidden.has_untold() || oid < FIRST_UNPINNED {
+                if self.hidden.most() == Touch::Untold || oid < FIRST_UNPINNED {
                     self.stick(SessionState::Opaque);
                 }
             }

@@ -264,7 +264,7 @@ async fn welcome(worker: &Rc<Worker>, pool: &Arc<Pool>, settings: Settings) -> R
     lease.needs_reset = lease.used;
     let rest = reset::bring_to_rest(&mut lease, true, true).await;
     rest.map_err(|_| server_lost())?;
-    reset::apply(&mut lease, &settings).await.map_err(settings_refusal)?;
+    reset::apply(&mut lease, &settings, 0).await.map_err(settings_refusal)?;
     let parameters = Arc::new(lease.parameters().clone());
     if session {
         return Ok(Welcome { settings, parameters, own: Some(lease) });

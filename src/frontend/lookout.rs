@@ -25,6 +25,8 @@ pub(super) struct Lookout {
     pub(super) all_settings: bool,
     /// It may have run what can do anything.
     pub(super) opaque: bool,
+    /// It may have set what nobody knows to ask about.
+    pub(super) dynamic: bool,
     /// It has changed definitions, or what they do was found out too long ago.
     pub(super) hidden: bool,
     /// What it has run while that is not known.

@@ -132,7 +132,7 @@ impl Session {
         let mut checkout = self.checkout();
         let mut fits = false;
         if let Checkout::Ready(lease) = &mut checkout {
-            fits = lease.has(&self.holdings.settings);
+            fits = lease.has(&self.holdings.settings, self.holdings.client());
         }
         match checkout {
             Checkout::Ready(lease) if fits => self.relay(lease, length).await,
@@ -173,7 +173,7 @@ impl Session {
                     }
                 }
             };
-            match reset::apply(&mut lease, &self.holdings.settings).await {
+            match reset::apply(&mut lease, &self.holdings.settings, self.holdings.client()).await {
                 Ok(()) => return Ok(Some(lease)),
                 Err(error) => {
                     lease.spoil();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::session::{Session, Visit};
-use crate::backend::probe::Question;
+use crate::backend::probe::{Definitions, Question};
 use crate::backend::settings;
 use crate::config::PoolMode;
 use crate::metrics::Counter;
@@ -155,6 +155,14 @@ impl Session {
             }
             return Some(self.ask(Inquiry { question: again, attempts: attempts + 1 }, lease));
         };
+        if let Some(seeds) = answer.seeds.take() {
+            answer.hidden = seeds.alone();
+            if answer.hidden.is_none() {
+                let definitions = Definitions::Names(seeds);
+                let question = Question { definitions, ..self.holdings.question(true) };
+                return Some(self.ask(Inquiry { question, attempts: 0 }, lease));
+            }
+        }
         if let Some(hidden) = answer.hidden.take() {
             self.identity.pool.hidden_is(hidden);
             self.holdings.renew_hidden(&self.identity.pool);

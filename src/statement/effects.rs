@@ -2,6 +2,7 @@
 
 use pg_raw_parse::{ConstValue, Node, nodes};
 
+use super::body::Body;
 use super::facts::{Effects, Facts, Kind, Listening, Pin, States};
 use super::functions::{self, Act};
 use super::settings::{Names, Scope};
@@ -150,6 +151,20 @@ impl Findings {
         if let Some(name) = names.rev().find_map(Node::as_str) {
             self.word(name);
         }
+    }
+
+    /// DO: nobody looks into the code again.
+    pub(super) fn does(&mut self, does: &nodes::DoStmt) {
+        self.kind(Kind::Other);
+        let code = does.args().iter().find(|argument| argument.defname() == Some("as"));
+        let code = code.and_then(|argument| argument.arg().as_str());
+        let Some(code) = code else { return self.pin(Pin::Opaque) };
+        let body = Body::read(code);
+        self.effects.runs = self.effects.runs.max(body.touch());
+        body.names.iter().for_each(|name| self.touches(Scope::Session, Some(name)));
+        let (lower, quoted) = (code.to_ascii_lowercase(), code.split('"').skip(1).step_by(2));
+        let words = lower.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+        words.filter(|word| !word.is_empty()).chain(quoted).for_each(|word| self.word(word));
     }
 
     pub(super) fn prepares(&mut self, name: Option<&str>) {

@@ -1,5 +1,6 @@
 //! What is known of a text once it has been read.
 
+use super::body::Touch;
 use super::words::Words;
 
 /// What a text of SQL does, as far as whoever carries it has to know.
@@ -136,6 +137,8 @@ pub struct Effects {
     pub listens: Box<[Listening]>,
     /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT and the like.
     pub transaction_control: bool,
+    /// What the code in it may do, of DO.
+    pub runs: Touch,
     /// A function is called that is none of PostgreSQL's own, or that runs SQL from a string: it may do anything.
     pub calls_unknown: bool,
 }

@@ -14,9 +14,10 @@
 //! - `parse`: the only door to libpg_query, and what is refused in front of it.
 //! - `walk`: over the whole tree, without recursion.
 //! - `effects`: what one statement or call leaves behind; `settings`: of SET and `set_config`; `functions`: tables of names.
-//! - `words`: the names that a text uses.
+//! - `body`: what a function's source may do; `words`: the names that a text uses.
 //! - `cache`: judged texts, bounded.
 
+mod body;
 mod cache;
 mod dialect;
 mod effects;
@@ -32,6 +33,7 @@ mod table_tests;
 #[cfg(test)]
 mod tests;
 
+pub use body::{Body, Touch};
 pub use cache::{Cache, CacheStats};
 pub use dialect::{Dialect, Encoding};
 pub use facts::{Effects, Facts, Kind, Listening, Pin, States, StatesIter, Touched};

@@ -1,6 +1,6 @@
 //! Statements and what they do, as a table.
 
-use super::{Dialect, Encoding, Facts, Listening, States, Touched, judge};
+use super::{Dialect, Encoding, Facts, Listening, States, Touch, Touched, judge};
 
 const PLAIN: Dialect = Dialect { encoding: Encoding::Utf8, standard_conforming_strings: true };
 
@@ -47,6 +47,7 @@ fn words(facts: &Facts) -> String {
     }
     say(effects.transaction_control, "transaction-control");
     say(effects.calls_unknown, "unknown-call");
+    say(effects.runs != Touch::Nothing, &format!("runs:{:?}", effects.runs));
     if let Some(pin) = effects.pin {
         words.push(format!("pin:{pin:?}"));
     }
@@ -311,12 +312,25 @@ fn temporary_objects_are_suspected() {
 
 #[test]
 #[rustfmt::skip]
+fn code_is_read_by_its_words() {
+    check(&[
+        ("CALL p(1)", "other unknown-call"),
+        ("DO $$BEGIN UPDATE t SET n = 1; SET LOCAL work_mem = '1MB'; END$$", "other"),
+        ("DO LANGUAGE plpgsql $$BEGIN PERFORM set_config('a', 'b', false); END$$", "other runs:Session"),
+        ("DO $$BEGIN SET app.tenant = 'a'; RESET app.other; END$$", "other set:app.tenant,app.other runs:Session"),
+        ("DO 'BEGIN CREATE TEMP TABLE t (); END'", "other runs:Session"),
+        ("DO $$BEGIN EXECUTE 'CREATE TABLE t ()'; END$$", "other"),
+        ("DO $$BEGIN EXECUTE 'CREATE TABLE ' || t; END$$", "other runs:Dynamic"),
+        ("DO $$BEGIN PERFORM set_config(n, v, false); END$$", "other runs:Untold"),
+    ]);
+}
+
+#[test]
+#[rustfmt::skip]
 fn what_cannot_be_told_keeps_the_client_where_it_is() {
     check(&[
         ("LOAD 'auto_explain'", "session pin:Load"),
         ("SELECT setseed(0.5)", "read pin:RandomSeed"),
-        ("DO $$BEGIN PERFORM set_config('a', 'b', false); END$$", "other pin:Opaque"),
-        ("CALL p(1)", "other unknown-call pin:Opaque"),
         ("SELECT dblink_connect('c', 'host=x')", "read unknown-call pin:Opaque"),
         ("SELECT pg_replication_origin_session_setup('o')", "read pin:Opaque"),
         ("SELECT pg_create_logical_replication_slot('s', 'p', true)", "read pin:Opaque"),

@@ -5,7 +5,7 @@ use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{Node, nodes};
 
 use super::effects::Findings;
-use super::facts::{Kind, Pin, States};
+use super::facts::{Kind, States};
 use super::settings::Scope;
 
 /// Nodes that wait without an allocation: most texts never have more.
@@ -100,6 +100,10 @@ impl Findings {
                 self.kind(Kind::Write);
                 children(node, open);
             }
+            Node::RefreshMatViewStmt(refresh) => {
+                self.kind(Kind::Ddl);
+                open.extend(refresh.relation().map(Node::RangeVar));
+            }
             Node::TruncateStmt(truncate) => {
                 self.kind(Kind::Write);
                 open.extend(truncate.relations().iter());
@@ -150,6 +154,7 @@ impl Findings {
             }
             Node::AlterTableStmt(alter) => {
                 self.kind(Kind::Ddl);
+                open.extend(alter.relation().map(Node::RangeVar));
                 for command in alter.cmds() {
                     if let Node::AlterTableCmd(command) = command {
                         computed_for_each_row(command.def(), open);
@@ -162,20 +167,17 @@ impl Findings {
             }
             Node::IndexStmt(index) => {
                 self.kind(Kind::Ddl);
+                open.extend(index.relation().map(Node::RangeVar));
                 open.push(index.where_clause());
                 open.extend(index.index_params().iter().map(nodes::IndexElem::expr));
             }
             Node::CallStmt(call) => {
                 self.kind(Kind::Other);
-                self.pin(Pin::Opaque);
                 if let Some(call) = call.funccall() {
                     open.push(Node::FuncCall(call));
                 }
             }
-            Node::DoStmt(_) => {
-                self.kind(Kind::Other);
-                self.pin(Pin::Opaque);
-            }
+            Node::DoStmt(does) => self.does(does),
             _ => return self.is_session_statement(node) || self.is_creation(node) || self.is_other(node),
         }
         true
@@ -242,6 +244,7 @@ fn computed_for_each_row<'t>(definition: Node<'t>, open: &mut Open<'t>) {
     match definition {
         Node::ColumnDef(column) => {
             open.push(column.raw_default());
+            open.extend(column.type_name().map(Node::TypeName));
             column.constraints().iter().for_each(|constraint| computed_for_each_row(constraint, open));
         }
         Node::Constraint(constraint) => open.push(constraint.raw_expr()),
@@ -316,7 +319,6 @@ fn is_plain_ddl(node: Node<'_>) -> bool {
             | Node::AlterDatabaseRefreshCollStmt(_)
             | Node::AlterDatabaseSetStmt(_)
             | Node::DropdbStmt(_)
-            | Node::RefreshMatViewStmt(_)
             | Node::CreateCastStmt(_)
             | Node::CreateTransformStmt(_)
             | Node::ReassignOwnedStmt(_)

@@ -129,6 +129,34 @@ pub fn what_definitions_do_by_way_of_others_stays_with_its_client() {
     }
 }
 
+/// Nobody can ask for settings whose names are made up as a function runs.
+pub fn what_dynamic_sql_sets_is_nobody_elses() {
+    let (fixture, mut first, _) = two();
+    first.run(
+        "CREATE FUNCTION runs(query text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE query; END $$",
+    );
+    for sql in [
+        "SELECT runs('SET app.unlisted = ''secret''')",
+        "DO $$ BEGIN EXECUTE 'SE' || 'T app.unlisted = ''secret'''; END $$",
+    ] {
+        first.run(sql);
+        let unlisted = "SELECT coalesce(current_setting('app.unlisted', true), '')";
+        let others = seen_by_others(&fixture, &mut first, unlisted);
+        assert!(others.iter().all(String::is_empty), "{others:?}");
+    }
+    assert_eq!(fixture.proxy.metric("firepool_pins_total", ""), 0.0);
+}
+
+pub fn a_do_block_costs_its_client_no_connection_of_its_own() {
+    let (fixture, mut first, _) = two();
+    first.run(
+        "DO $$ BEGIN CREATE TABLE made (n int); PERFORM set_config('app.tenant', 'by do', false); END $$",
+    );
+    nobody_else_has_a_tenant(&fixture, &mut first);
+    assert_eq!(first.value(TENANT), "by do");
+    assert_eq!(fixture.proxy.metric("firepool_pins_total", ""), 0.0);
+}
+
 /// What touches a session costs those only who use it.
 pub fn statements_that_use_no_such_definition_are_not_asked_about() {
     let (fixture, mut first, _) = two();

@@ -104,7 +104,7 @@ pub fn wal_is_received_as_it_is_written() {
     let (fixture, folder) = (fixture(ALLOWED), Folder::new("wal"));
     let mut admin = fixture.superuser();
     let mut receiver = program(&fixture, "pg_receivewal")
-        .args(["--no-loop", "-D"])
+        .args(["--no-loop", "--no-sync", "-D"])
         .arg(&folder.0)
         .stderr(Stdio::piped())
         .spawn()

@@ -1,0 +1,198 @@
+//! What the body of a function may do to the session, by its words, whatever its language. Too much is found rather than
+//! too little.
+
+/// What a statement may do by what it runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Touch {
+    /// Nothing that its text does not tell.
+    #[default]
+    Nothing,
+    /// Something, which the server can be asked about.
+    Session,
+    /// Something, by SQL that is put together as it runs: settings may be set that nobody knows to ask about.
+    Dynamic,
+    /// Something that cannot be found out afterwards.
+    Untold,
+}
+
+impl Touch {
+    /// Those that are more than nothing.
+    pub const GRADES: [Self; 3] = [Self::Session, Self::Dynamic, Self::Untold];
+}
+
+/// What the body of one function may do.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Body {
+    /// Something, which the server can be asked about.
+    pub any: bool,
+    /// It runs SQL that it puts together or is given.
+    pub dynamic: bool,
+    /// Something that cannot be found out afterwards.
+    pub untold: bool,
+    /// Settings of the application's own that it may set. The server lists others by itself.
+    pub names: Vec<Box<str>>,
+}
+
+impl Body {
+    /// The most that it may do.
+    pub fn touch(&self) -> Touch {
+        match self {
+            Self { any: false, .. } => Touch::Nothing,
+            Self { untold: true, .. } => Touch::Untold,
+            Self { dynamic: true, .. } => Touch::Dynamic,
+            _ => Touch::Session,
+        }
+    }
+
+    /// Reads the source.
+    pub fn read(source: &str) -> Self {
+        let source = source.to_ascii_lowercase();
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
+        let (bytes, mut at) = (source.as_bytes(), 0);
+        let (mut found, mut in_update) = (Self::default(), false);
+        while at < bytes.len() {
+            let length = bytes[at..].iter().take_while(|&&byte| is_word(byte)).count();
+            if length == 0 {
+                in_update &= bytes[at] != b';';
+                at += 1;
+                continue;
+            }
+            let word = &source[at..at + length];
+            at += length;
+            match word.rsplit('.').next().unwrap_or(word) {
+                "update" => in_update = true,
+                "set_config" => found.sets_config(&source[at..]),
+                "set" if !in_update => found.sets(&source[at..]),
+                "setseed" | "load" | "dblink_connect" | "dblink_connect_u" => {
+                    (found.any, found.untold) = (true, true)
+                }
+                "temp" | "temporary" | "pg_temp" | "listen" | "prepare" | "deallocate" | "discard"
+                | "hold" | "pg_settings" => found.any = true,
+                "reset" => found.resets(&source[at..]),
+                "execute" | "spi_exec_query" | "spi_query" if is_dynamic(&source[at..]) => {
+                    (found.any, found.dynamic) = (true, true);
+                }
+                word => found.any |= word.contains("advisory_lock") && !word.contains("xact"),
+            }
+        }
+        found
+    }
+
+    fn sets_config(&mut self, rest: &str) {
+        self.any = true;
+        let name = rest.trim_start().strip_prefix('(').and_then(|rest| rest.trim_start().strip_prefix('\''));
+        match name.and_then(|rest| rest.split_once('\'')) {
+            Some((name, _)) => self.name(name),
+            None => self.untold = true,
+        }
+    }
+
+    fn sets(&mut self, rest: &str) {
+        let mut words = rest.split_ascii_whitespace();
+        let mut name = words.next().unwrap_or_default();
+        if name == "session" {
+            name = words.next().unwrap_or_default();
+        }
+        if name == "local" {
+            return;
+        }
+        self.any = true;
+        let name = name.split(['=', ';', '\'']).next().unwrap_or_default();
+        if name == "session_authorization" || name == "authorization" {
+            self.untold = true;
+        }
+        self.name(name);
+    }
+
+    fn resets(&mut self, rest: &str) {
+        self.any = true;
+        let name = rest.split_ascii_whitespace().next().unwrap_or_default();
+        let name = name.split(['=', ';', '\'']).next().unwrap_or_default();
+        if name.contains('.') {
+            self.name(name);
+        }
+    }
+
+    /// Those without a dot the server lists by itself.
+    fn name(&mut self, name: &str) {
+        let plain =
+            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'$'));
+        match (name.contains('.'), plain) {
+            (true, true) => self.names.push(name.into()),
+            (_, false) => self.untold = true,
+            _ => {}
+        }
+    }
+}
+
+/// Whether EXECUTE, which stands in front, runs anything but a constant, whose words are read like others. (What it names
+/// may also be a trigger's function, or a privilege.)
+fn is_dynamic(rest: &str) -> bool {
+    let rest = rest.trim_start().trim_start_matches('(').trim_start();
+    if ["function", "procedure", "on "].iter().any(|start| rest.starts_with(start)) {
+        return false;
+    }
+    let Some((_, after)) = rest.strip_prefix('\'').and_then(|rest| rest.split_once('\'')) else {
+        return true;
+    };
+    ![";", ")", "into ", "using ", "loop"].iter().any(|end| after.trim_start().starts_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_functions_source_tells_which_settings_it_touches() {
+        for (source, names, untold) in [
+            ("begin perform set_config('app.tenant', t, false); end", &["app.tenant"][..], false),
+            (
+                "BEGIN PERFORM pg_catalog.set_config ( 'App.User' , u, false); SET app.x = 1; END",
+                &["app.user", "app.x"],
+                false,
+            ),
+            ("begin perform set_config(name, value, false); end", &[], true),
+            ("begin execute format('set %I = %L', n, v); end", &[], true),
+            ("select setseed(0.5)", &[], true),
+            ("begin set session timezone to 'UTC'; set role nobody; end", &[], false),
+            ("create temp table t (n int)", &[], false),
+            ("select pg_try_advisory_lock_shared(1)", &[], false),
+        ] {
+            let found = Body::read(source);
+            assert!(found.any, "{source}");
+            assert_eq!(found.names.iter().map(|name| &**name).collect::<Vec<_>>(), names, "{source}");
+            assert_eq!(found.untold, untold, "{source}");
+        }
+    }
+
+    #[test]
+    fn what_touches_no_session_is_let_alone() {
+        for source in [
+            "begin update t set n = n + 1 where id = new.id; return new; end",
+            "insert into t values (1) on conflict (n) do update set n = excluded.n",
+            "begin set local work_mem = '1GB'; perform pg_advisory_xact_lock(1); end",
+            "select settings, offset_set from templates",
+            "",
+        ] {
+            assert_eq!(Body::read(source), Body::default(), "{source}");
+        }
+    }
+
+    #[test]
+    fn execute_of_what_is_no_constant_may_do_anything() {
+        for (source, dynamic) in [
+            ("begin execute query; end", true),
+            ("begin execute 'insert into ' || t; end", true),
+            ("begin execute 'insert into t values ($1)' using x; end", false),
+            ("begin execute 'insert into t default values'; end", false),
+            ("begin execute 'select ''a'''; end", true),
+            ("execute format('create table %i ()', n)", true),
+            ("create trigger x after insert on t execute function f()", false),
+            ("grant execute on function f to x", false),
+            ("plpy.execute(query)", true),
+            ("plpy.execute('delete from t')", false),
+        ] {
+            assert_eq!(Body::read(source).dynamic, dynamic, "{source}");
+        }
+    }
+}
