@@ -381,7 +381,18 @@ impl Holdings {
             self.planning = texts.planning(settings.planning());
             self.settings = Arc::new(settings);
         }
-        if let Some(states) = answer.states {
+        self.pin_what_is_left(&lookout, answer.states, conn);
+        if *actual != *self.settings {
+            conn.settings_are(actual);
+        } else {
+            conn.settings_are(Arc::clone(&self.settings));
+        }
+        sound
+    }
+
+    /// Pins for what there is, and for what nobody can be asked about.
+    fn pin_what_is_left(&mut self, lookout: &Lookout, states: Option<Pins>, conn: &ServerConn) {
+        if let Some(states) = states {
             self.pins = self.pins.without(probe::askable());
             states.iter().for_each(|state| self.pins.insert(state));
         }
@@ -396,12 +407,6 @@ impl Holdings {
         } else {
             self.pins.insert(SessionState::SessionAuthorization);
         }
-        if *actual != *self.settings {
-            conn.settings_are(actual);
-        } else {
-            conn.settings_are(Arc::clone(&self.settings));
-        }
-        sound
     }
 
     /// The client discarded everything that its session held.
