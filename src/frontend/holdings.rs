@@ -108,9 +108,10 @@ impl Holdings {
         let lookout = &mut self.lookout;
         if facts.kind == Kind::Unknown {
             if !std::mem::replace(&mut lookout.unjudged, true) {
-                lookout.judged = (lookout.opaque, lookout.states, lookout.releases);
+                lookout.judged = (lookout.opaque, lookout.states, lookout.releases, lookout.dynamic);
             }
             lookout.opaque = true;
+            lookout.dynamic = true;
             lookout.states = true;
             lookout.releases = true;
             lookout.planning = true;

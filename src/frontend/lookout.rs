@@ -33,8 +33,8 @@ pub(super) struct Lookout {
     pub(super) unseen: Vec<Rc<Facts>>,
     /// A text could not be judged: the tags of what was carried out say what they can.
     pub(super) unjudged: bool,
-    /// What `opaque`, `states` and `releases` were before that.
-    pub(super) judged: (bool, bool, bool),
+    /// What `opaque`, `states`, `releases` and `dynamic` were before that.
+    pub(super) judged: (bool, bool, bool, bool),
     /// State that the server cannot be asked about.
     pub(super) pins: Pins,
     /// The settings that decide what a statement means are not those that are known.
@@ -88,7 +88,7 @@ impl Lookout {
     /// Nothing of what could not be judged was carried out.
     pub(super) fn forget_unjudged(&mut self) {
         if std::mem::take(&mut self.unjudged) {
-            (self.opaque, self.states, self.releases) = self.judged;
+            (self.opaque, self.states, self.releases, self.dynamic) = self.judged;
         }
     }
 

@@ -127,6 +127,7 @@ impl Session {
     /// Asks the server, and takes back what was lent. The client's cancel requests have nothing to hit meanwhile.
     fn ask(&mut self, inquiry: Inquiry, lease: &mut Lease) -> Settled {
         self.identity.cancel.target.release();
+        self.shard.add(Counter::Questions, 1);
         for name in std::mem::take(&mut self.holdings.lookout.borrowed) {
             lease.close_statement(&name, crate::wire::turn::Asker::Proxy);
         }

@@ -50,10 +50,15 @@ const PINNED: (&str, &str) = (
 );
 
 /// Families that are one counter of a pool.
-const COUNTERS: [(&str, &str, Source); 13] = [
+const COUNTERS: [(&str, &str, Source); 14] = [
     ("firepool_client_connections_total", "Clients that logged in.", Source::Shard(Counter::ClientsOpened)),
     ("firepool_client_disconnections_total", "Clients that left.", Source::Shard(Counter::ClientsClosed)),
     ("firepool_checkouts_total", "Leases of a server connection.", Source::Shard(Counter::Checkouts)),
+    (
+        "firepool_session_questions_total",
+        "Times that a server was asked what a client left in its session.",
+        Source::Shard(Counter::Questions),
+    ),
     ("firepool_transactions_total", "Transactions that ended.", Source::Shard(Counter::Transactions)),
     ("firepool_queries_total", "Query, Execute and FunctionCall messages.", Source::Shard(Counter::Queries)),
     (

@@ -37,6 +37,8 @@ pub enum Counter {
     ClientsClosed,
     /// Leases of a server connection.
     Checkouts,
+    /// Times that a server was asked what a client's session holds.
+    Questions,
     /// Transactions that ended.
     Transactions,
     /// Query, Execute and FunctionCall messages.
@@ -60,7 +62,7 @@ pub enum Counter {
 }
 
 impl Counter {
-    const COUNT: usize = 13;
+    const COUNT: usize = 14;
 }
 
 impl Shard {
