@@ -46,6 +46,8 @@ pub enum ErrorKind {
     QueryTimeout,
     /// No server connection came free within `query_wait`.
     QueryWaitTimeout,
+    /// A prepared statement whose result would not be what the client was told. PostgreSQL says the same.
+    ResultChanged,
     /// The server connection was lost or sent something that was not owed.
     ServerLost,
     /// The server refused the proxy's login.
@@ -72,7 +74,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::AuthenticationFailed,
         Self::Cancelled,
         Self::ClientIdle,
@@ -85,6 +87,7 @@ impl ErrorKind {
         Self::ProtocolViolation,
         Self::QueryTimeout,
         Self::QueryWaitTimeout,
+        Self::ResultChanged,
         Self::ServerLost,
         Self::ServerRejected,
         Self::ServerUnreachable,
@@ -114,6 +117,7 @@ impl ErrorKind {
             Self::ProtocolViolation => (Origin::Client, "protocol_violation", "08P01"),
             Self::QueryTimeout => (Origin::Client, "query_timeout", "57014"),
             Self::QueryWaitTimeout => (Origin::Pool, "query_wait_timeout", "53300"),
+            Self::ResultChanged => (Origin::Client, "result_changed", "0A000"),
             Self::ServerLost => (Origin::Server, "server_lost", "08006"),
             Self::ServerRejected => (Origin::Server, "server_rejected", "08004"),
             Self::ServerUnreachable => (Origin::Server, "server_unreachable", "08001"),
@@ -149,7 +153,8 @@ impl ErrorKind {
     }
 }
 
-/// A refusal in words that the client may read. It always ends the client's session (severity FATAL).
+/// A refusal in words that the client may read. It ends the client's session (severity FATAL), unless it answers a single
+/// request (ERROR).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {

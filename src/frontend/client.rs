@@ -3,7 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use super::judge::Remembered;
+use super::carry::Remembered;
 use crate::relay::request::{self, RequestScan};
 use crate::stream::Stream;
 

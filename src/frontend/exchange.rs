@@ -8,10 +8,11 @@
 use std::cell::RefCell;
 use std::task::{Context, Poll};
 
+use super::carry::Remembered;
 use super::client::Client;
 use super::footprint::Footprint;
 use super::holdings::Holdings;
-use super::judge::Remembered;
+use super::refuse;
 use super::texts::Texts;
 use crate::backend::{Lost, ServerConn};
 use crate::error::{ErrorKind, Refusal};
@@ -117,7 +118,7 @@ impl Exchange<'_> {
         let run = walk.take_run();
         self.footprint.started = true;
         if let Some(parse) = walk.kept() {
-            self.client.unnamed = Some(Remembered { parse: parse.into(), known: false });
+            self.client.unnamed = Some(Remembered::new(parse));
         }
         if !run.is_empty() || self.server.has_unsent() {
             self.server.send(run).map_err(End::ServerLost)?;
@@ -141,7 +142,7 @@ impl Exchange<'_> {
     /// Gives the proxy's own replies that nothing from the server will bring along: those of a batch that is not closed
     /// yet, whose Flush the server has nothing to answer to.
     fn give_locals(&mut self) -> Result<(), End> {
-        if !self.server.turn.needs_sync() {
+        if !self.server.turn.needs_sync() || !self.server.is_between_replies() {
             return Ok(());
         }
         let mut given = 0;
@@ -180,8 +181,8 @@ impl Exchange<'_> {
         }
         if self.rules.statement_mode && self.tally.seen.ready > 0 && self.server.turn.status() != Status::Idle
         {
-            let message = "transaction blocks are not allowed in statement pooling mode";
-            return Err(End::Refused(Refusal::new(ErrorKind::TransactionInStatementMode, message)));
+            let kind = ErrorKind::TransactionInStatementMode;
+            return Err(End::Refused(Refusal::new(kind, refuse::NO_BLOCKS)));
         }
         Ok(true)
     }
@@ -195,6 +196,14 @@ impl Exchange<'_> {
                 remembered.known = true;
             }
         }
+        if let Some(remembered) = &mut self.client.unnamed {
+            if seen.reparsed {
+                remembered.is_parsed();
+            }
+            let described = seen.unnamed_described.drain(..);
+            described.for_each(|(asker, description)| remembered.is_described(asker, description));
+        }
+        (seen.reparsed, seen.unnamed_described) = (false, Vec::new());
         if std::mem::take(&mut seen.stale) {
             // Whichever it was, it is parsed anew before it is used again.
             self.footprint.used().iter().for_each(|key| self.server.statements.forget(key));
@@ -217,6 +226,7 @@ impl Exchange<'_> {
         }
         let open =
             self.server.turn.owes_verdict() || self.holdings.removals.are_open(self.server.turn.epoch());
+        let open = open || (self.client.verdict && self.awaits_description());
         if std::mem::take(&mut self.client.verdict) && open {
             self.client.verdict = true;
             return Ok(false);

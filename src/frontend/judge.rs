@@ -10,6 +10,7 @@
 
 use std::rc::Rc;
 
+use super::carry::Brought;
 use super::exchange::{End, Exchange};
 use super::names::Named;
 use crate::backend::settings;
@@ -22,14 +23,6 @@ use crate::wire::turn::{Asker, Local, Mark};
 
 /// The longest Parse of an unnamed statement that is remembered for another server connection, in bytes.
 const REMEMBERED: usize = 8 * 1024;
-
-/// The unnamed statement's Parse, as the client sent it.
-#[derive(Debug)]
-pub(super) struct Remembered {
-    pub(super) parse: Box<[u8]>,
-    /// A server has taken it: it may have been refused, or skipped behind an error.
-    pub(super) known: bool,
-}
 
 /// A message that is being judged.
 #[derive(Clone, Copy)]
@@ -192,7 +185,7 @@ impl Exchange<'_> {
         }
         if let Some(taken) = self.holdings.named(name) {
             // PostgreSQL says that the name is taken (42P05), if it is.
-            let taken = Rc::clone(&taken.prepared);
+            let taken = taken.clone();
             self.interrupt(walk);
             self.lend(name, &taken, Asker::Stead);
             self.pass(walk, message, Mark::default());
@@ -204,14 +197,11 @@ impl Exchange<'_> {
             texts.prepared(text, types, &planning, self.dialect())
         };
         let epoch = self.server.turn.epoch();
-        let named = Named { prepared: Rc::clone(&prepared), generation: self.pool.count_parse() };
-        self.holdings.names.give(name, named, epoch).map_err(|_| End::Refused(too_many()))?;
+        let named = Named::new(prepared, self.pool.count_parse());
+        self.holdings.names.give(name, named.clone(), epoch).map_err(|_| End::Refused(too_many()))?;
         self.interrupt(walk);
         self.client.requests.replace(walk, message.header, message.header.len);
-        self.server.told.alias(&prepared.key, name);
-        // Also where the server has it: what a client parses it gets as definitions are now.
-        let mark = Mark { naming: true, shared: true, ..Mark::default() };
-        self.parse_shared(&prepared, Asker::Client, mark);
+        self.parse_named(name, &named);
         Ok(None)
     }
 
@@ -241,9 +231,7 @@ impl Exchange<'_> {
     }
 
     fn on_bind(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Result<Option<Stop>, End> {
-        let names = request::c_string(message.body)
-            .and_then(|(portal, rest)| Some((portal, request::c_string(rest)?.0)));
-        let Some((portal, name)) = names else {
+        let Some((portal, name)) = request::bind_names(message.body) else {
             if message.is_whole() {
                 // Malformed: the server refuses it.
                 self.pass(walk, message, Mark::default());
@@ -263,15 +251,17 @@ impl Exchange<'_> {
             return Ok(None);
         }
         self.interrupt(walk);
-        let Some(prepared) = self.ensure(name) else { return Ok(None) };
-        self.attend(walk, &prepared.facts, true);
-        self.arm(walk, &prepared.facts, true);
-        let replaced = portal.len() + name.len() + 2;
-        let length = message.header.len - HEADER - replaced + portal.len() + 1 + prepared.server_name.len();
-        let mark = Mark { unread: is_unread(&prepared.facts), ..Mark::default() };
-        self.server.turn.mark_request(b'B', 0, Asker::Client, mark);
-        self.server.queue_head(b'B', length, &[portal, b"\0", &prepared.server_name]);
-        self.client.requests.replace(walk, message.header, HEADER + replaced);
+        match self.bring(name) {
+            Some(Brought::There(prepared)) => {
+                self.attend(walk, &prepared.facts, true);
+                self.arm(walk, &prepared.facts, true);
+                let mark = Mark { unread: is_unread(&prepared.facts), ..Mark::default() };
+                self.bind_to(walk, message, (portal, name), (&prepared.server_name, mark));
+            }
+            Some(Brought::Awaited) => return Ok(Some(Stop::Verdict)),
+            Some(Brought::Changed) => self.refuse_changed(walk, message),
+            None => {}
+        }
         Ok(None)
     }
 
@@ -294,18 +284,26 @@ impl Exchange<'_> {
             return Ok(None);
         }
         self.interrupt(walk);
-        self.client.requests.replace(walk, message.header, message.header.len);
         if describe {
-            let Some(prepared) = self.ensure(name) else { return Ok(None) };
-            self.server.queue_own(b'D', &[b"S", &prepared.server_name], Asker::Client, Mark::default());
-        } else {
-            self.holdings.names.take(name, self.server.turn.epoch());
-            let lent = [name, b"\0"].concat();
-            if self.holdings.lookout.borrowed.iter().any(|borrowed| **borrowed == *lent) {
-                self.server.close_statement(&lent, Asker::Stead);
+            match self.bring(name) {
+                Some(Brought::There(prepared)) => {
+                    self.client.requests.replace(walk, message.header, message.header.len);
+                    let parts: [&[u8]; 2] = [b"S", &prepared.server_name];
+                    self.server.queue_own(b'D', &parts, Asker::Client, Mark::default());
+                }
+                Some(Brought::Awaited) => return Ok(Some(Stop::Verdict)),
+                Some(Brought::Changed) => self.refuse_changed(walk, message),
+                None => {}
             }
-            self.server.turn.answer_locally(Local::Closed);
+            return Ok(None);
         }
+        self.client.requests.replace(walk, message.header, message.header.len);
+        self.holdings.names.take(name, self.server.turn.epoch());
+        let lent = [name, b"\0"].concat();
+        if self.holdings.lookout.borrowed.iter().any(|borrowed| **borrowed == *lent) {
+            self.server.close_statement(&lent, Asker::Stead);
+        }
+        self.server.turn.answer_locally(Local::Closed);
         Ok(None)
     }
 }

@@ -411,6 +411,9 @@ impl Session {
             }
         }
         seen.ready = 0;
+        for why in seen.refused.drain(..) {
+            self.worker.shared.metrics.refused(refuse::kind(why));
+        }
     }
 
     /// Whether the client keeps its server connection though nothing is under way.

@@ -39,6 +39,8 @@ pub(super) struct Findings {
     words: Gathered,
     /// What runs when others are used is made or changed.
     pub(super) defines: bool,
+    /// The result's columns are those of a cursor or of another statement.
+    pub(super) varies: bool,
 }
 
 impl Findings {
@@ -55,6 +57,7 @@ impl Findings {
             letters,
             words: Gathered::new(),
             defines: false,
+            varies: false,
         }
     }
 
@@ -68,7 +71,8 @@ impl Findings {
             listens: self.listens.into(),
             ..self.effects
         };
-        Facts::new(statements, self.kind, effects).defining(self.defines).using(self.words.words())
+        let facts = Facts::new(statements, self.kind, effects).using(self.words.words());
+        facts.defining(self.defines).varying(self.varies)
     }
 
     pub(super) fn kind(&mut self, kind: Kind) {

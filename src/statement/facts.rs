@@ -16,12 +16,14 @@ pub struct Facts {
     plain: bool,
     long: bool,
     defines: bool,
+    varies: bool,
 }
 
 impl Facts {
     pub(super) fn new(statements: u32, kind: Kind, effects: Effects) -> Self {
         let plain = effects == Effects::default();
-        Self { statements, kind, effects, words: Words::default(), plain, long: false, defines: false }
+        let words = Words::default();
+        Self { statements, kind, effects, words, plain, long: false, defines: false, varies: false }
     }
 
     pub(super) fn defining(self, defines: bool) -> Self {
@@ -35,6 +37,15 @@ impl Facts {
     /// The names that it uses. Those of DDL are not all there: it may use any.
     pub fn words(&self) -> &Words {
         &self.words
+    }
+
+    pub(super) fn varying(self, varies: bool) -> Self {
+        Self { varies, ..self }
+    }
+
+    /// Whether it depends on what the session holds which columns the result has: FETCH and EXECUTE.
+    pub fn result_varies(&self) -> bool {
+        self.varies
     }
 
     /// Whether functions, triggers, views, rules, defaults or the like are made or changed: what runs when other

@@ -70,6 +70,7 @@ fn facts(text: &str, letters: Letters) -> Option<Facts> {
     let mut findings = Findings::new(letters);
     for statement in tree.stmts() {
         findings.defines |= defines(statement);
+        findings.varies |= matches!(statement, Node::FetchStmt(_) | Node::ExecuteStmt(_));
         findings.walk(statement);
     }
     Some(findings.facts(u32::try_from(tree.len()).unwrap_or(u32::MAX)))

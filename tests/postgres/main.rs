@@ -91,7 +91,8 @@ fn main() -> ExitCode {
             a_request_never_runs_with_settings_that_could_not_be_applied,
             settings_mean_the_same_whatever_encoding_the_connection_had,
             what_was_asked_before_terminate_is_done,
-            a_statement_whose_columns_changed_recovers,
+            a_statement_whose_columns_changed_fails_until_it_is_parsed_anew,
+            a_statement_means_the_same_on_a_server_connection_that_never_had_it,
             the_proxys_own_questions_do_not_suffer_from_a_clients_limits,
             nothing_is_found_under_the_proxys_own_names,
             a_notification_that_nobody_asked_for_reaches_nobody;
