@@ -250,6 +250,24 @@ impl Exchange<'_> {
         }
     }
 
+    /// The client is told, in answer to a Query or Parse that is here as a whole, that it may not begin a transaction block.
+    /// Nothing was done, and it stays.
+    pub(super) fn refuse_block(&mut self, walk: &mut Walk<'_>, message: Message<'_>) {
+        self.interrupt(walk);
+        self.client.requests.replace(walk, message.header, message.header.len);
+        if message.header.tag == b'Q' || message.body.first() == Some(&0) {
+            // As a request that the server refuses would, it takes the unnamed statement's place.
+            self.client.unnamed = None;
+            walk.forget();
+            self.server.close_statement(b"\0", Asker::Stead);
+        }
+        let mark = self.refuses(Refused::Block);
+        self.server.queue_own(b'B', &[b"\0", NONE, &[0; 6]], Asker::Client, mark);
+        if message.header.tag == b'Q' {
+            self.server.queue_own(b'S', &[], Asker::Client, Mark::default());
+        }
+    }
+
     /// The mark of what is sent in the place of a request that the proxy refuses: a use of the statement [`NONE`], so that
     /// the server itself ends the batch and fails the transaction.
     pub(super) fn refuses(&mut self, why: Refused) -> Mark {

@@ -103,6 +103,10 @@ impl Exchange<'_> {
         self.footprint.facts = None;
         self.client.unnamed = None;
         walk.forget();
+        if self.rules.statement_mode && facts.begins_block() {
+            self.refuse_block(walk, message);
+            return None;
+        }
         // Its own batch comes first: what is noted now belongs to that of the query.
         self.arm(walk, &facts, false);
         self.attend(walk, &facts, false);
@@ -161,6 +165,13 @@ impl Exchange<'_> {
         else {
             return self.on_odd_parse(walk, message);
         };
+        if self.rules.statement_mode {
+            let facts = self.texts.borrow_mut().facts(text, self.dialect());
+            if facts.begins_block() {
+                self.refuse_block(walk, message);
+                return Ok(None);
+            }
+        }
         if name.is_empty() {
             let facts = self.texts.borrow_mut().facts(text, self.dialect());
             self.client.unnamed = None;

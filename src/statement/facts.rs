@@ -17,13 +17,23 @@ pub struct Facts {
     long: bool,
     defines: bool,
     varies: bool,
+    begins: bool,
 }
 
 impl Facts {
     pub(super) fn new(statements: u32, kind: Kind, effects: Effects) -> Self {
         let plain = effects == Effects::default();
-        let words = Words::default();
-        Self { statements, kind, effects, words, plain, long: false, defines: false, varies: false }
+        Self {
+            statements,
+            kind,
+            effects,
+            words: Words::default(),
+            plain,
+            long: false,
+            defines: false,
+            varies: false,
+            begins: false,
+        }
     }
 
     pub(super) fn defining(self, defines: bool) -> Self {
@@ -41,6 +51,15 @@ impl Facts {
 
     pub(super) fn varying(self, varies: bool) -> Self {
         Self { varies, ..self }
+    }
+
+    pub(super) fn beginning(self, begins: bool) -> Self {
+        Self { begins, ..self }
+    }
+
+    /// Whether a transaction block is begun: BEGIN and START TRANSACTION, also where it ends in the same text.
+    pub fn begins_block(&self) -> bool {
+        self.begins
     }
 
     /// Whether it depends on what the session holds which columns the result has: FETCH and EXECUTE.
