@@ -46,6 +46,8 @@ pub enum ErrorKind {
     QueryTimeout,
     /// No server connection came free within `query_wait`.
     QueryWaitTimeout,
+    /// What a read-only route does not allow.
+    ReadOnlyRoute,
     /// The server connection was lost or sent something that was not owed.
     ServerLost,
     /// The server refused the proxy's login.
@@ -72,7 +74,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::AuthenticationFailed,
         Self::Cancelled,
         Self::ClientIdle,
@@ -85,6 +87,7 @@ impl ErrorKind {
         Self::ProtocolViolation,
         Self::QueryTimeout,
         Self::QueryWaitTimeout,
+        Self::ReadOnlyRoute,
         Self::ServerLost,
         Self::ServerRejected,
         Self::ServerUnreachable,
@@ -114,6 +117,7 @@ impl ErrorKind {
             Self::ProtocolViolation => (Origin::Client, "protocol_violation", "08P01"),
             Self::QueryTimeout => (Origin::Client, "query_timeout", "57014"),
             Self::QueryWaitTimeout => (Origin::Pool, "query_wait_timeout", "53300"),
+            Self::ReadOnlyRoute => (Origin::Client, "read_only_route", "25006"),
             Self::ServerLost => (Origin::Server, "server_lost", "08006"),
             Self::ServerRejected => (Origin::Server, "server_rejected", "08004"),
             Self::ServerUnreachable => (Origin::Server, "server_unreachable", "08001"),

@@ -8,6 +8,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::prepared::{StatementKey, server_name};
+use super::refusal;
 use super::settings::{Parameters, Settings};
 use crate::relay::reply::Hearing;
 use crate::wire::turn::Asker;
@@ -31,6 +32,9 @@ pub struct Told {
     /// Channel and payload, each with its NUL, of the notification behind which all do.
     mark: Option<Box<[u8]>>,
     marked: bool,
+    /// What the client is told of requests that do not go to the server: a number and the body of an ErrorResponse.
+    refusals: VecDeque<(u32, Box<[u8]>)>,
+    refused: u32,
 }
 
 /// Names of channels, as the server has them.
@@ -72,6 +76,27 @@ impl Told {
         Hearing::plain(!self.elsewhere.contains(channel))
     }
 
+    /// The client is refused something, and is to hear this when it is its turn: the body of an ErrorResponse. The
+    /// number for [`Asker::Refused`]. `fresh` says that nothing is under way.
+    pub fn refuse(&mut self, body: Vec<u8>, fresh: bool) -> u32 {
+        if fresh {
+            self.refusals.clear();
+        }
+        self.refused = self.refused.wrapping_add(1);
+        self.refusals.push_back((self.refused, body.into()));
+        self.refused
+    }
+
+    /// Those before it were skipped behind an error.
+    fn take_refusal(&mut self, number: u32) -> Option<Box<[u8]>> {
+        while let Some((known, body)) = self.refusals.pop_front() {
+            if known == number {
+                return Some(body);
+            }
+        }
+        None
+    }
+
     /// The client uses a shared statement, which it calls by this name.
     pub fn alias(&mut self, key: &StatementKey, name: &[u8]) {
         if self.aliases.iter().any(|(known, alias)| known == key && **alias == *name) {
@@ -85,10 +110,15 @@ impl Told {
 
     /// Takes the body of an ErrorResponse: what the server calls by its shared name, the client knows by its own.
     pub(super) fn hear_error(&mut self, body: &[u8], asker: Asker) -> Hearing {
-        if asker != Asker::Client {
-            return Hearing::Swallow;
-        }
+        let refusal = match asker {
+            Asker::Client => None,
+            Asker::Refused(number) => self.take_refusal(number).filter(|_| refusal::is_heard(body)),
+            Asker::Proxy | Asker::Stead => return Hearing::Swallow,
+        };
         self.doubtful = self.reassigning > 0;
+        if let Some(refusal) = refusal {
+            return Hearing::Instead(refusal.into());
+        }
         let called = self.aliases.iter().rev().find_map(|(key, alias)| {
             let name = server_name(key);
             let name = &name[..name.len() - 1];

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use super::client::Client;
 use super::footprint::Footprint;
+use super::guard::Refused;
 use super::holdings::Holdings;
 use super::judge::Remembered;
 use super::texts::Texts;
@@ -47,6 +48,8 @@ pub(super) struct Tally {
     pub(super) sent: usize,
     /// What stood in the replies.
     pub(super) seen: Seen,
+    /// What the client was refused.
+    pub(super) refused: Vec<Refused>,
 }
 
 /// One client and its server connection.
@@ -66,6 +69,8 @@ pub(super) struct Exchange<'a> {
 pub(super) struct Rules {
     /// The server connection is not the client's for its whole life.
     pub(super) shared: bool,
+    /// Nothing may be written.
+    pub(super) guarded: bool,
     /// The client has startup settings, which the server does not know for the defaults.
     pub(super) has_defaults: bool,
     /// The client keeps its server connection, whatever state that is in.
@@ -79,7 +84,7 @@ pub(super) struct Rules {
 impl Rules {
     /// What is looked at before it is sent.
     pub(super) fn judging(self) -> Judging {
-        if self.shared || self.has_defaults { Judging::State } else { Judging::Nothing }
+        if self.shared || self.has_defaults || self.guarded { Judging::State } else { Judging::Nothing }
     }
 }
 

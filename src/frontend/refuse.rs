@@ -5,6 +5,8 @@ use pgwire::messages::Message;
 use pgwire::messages::response::ErrorResponse;
 
 use crate::error::Refusal;
+use crate::rule::Rule;
+use crate::statement::Breach;
 
 /// The ErrorResponse of a refusal, with severity FATAL: the connection is closed behind it. The fields are those of
 /// the section "Error and Notice Message Fields" of PostgreSQL's documentation.
@@ -17,6 +19,33 @@ pub(super) fn answer(refusal: &Refusal) -> Vec<u8> {
     let mut bytes = with_severity(refusal, "ERROR");
     bytes.extend_from_slice(&[b'Z', 0, 0, 0, 5, b'I']);
     bytes
+}
+
+/// The body of the ErrorResponse that answers what a read-only route refuses.
+pub(super) fn body(breach: &Breach) -> Vec<u8> {
+    let Breach { rule: broken, what, .. } = breach;
+    let mut fields = vec![('S', "ERROR".to_owned()), ('V', "ERROR".to_owned())];
+    fields.push(('C', broken.sqlstate().to_owned()));
+    match broken {
+        Rule::Syntax => fields.push(('M', printable(what))),
+        _ => fields.extend([
+            ('M', format!("cannot execute {} in a read-only route", printable(what))),
+            ('D', rule(*broken)),
+        ]),
+    }
+    let mut bytes = Vec::new();
+    for (code, text) in fields {
+        bytes.push(code as u8);
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0);
+    }
+    bytes.push(0);
+    bytes
+}
+
+/// What a client is told of the rule that it broke.
+pub(super) fn rule(rule: Rule) -> String {
+    format!("The proxy refused it under the rule \"{}\".", rule.as_str())
 }
 
 fn with_severity(refusal: &Refusal, severity: &str) -> Vec<u8> {

@@ -342,6 +342,7 @@ impl Session {
             tally,
             rules: Rules {
                 shared: mode != PoolMode::Session,
+                guarded: self.identity.pool.route().access.is_read_only(),
                 has_defaults: !self.holdings.startup().is_empty(),
                 keeps: mode == PoolMode::Session || !self.holdings.pins.is_empty(),
                 statement_mode: mode == PoolMode::Statement,
@@ -411,6 +412,9 @@ impl Session {
             }
         }
         seen.ready = 0;
+        if !tally.refused.is_empty() {
+            self.note_refusals(&mut tally.refused);
+        }
     }
 
     /// Whether the client keeps its server connection though nothing is under way.

@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 
 use super::Shared;
+use super::audit::Audit;
 use super::login::{self, Admitted};
 use super::texts::Texts;
 use super::watch::Watches;
@@ -52,6 +53,7 @@ pub(super) struct Worker {
     /// Memory for reading from idle server connections while `scratch` holds a client's request.
     pub(super) aside: RefCell<Box<[u8]>>,
     pub(super) texts: RefCell<Texts>,
+    pub(super) audit: RefCell<Audit>,
     /// How many clients it has given a number.
     numbers: Cell<u64>,
     pub(super) watches: Watches,
@@ -130,6 +132,7 @@ async fn run(
 ) {
     let worker = Rc::new(Worker {
         id,
+        audit: RefCell::default(),
         texts: RefCell::new(Texts::new(shared.statement_secret)),
         numbers: Cell::new(0),
         shared,

@@ -250,7 +250,8 @@ impl ReplyScan {
         self.swallow = strayed || (reply.asker == Asker::Proxy && header.tag != b'A');
         self.left = header.len - taken;
         if reply.kind != ReplyKind::Part {
-            note(seen, turn, reply.kind, (reply.asker, body));
+            let asker = if matches!(reply.asker, Asker::Refused(_)) { Asker::Client } else { reply.asker };
+            note(seen, turn, reply.kind, (asker, body));
             if reply.kind == ReplyKind::Row && own && seen.own_rows.len() < OWN_ROWS {
                 // One that is too long is left empty, so that whoever asked finds that it is not all there.
                 seen.own_rows.push(if whole { body.to_vec() } else { Vec::new() });

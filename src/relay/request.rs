@@ -99,6 +99,8 @@ impl<'a> Walk<'a> {
 pub struct RequestScan {
     /// Bytes that are still to come of a message whose header was seen.
     left: usize,
+    /// They do not go to the server.
+    drops: bool,
     /// Query, Execute and FunctionCall messages that were passed on, until somebody takes the count.
     pub queries: u32,
 }
@@ -115,6 +117,10 @@ impl RequestScan {
             let passed = min(self.left, walk.rest().len());
             self.left -= passed;
             walk.at += passed;
+            if self.drops {
+                walk.run = walk.at;
+                self.drops = self.left > 0;
+            }
             if self.left > 0 {
                 return Step::Stop(Stop::Drained);
             }
@@ -149,6 +155,15 @@ impl RequestScan {
         let here = min(header.len, walk.rest().len());
         walk.at += here;
         self.left = header.len - here;
+        self.queries += u32::from(matches!(header.tag, b'Q' | b'E' | b'F'));
+    }
+
+    /// The message at which the walk stands is not to be passed on, and nothing of it that is still to come. What came
+    /// before is to be taken out of the walk first.
+    pub fn discard(&mut self, walk: &mut Walk<'_>, header: Header) {
+        let here = min(header.len, walk.rest().len());
+        self.replace(walk, header, here);
+        self.drops = self.left > 0;
         self.queries += u32::from(matches!(header.tag, b'Q' | b'E' | b'F'));
     }
 
@@ -205,7 +220,7 @@ fn is_readable(header: Header, body: &[u8]) -> bool {
             b'P' => header.len > JUDGED && has_names(1),
             b'B' => has_names(2),
             b'D' | b'C' => false,
-            b'F' => body.len() >= 4,
+            b'F' => header.len > JUDGED && body.len() >= 4,
             _ => true,
         }
 }

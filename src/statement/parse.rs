@@ -12,6 +12,8 @@ use pg_raw_parse::raw::ConstrType;
 use super::dialect::{Dialect, Encoding};
 use super::effects::{Findings, Letters};
 use super::facts::Facts;
+use super::verdict::{self, Verdict};
+use crate::rule::Rule;
 
 /// Bytes of a text that is read at all. What is longer is data more than SQL, and takes milliseconds.
 const LONGEST: usize = 64 * 1024;
@@ -27,7 +29,27 @@ const STAND_IN: char = '\u{ff}';
 pub fn judge(text: &[u8], dialect: Dialect) -> Facts {
     let Some((text, letters)) = readable(text, dialect) else { return Facts::unknown() };
     // What the tree holds is PostgreSQL's matter, and a surprise in it must cost one pin, not a worker.
-    catch_unwind(|| facts(&text, letters)).ok().flatten().unwrap_or_else(Facts::unknown)
+    let tree = || pg_raw_parse::parse(&text).ok().map(|tree| facts(&tree, letters));
+    catch_unwind(tree).ok().flatten().unwrap_or_else(Facts::unknown)
+}
+
+/// [`judge`] with a [`Verdict`]. What cannot be read is refused.
+pub fn judge_guarded(text: &[u8], dialect: Dialect) -> Facts {
+    let unread = |what: &'static str| Facts::unknown().guarded(Verdict::refused(Rule::Unread, what));
+    let Some((text, letters)) = readable(text, dialect) else {
+        return unread("a text that cannot be read as the server would read it");
+    };
+    let judged = catch_unwind(|| match pg_raw_parse::parse(&text) {
+        Ok(tree) => {
+            let verdict = verdict::inspect(&text, tree.iter(), letters);
+            facts(&tree, letters).guarded(verdict)
+        }
+        Err(pg_raw_parse::Error::Parse(error)) => {
+            Facts::unknown().guarded(Verdict::refused(Rule::Syntax, error.to_string()))
+        }
+        Err(_) => unread("a text that cannot be read"),
+    });
+    judged.unwrap_or_else(|_| unread("a text with something that is not known in it"))
 }
 
 /// Whether a text of that length is refused unread.
@@ -64,15 +86,13 @@ fn has_many_comments(text: &[u8]) -> bool {
     text.len() > 2 * MOST_COMMENTS && starts() > MOST_COMMENTS
 }
 
-/// None where the grammar does not take the text.
-fn facts(text: &str, letters: Letters) -> Option<Facts> {
-    let tree = pg_raw_parse::parse(text).ok()?;
+fn facts(tree: &pg_raw_parse::StmtList, letters: Letters) -> Facts {
     let mut findings = Findings::new(letters);
     for statement in tree.stmts() {
         findings.defines |= defines(statement);
         findings.walk(statement);
     }
-    Some(findings.facts(u32::try_from(tree.len()).unwrap_or(u32::MAX)))
+    findings.facts(u32::try_from(tree.len()).unwrap_or(u32::MAX))
 }
 
 /// Whether a statement makes or changes what runs when others are used. A table's defaults and checks count where they are

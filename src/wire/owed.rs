@@ -22,6 +22,9 @@ pub enum Asker {
     /// firepool in the client's stead, so that what the client asked for next can work: success is swallowed, an error
     /// is the client's answer.
     Stead,
+    /// The client, whose request does not go to the server: one that fails goes in its place, so that what follows it
+    /// is skipped and its transaction fails, and the error has the client's words under this number.
+    Refused(u32),
 }
 
 /// What is to be remembered about a request until it is answered.

@@ -249,6 +249,9 @@ impl Turn {
         if asker == Asker::Stead {
             asker = if tag == b'E' { Asker::Client } else { Asker::Proxy };
         }
+        if tag != b'E' && matches!(asker, Asker::Refused(_)) {
+            asker = Asker::Client;
+        }
         let kind = match tag {
             b'N' | b'A' => ReplyKind::Notice,
             b'S' => ReplyKind::Parameter,
