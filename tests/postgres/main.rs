@@ -35,6 +35,8 @@ mod upkeep;
 
 use std::process::ExitCode;
 
+use guard::{programs as guard_programs, storm as guard_storm};
+
 #[allow(clippy::too_many_lines, reason = "a list")]
 fn main() -> ExitCode {
     let mut trials = support::run::trials! {
@@ -113,6 +115,11 @@ fn main() -> ExitCode {
             refusals_are_counted_by_rule,
             a_text_that_is_too_long_is_refused,
             every_mode_of_a_pool_is_guarded;
+        guard_programs:
+            the_backslash_commands_of_psql_print_what_they_print_without_a_proxy,
+            pg_dump_prints_what_it_prints_without_a_proxy;
+        guard_storm:
+            statements_made_at_random_change_nothing;
         hostile:
             a_batch_that_was_never_synced_is_taken_back_when_its_client_leaves,
             what_an_unnamed_statement_does_is_noted_whenever_it_is_bound,

@@ -168,7 +168,7 @@ impl<'t> Inspector<'t> {
     /// The statement is to be sent in these words.
     fn say(&mut self, words: String) {
         match self.place.clone() {
-            Some(place) => self.verdict.edits.push(Edit { place, words: format!(" {words}") }),
+            Some(place) => self.verdict.edits.push(Edit { place, words }),
             None => self.refuse(Rule::Mode, "READ WRITE"),
         }
     }

@@ -4,6 +4,7 @@ use pg_raw_parse::raw::{TransactionStmtKind as Kind, VariableSetKind as SetKind}
 use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{ConstValue, Node, nodes};
 
+use super::super::walk::is_plain_ddl;
 use super::Inspector;
 use super::settings::{Value, setting};
 use crate::rule::Rule;
@@ -178,7 +179,10 @@ impl<'t> Inspector<'t> {
                     self.refuse(rule, format!("SET {name}"));
                 }
             }
-            _ => self.refuse(Rule::Setting, format!("SET {name}")),
+            _ => {
+                let rule = setting(name, Value::Unknown).unwrap_or(Rule::Setting);
+                self.refuse(rule, format!("SET {name}"));
+            }
         }
     }
 
@@ -288,6 +292,14 @@ fn refused(node: Node<'_>) -> (Rule, &'static str) {
         }
         Node::GrantStmt(_) | Node::GrantRoleStmt(_) => (Rule::Definition, "GRANT or REVOKE"),
         Node::CommentStmt(_) => (Rule::Definition, "COMMENT"),
+        Node::CompositeTypeStmt(_)
+        | Node::CreateEnumStmt(_)
+        | Node::CreateRangeStmt(_)
+        | Node::CreateDomainStmt(_)
+        | Node::AlterDomainStmt(_)
+        | Node::DefineStmt(_)
+        | Node::CreateStatsStmt(_) => (Rule::Definition, "a statement that makes objects"),
+        _ if is_plain_ddl(node) => (Rule::Definition, "a statement that changes objects or rights"),
         _ => (Rule::Statement, "a statement that is not known to be harmless"),
     }
 }
