@@ -113,7 +113,8 @@ pub fn spawn(id: usize, shared: Arc<Shared>, stage: watch::Receiver<Stage>) -> i
     let (sockets, inbox) = mpsc::channel(BACKLOG);
     let clients = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&clients);
-    let thread = thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
+    let builder = thread::Builder::new().name(format!("worker-{id}")).stack_size(crate::statement::STACK);
+    let thread = builder.spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         match runtime {
             Ok(runtime) => runtime.block_on(run(id, shared, inbox, stage, count)),

@@ -18,12 +18,17 @@ use crate::rule::Rule;
 /// Bytes of a text that is read at all. What is longer is data more than SQL, and takes milliseconds.
 const LONGEST: usize = 64 * 1024;
 
+/// Bytes of stack that a thread needs to judge whatever it is given. The grammar's own helpers call themselves for each
+/// operand of `1+1+1...` where they look for the place of a clause that must not be there twice: 200 bytes for each two of
+/// the text, without optimization. Memory that is not used costs nothing.
+pub const STACK: usize = 32 << 20;
+
 /// Comments in a text. The lexer calls itself at each that follows another, so thousands would use up the stack.
 const MOST_COMMENTS: usize = 500;
 
 /// Stands for a byte of a character whose encoding is not UTF-8: to the lexer, a letter like it, and no ASCII one, so
 /// that it never makes a keyword.
-const STAND_IN: char = '\u{ff}';
+pub(super) const STAND_IN: char = '\u{ff}';
 
 /// Judges a text (without its final NUL). Never panics, whatever the bytes.
 pub fn judge(text: &[u8], dialect: Dialect) -> Facts {

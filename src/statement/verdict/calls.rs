@@ -2,12 +2,15 @@
 //! of the database's own are the route's business, because the server's mode covers what they write; but those of known
 //! extensions that do what the mode does not cover are refused.
 
+use std::borrow::Cow;
+
 use pg_raw_parse::raw::A_Expr_Kind as Operation;
 use pg_raw_parse::raw::BoolExprType;
 use pg_raw_parse::{ConstValue, Node, nodes};
 
 use super::super::effects::constant;
 use super::super::functions::is_builtin;
+use super::super::parse::STAND_IN;
 use super::super::settings::argument;
 use super::Inspector;
 use super::settings::{Value, setting};
@@ -160,14 +163,18 @@ const REFUSED: &[(Rule, &[&str])] = &[
 ];
 
 /// Of extensions, and harmless, though their names begin as those of PostgreSQL's own.
-const OF_EXTENSIONS: [&str; 14] = [
+const OF_EXTENSIONS: [&str; 18] = [
     "pg_buffercache_pages",
     "pg_buffercache_summary",
     "pg_buffercache_usage_counts",
     "pg_check_frozen",
     "pg_check_visible",
     "pg_freespace",
+    "pg_get_wal_block_info",
+    "pg_get_wal_record_info",
     "pg_get_wal_records_info",
+    "pg_get_wal_stats",
+    "pg_old_snapshot_time_mapping",
     "pg_prewarm",
     "pg_relpages",
     "pg_stat_statements",
@@ -197,8 +204,10 @@ impl Inspector<'_> {
     /// A function is called. `proven` are the only values that the column `name` can have here.
     pub(super) fn call(&mut self, call: &nodes::FuncCall, proven: Option<&[&str]>) {
         let mut names = call.funcname().iter().filter_map(Node::as_str).rev();
-        let Some(name) = names.next() else { return self.refuse(Rule::Function, "a call without a name") };
-        let schema = names.next();
+        let Some(name) = names.next().map(folded) else {
+            return self.refuse(Rule::Function, "a call without a name");
+        };
+        let (name, schema) = (&*name, names.next());
         match schema {
             None | Some("pg_catalog") => {}
             // By whatever schema an extension is in.
@@ -229,8 +238,8 @@ impl Inspector<'_> {
 
     /// `t.f` and `(x).f` are calls as well, where there is no such column.
     pub(super) fn attribute(&mut self, field: Node<'_>) {
-        let Some(name) = field.as_str() else { return };
-        if let Some(rule) = refused(name) {
+        let Some(name) = field.as_str().map(folded) else { return };
+        if let Some(rule) = refused(&name) {
             self.refuse(rule, format!("{name}()"));
         }
     }
@@ -256,6 +265,12 @@ impl Inspector<'_> {
             }
         }
     }
+}
+
+/// A name as a server may fold it that has a single-byte encoding and a Turkish locale: there, the small letter of the
+/// dotted capital I is the ASCII one. A letter that stands for another may be that.
+fn folded(name: &str) -> Cow<'_, str> {
+    if name.is_ascii() { Cow::Borrowed(name) } else { Cow::Owned(name.replace(['\u{130}', STAND_IN], "i")) }
 }
 
 fn opens_to_read(call: &nodes::FuncCall) -> bool {

@@ -148,3 +148,46 @@ fn a_list_of_functions_is_compared_with_what_the_text_calls() {
     let all: Vec<String> = (0..100).map(|n| format!("f{n}")).collect();
     assert!(many.verdict().unwrap().breach(false, Some(&all)).is_some(), "more than are kept");
 }
+
+#[test]
+fn a_name_is_refused_as_a_turkish_server_would_fold_it() {
+    assert_eq!(breach("SELECT lo_unl\u{130}nk(1)").unwrap().rule, Rule::LargeObject);
+    assert_eq!(breach("SELECT x.lo_unl\u{130}nk FROM x").unwrap().rule, Rule::LargeObject);
+    assert_eq!(breach("SELECT pg_not\u{130}fy('a', 'b')").unwrap().rule, Rule::Notify);
+    let latin = judge_guarded(b"SELECT lo_unl\xddnk(1)", LATIN);
+    assert_eq!(breach_of(&latin).unwrap().rule, Rule::LargeObject);
+    let column = judge_guarded(b"SELECT t.gr\xf6\xdfe, gr\xfc\xdfe() FROM t", LATIN);
+    assert_eq!(breach_of(&column), None);
+    assert!(breach("SET transact\u{130}on_read_only = off").is_some());
+}
+
+#[test]
+fn no_text_uses_up_the_stack() {
+    let long = 60_000;
+    let sum = |times: usize| format!("1{}", "+1".repeat(times));
+    let nested = |open: &str, close: &str| {
+        let times = long / (open.len() + close.len());
+        format!("SELECT {}1{}", open.repeat(times), close.repeat(times))
+    };
+    let texts = [
+        format!("(SELECT 1 ORDER BY {}) ORDER BY {}", sum(long / 4), sum(long / 4)),
+        format!("SELECT 1 LIMIT {} LIMIT 2", sum(long / 2)),
+        format!("SELECT {} IN (1)", sum(long / 2)),
+        format!("SELECT 1{}", "::int".repeat(long / 5)),
+        format!("SELECT 1{}", " UNION SELECT 1".repeat(long / 15)),
+        format!("SELECT {}", vec!["1=1"; long / 7].join("AND ")),
+        nested("(", ")"),
+        nested("- ", ""),
+        nested("NOT ", ""),
+        nested("ARRAY[", "]"),
+        nested("f(", ")"),
+        nested("(SELECT ", ")"),
+        nested("CASE WHEN ", " THEN 1 END"),
+    ];
+    for text in texts {
+        let judged = std::thread::Builder::new().stack_size(super::super::STACK).spawn(move || {
+            judge_guarded(text.as_bytes(), UTF8);
+        });
+        judged.unwrap().join().unwrap();
+    }
+}
