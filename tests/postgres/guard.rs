@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use crate::support::messages::{self as msg};
 use crate::support::server::Server;
+use firepool::statement::{Dialect, Encoding, judge_guarded};
 use ground::{Ground, READ_ONLY, ROUTE, WAYS, cases, is_ended, send};
 
 /// Every refused case in every way, as a role with these rights.
@@ -329,4 +330,53 @@ pub fn every_mode_of_a_pool_is_guarded() {
         assert_eq!(client.query("SELECT writes()").code(), READ_ONLY);
         assert_eq!(ground.state(), before, "{mode}");
     }
+}
+
+/// Functions of PostgreSQL's own that may do more than compute, have been looked at one by one, and are let through: they
+/// read what is shared, wait, end what the session holds itself, or begin what ends with the transaction.
+const LOOKED_AT: &str = "amvalidate clock_timestamp current_query currtid2 currval gen_random_uuid lastval lo_close lo_get
+    lo_lseek lo_lseek64 lo_tell lo_tell64 loread pg_advisory_unlock pg_advisory_unlock_all pg_advisory_unlock_shared
+    pg_advisory_xact_lock pg_advisory_xact_lock_shared pg_blocking_pids pg_collation_actual_version pg_control_checkpoint
+    pg_control_init pg_control_recovery pg_control_system pg_current_logfile pg_current_wal_flush_lsn
+    pg_current_wal_insert_lsn pg_current_wal_lsn pg_database_collation_actual_version pg_database_size pg_export_snapshot
+    pg_get_backend_memory_contexts pg_get_multixact_members pg_get_shmem_allocations pg_get_wal_replay_pause_state
+    pg_get_wal_resource_managers pg_hba_file_rules pg_ident_file_mappings pg_indexes_size pg_is_in_recovery
+    pg_is_wal_replay_paused pg_isolation_test_session_is_blocked pg_jit_available pg_last_committed_xact
+    pg_last_wal_receive_lsn pg_last_wal_replay_lsn pg_last_xact_replay_timestamp pg_lock_status pg_ls_archive_statusdir
+    pg_ls_dir pg_ls_logdir pg_ls_logicalmapdir pg_ls_logicalsnapdir pg_ls_replslotdir pg_ls_tmpdir pg_ls_waldir
+    pg_notification_queue_usage pg_partition_ancestors pg_partition_tree pg_prepared_xact pg_relation_size
+    pg_replication_origin_progress pg_replication_origin_session_is_setup pg_replication_origin_session_progress
+    pg_safe_snapshot_blocking_pids pg_sequence_last_value pg_show_all_file_settings pg_show_replication_origin_status pg_sleep
+    pg_sleep_for pg_sleep_until pg_stat_clear_snapshot pg_stat_file pg_stat_force_next_flush pg_stat_get_recovery_prefetch
+    pg_stat_get_xact_blocks_fetched pg_stat_get_xact_blocks_hit pg_stat_get_xact_function_calls
+    pg_stat_get_xact_function_self_time pg_stat_get_xact_function_total_time pg_stat_get_xact_numscans
+    pg_stat_get_xact_tuples_deleted pg_stat_get_xact_tuples_fetched pg_stat_get_xact_tuples_hot_updated
+    pg_stat_get_xact_tuples_inserted pg_stat_get_xact_tuples_returned pg_stat_get_xact_tuples_updated pg_stat_have_stats
+    pg_table_size pg_tablespace_size pg_total_relation_size pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared
+    pg_xact_commit_timestamp pg_xact_commit_timestamp_origin pg_xact_status random setseed timeofday txid_status
+    pg_config pg_replication_origin_oid plpgsql_validator";
+
+/// Whatever PostgreSQL says is volatile, or no ordinary user may call, is refused or has been looked at.
+pub fn every_function_of_postgresqls_own_that_may_do_more_than_compute_is_known() {
+    let server = Server::shared();
+    let mut admin = server.superuser("postgres");
+    let names = admin.run(
+        "SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
+           AND (provolatile = 'v' OR NOT coalesce(has_function_privilege('pg_monitor', oid, 'EXECUTE'), true))
+           AND prorettype NOT IN ('internal'::regtype, 'trigger'::regtype, 'event_trigger'::regtype,
+                                  'language_handler'::regtype)
+           AND NOT proargtypes::oid[] && ARRAY['internal'::regtype, 'cstring'::regtype]::oid[] ORDER BY 1",
+    );
+    let dialect = Dialect { encoding: Encoding::Utf8, standard_conforming_strings: true };
+    let looked_at: Vec<_> = LOOKED_AT.split_whitespace().collect();
+    let passes =
+        |name: &str| judge_guarded(format!("SELECT {name}()").as_bytes(), dialect).verdict().is_none();
+    let new: Vec<_> = names
+        .concat()
+        .into_iter()
+        .filter(|name| passes(name) && !looked_at.contains(&name.as_str()))
+        .collect();
+    assert!(new.is_empty(), "let through and not looked at: {new:?}");
+    let refused: Vec<_> = looked_at.iter().filter(|name| !passes(name)).collect();
+    assert!(refused.is_empty(), "{refused:?}");
 }

@@ -114,10 +114,12 @@ fn main() -> ExitCode {
             a_route_may_allow_to_notify_and_list_its_functions,
             refusals_are_counted_by_rule,
             a_text_that_is_too_long_is_refused,
-            every_mode_of_a_pool_is_guarded;
+            every_mode_of_a_pool_is_guarded,
+            every_function_of_postgresqls_own_that_may_do_more_than_compute_is_known;
         guard_programs:
             the_backslash_commands_of_psql_print_what_they_print_without_a_proxy,
-            pg_dump_prints_what_it_prints_without_a_proxy;
+            pg_dump_prints_what_it_prints_without_a_proxy,
+            a_check_warns_of_what_the_role_of_a_read_only_route_could_write;
         guard_storm:
             statements_made_at_random_change_nothing;
         hostile:

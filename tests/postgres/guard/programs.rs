@@ -129,3 +129,36 @@ pub fn pg_dump_prints_what_it_prints_without_a_proxy() {
     compare(&ground, "pg_dump", &[&schema, "--serializable-deferrable", "--quote-all-identifiers"]);
     compare(&ground, "pg_dump", &["--blobs", &schema]);
 }
+
+pub fn a_check_warns_of_what_the_role_of_a_read_only_route_could_write() {
+    let server = Server::own();
+    let mut ground = Ground::new(&server, ROUTE);
+    let role = ground.fixture.role.clone();
+    let file = ground.folder.join("firepool.toml");
+    let address = server.address();
+    let text = format!(
+        "[targets.main]\nhost = \"{}\"\nport = {}\n[users.{role}]\npassword = \"{PASSWORD}\"\n[[routes]]\n\
+         database = \"{DATABASE}\"\nuser = \"{role}\"\naccess = \"read-only\"\n",
+        address.ip(),
+        address.port()
+    );
+    std::fs::write(&file, text).unwrap();
+    let warned = || {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_firepool"));
+        let output = check.args(["check", "--connect", "--config", file.to_str().unwrap()]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && text.contains("logged in"), "{text}");
+        let warnings = text.lines().filter(|line| line.contains("its route is read-only"));
+        warnings.filter_map(|line| line.split(" and the role ").nth(1)).collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(warned(), "owns relations: 5; may create in schemas: 1");
+    ground.admin.run(&format!("ALTER ROLE {role} SUPERUSER"));
+    assert_eq!(warned(), "is a superuser");
+    ground.admin.run(&format!(
+        "ALTER ROLE {role} NOSUPERUSER; REASSIGN OWNED BY {role} TO postgres; GRANT INSERT ON {role}.t TO {role};
+         GRANT USAGE ON SCHEMA {role} TO {role}"
+    ));
+    assert_eq!(warned(), "may write to relations: 1");
+    ground.admin.run(&format!("REVOKE INSERT ON {role}.t FROM {role}"));
+    assert_eq!(warned(), "");
+}
