@@ -14,6 +14,7 @@ use super::guard::Refused;
 use super::holdings::Holdings;
 use super::judge::Remembered;
 use super::texts::Texts;
+use super::worker::SCRATCH;
 use crate::backend::{Lost, ServerConn};
 use crate::error::{ErrorKind, Refusal};
 use crate::pool::Pool;
@@ -172,7 +173,7 @@ impl Exchange<'_> {
             Poll::Ready(Ok(())) => {}
         }
         let seen = (&mut self.tally.seen, self.client.outbox());
-        let forward = match self.server.poll_receive(cx, scratch, seen) {
+        let forward = match self.server.poll_receive(cx, &mut scratch[..SCRATCH], seen) {
             Poll::Pending => return Ok(false),
             Poll::Ready(received) => received.map_err(End::ServerLost)?,
         };
@@ -226,6 +227,7 @@ impl Exchange<'_> {
             self.client.verdict = true;
             return Ok(false);
         }
+        let scratch = self.client.share(scratch);
         let length = match self.client.take_aside(scratch) {
             Some(length) => length,
             None => {

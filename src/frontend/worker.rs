@@ -21,7 +21,10 @@ use crate::stream::Detached;
 
 /// Bytes that a worker reads at once, on either side. One buffer serves all its clients, because a read is always
 /// followed by a write before anybody else's turn comes.
-const SCRATCH: usize = 64 * 1024;
+pub(super) const SCRATCH: usize = 64 * 1024;
+
+/// The same where there are read-only routes, for whose clients a longer text has to be there as a whole.
+const SCRATCH_GUARDED: usize = crate::relay::request::GUARDED + SCRATCH;
 
 /// How often clients' deadlines are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -131,13 +134,15 @@ async fn run(
     mut stage: watch::Receiver<Stage>,
     clients: Arc<AtomicUsize>,
 ) {
+    let guarded = shared.config.routes.iter().any(|route| route.access.is_read_only());
+    let scratch = if guarded { SCRATCH_GUARDED } else { SCRATCH };
     let worker = Rc::new(Worker {
         id,
         audit: RefCell::default(),
         texts: RefCell::new(Texts::new(shared.statement_secret)),
         numbers: Cell::new(0),
         shared,
-        scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+        scratch: RefCell::new(vec![0; scratch].into_boxed_slice()),
         aside: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
         watches: Watches::default(),
         draining: Cell::new(false),

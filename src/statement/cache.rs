@@ -117,7 +117,7 @@ impl Cache {
 
     /// The facts of a text (without its final NUL).
     pub fn facts(&mut self, text: &[u8], dialect: Dialect) -> Rc<Facts> {
-        if parse::is_too_long(text) {
+        if parse::is_too_long(text, self.guarded) {
             self.misses += 1;
             return self.shared.too_long();
         }

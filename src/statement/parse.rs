@@ -18,10 +18,13 @@ use crate::rule::Rule;
 /// Bytes of a text that is read at all. What is longer is data more than SQL, and takes milliseconds.
 const LONGEST: usize = 64 * 1024;
 
+/// The same where what cannot be read is refused.
+const LONGEST_GUARDED: usize = 256 * 1024;
+
 /// Bytes of stack that a thread needs to judge whatever it is given. The grammar's own helpers call themselves for each
 /// operand of `1+1+1...` where they look for the place of a clause that must not be there twice: 200 bytes for each two of
 /// the text, without optimization. Memory that is not used costs nothing.
-pub const STACK: usize = 32 << 20;
+pub const STACK: usize = 64 << 20;
 
 /// Comments in a text. The lexer calls itself at each that follows another, so thousands would use up the stack.
 const MOST_COMMENTS: usize = 500;
@@ -32,7 +35,7 @@ pub(super) const STAND_IN: char = '\u{ff}';
 
 /// Judges a text (without its final NUL). Never panics, whatever the bytes.
 pub fn judge(text: &[u8], dialect: Dialect) -> Facts {
-    let Some((text, letters)) = readable(text, dialect) else { return Facts::unknown() };
+    let Some((text, letters)) = readable(text, dialect, LONGEST) else { return Facts::unknown() };
     // What the tree holds is PostgreSQL's matter, and a surprise in it must cost one pin, not a worker.
     let tree = || pg_raw_parse::parse(&text).ok().map(|tree| facts(&tree, letters));
     catch_unwind(tree).ok().flatten().unwrap_or_else(Facts::unknown)
@@ -41,7 +44,7 @@ pub fn judge(text: &[u8], dialect: Dialect) -> Facts {
 /// [`judge`] with a [`Verdict`]. What cannot be read is refused.
 pub fn judge_guarded(text: &[u8], dialect: Dialect) -> Facts {
     let unread = |what: &'static str| Facts::unknown().guarded(Verdict::refused(Rule::Unread, what));
-    let Some((text, letters)) = readable(text, dialect) else {
+    let Some((text, letters)) = readable(text, dialect, LONGEST_GUARDED) else {
         return unread("a text that cannot be read as the server would read it");
     };
     let judged = catch_unwind(|| match pg_raw_parse::parse(&text) {
@@ -58,8 +61,8 @@ pub fn judge_guarded(text: &[u8], dialect: Dialect) -> Facts {
 }
 
 /// Whether a text of that length is refused unread.
-pub(super) fn is_too_long(text: &[u8]) -> bool {
-    text.len() > LONGEST
+pub(super) fn is_too_long(text: &[u8], guarded: bool) -> bool {
+    text.len() > if guarded { LONGEST_GUARDED } else { LONGEST }
 }
 
 /// Whether the facts of a text depend on the dialect.
@@ -68,8 +71,8 @@ pub(super) fn depends_on_dialect(text: &[u8]) -> bool {
 }
 
 /// The text as the grammar reads it.
-fn readable(text: &[u8], dialect: Dialect) -> Option<(Cow<'_, str>, Letters)> {
-    if is_too_long(text) || text.contains(&0) || has_many_comments(text) {
+fn readable(text: &[u8], dialect: Dialect, longest: usize) -> Option<(Cow<'_, str>, Letters)> {
+    if text.len() > longest || text.contains(&0) || has_many_comments(text) {
         return None;
     }
     if !dialect.standard_conforming_strings && text.contains(&b'\\') {
