@@ -11,7 +11,7 @@
 //! - [`relay`]: original bytes from one side to the other.
 //! - [`statement`]: what SQL does to a session, pure.
 //! - [`wire`]: the protocol, pure.
-//! - On the ground floor: [`metrics`], [`scram`], [`stream`], [`clock`], [`error`].
+//! - On the ground floor: [`metrics`], [`scram`], [`stream`], [`clock`], [`error`], [`rule`].
 
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod notify;
 pub mod pool;
 pub mod relay;
+pub mod rule;
 pub mod scram;
 pub mod statement;
 pub mod stream;

@@ -14,10 +14,10 @@
 //! | 5 | `notify` | `backend`, `relay`, `wire`, the ground floor |
 //! | 4 | `backend` | `relay`, `statement`, `wire`, and of the ground floor `config`, `error`, `scram`, `stream` |
 //! | 3 | `relay` | `wire` |
-//! | 2 | `metrics` | `wire`, `error` |
+//! | 2 | `metrics` | `wire`, `error`, `rule` |
 //! | 1 | `wire` | nothing |
-//! | 1 | `statement` | nothing |
-//! | 0 | `config`, `scram`, `stream`, `clock`, `error` | nothing |
+//! | 1 | `statement` | `rule` |
+//! | 0 | `config`, `scram`, `stream`, `clock`, `error`, `rule` | nothing |
 //!
 //! `metrics` counts as ground floor for those who name it; `wire` is so pure that it could stand there as well.
 //!
@@ -64,20 +64,22 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
             "stream",
             "clock",
             "error",
+            "rule",
         ],
     ),
     ("pool", 5, &["backend", "metrics", "config", "scram", "stream", "clock", "error"]),
     ("notify", 5, &["backend", "relay", "wire", "metrics", "config", "scram", "stream", "clock", "error"]),
     ("backend", 4, &["relay", "statement", "wire", "config", "error", "scram", "stream"]),
     ("relay", 3, &["wire"]),
-    ("metrics", 2, &["wire", "error"]),
+    ("metrics", 2, &["wire", "error", "rule"]),
     ("wire", 1, &[]),
-    ("statement", 1, &[]),
+    ("statement", 1, &["rule"]),
     ("config", 0, &[]),
     ("scram", 0, &[]),
     ("stream", 0, &[]),
     ("clock", 0, &[]),
     ("error", 0, &[]),
+    ("rule", 0, &[]),
 ];
 
 /// Crates that have doors, and where those are: rooms, or files.

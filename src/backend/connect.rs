@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::ServerConn;
 use super::cancel::Endpoint;
 use super::login::{self, Login};
 use super::replication::Walsender;
+use super::{READ_ONLY, ServerConn};
 use crate::config::{Target, User};
 use crate::error::{ErrorKind, Refusal};
 use crate::scram::{Keys, ScramError};
@@ -104,6 +104,8 @@ pub struct Opener {
     user: Arc<User>,
     database: String,
     limit: Duration,
+    /// Connections are opened read-only.
+    read_only: bool,
     /// The keys of the last SCRAM login: a server gives a role the same salt each time, and deriving costs a
     /// millisecond of CPU.
     keys: Mutex<Option<CachedKeys>>,
@@ -126,7 +128,16 @@ impl std::fmt::Debug for CachedKeys {
 impl Opener {
     /// Connections of `user` to `database` on `target`, each within `limit`.
     pub fn new(target: Arc<Target>, user: Arc<User>, database: String, limit: Duration) -> Self {
-        Self { target, user, database, limit, keys: Mutex::new(None), only_knows_3_0: AtomicBool::new(false) }
+        let (keys, only_knows_3_0) = (Mutex::new(None), AtomicBool::new(false));
+        Self { target, user, database, limit, read_only: false, keys, only_knows_3_0 }
+    }
+
+    /// Whether connections are opened in read-only mode, to which RESET ALL and DISCARD ALL lead back. Strings are
+    /// standard ones then, so that texts can be read before they are sent.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
     }
 
     /// Opens one, logged in and at rest. The socket belongs to the current runtime.
@@ -151,12 +162,22 @@ impl Opener {
     }
 
     async fn dial(&self) -> Result<ServerConn, ConnectError> {
-        let parameters = [
+        let mut parameters = vec![
             ("user", self.user.name.as_str()),
             ("database", &self.database),
             ("application_name", "firepool"),
         ];
-        self.begin(&parameters).await?.finish(&self.user, &self.keys).await
+        if self.read_only {
+            parameters.extend([(READ_ONLY, "on"), ("standard_conforming_strings", "on")]);
+        }
+        let mut conn = self.begin(&parameters).await?.finish(&self.user, &self.keys).await?;
+        if self.read_only && !conn.hold_read_only() {
+            // PostgreSQL reports the mode since 14; what is between may have taken the parameter away.
+            return Err(ConnectError::Unsupported(
+                "the server does not say that the connection is read-only",
+            ));
+        }
+        Ok(conn)
     }
 
     /// Connects and agrees on the newest version of the protocol that both sides speak.

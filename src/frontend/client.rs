@@ -5,7 +5,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::carry::Remembered;
-use crate::relay::request::{self, RequestScan};
+use super::worker::SCRATCH;
+use crate::relay::request::{self, JUDGED, RequestScan};
 use crate::stream::Stream;
 
 /// How long a client is waited for that does not read its end, or does not close its own.
@@ -42,6 +43,12 @@ impl Client {
             unnamed: None,
             out: Vec::new(),
         }
+    }
+
+    /// As much of the worker's memory as it reads into: more where longer texts are looked at as a whole.
+    pub(super) fn share<'a>(&self, scratch: &'a mut [u8]) -> &'a mut [u8] {
+        let share = if self.requests.longest > JUDGED { scratch.len() } else { SCRATCH.min(scratch.len()) };
+        &mut scratch[..share]
     }
 
     /// Reads into `scratch`, behind what was put aside. Ready with the length of both together; `Ok(0)` is the end.

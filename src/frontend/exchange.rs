@@ -11,9 +11,11 @@ use std::task::{Context, Poll};
 use super::carry::Remembered;
 use super::client::Client;
 use super::footprint::Footprint;
+use super::guard::Refused;
 use super::holdings::Holdings;
 use super::refuse;
 use super::texts::Texts;
+use super::worker::SCRATCH;
 use crate::backend::{Lost, ServerConn};
 use crate::error::{ErrorKind, Refusal};
 use crate::pool::Pool;
@@ -48,6 +50,10 @@ pub(super) struct Tally {
     pub(super) sent: usize,
     /// What stood in the replies.
     pub(super) seen: Seen,
+    /// What the client was refused by a read-only route.
+    pub(super) refused: Vec<Refused>,
+    /// What it was refused for other reasons.
+    pub(super) refusals: Vec<ErrorKind>,
 }
 
 /// One client and its server connection.
@@ -67,6 +73,8 @@ pub(super) struct Exchange<'a> {
 pub(super) struct Rules {
     /// The server connection is not the client's for its whole life.
     pub(super) shared: bool,
+    /// Nothing may be written.
+    pub(super) guarded: bool,
     /// The client has startup settings, which the server does not know for the defaults.
     pub(super) has_defaults: bool,
     /// The client keeps its server connection, whatever state that is in.
@@ -80,7 +88,7 @@ pub(super) struct Rules {
 impl Rules {
     /// What is looked at before it is sent.
     pub(super) fn judging(self) -> Judging {
-        if self.shared || self.has_defaults { Judging::State } else { Judging::Nothing }
+        if self.shared || self.has_defaults || self.guarded { Judging::State } else { Judging::Nothing }
     }
 }
 
@@ -168,7 +176,7 @@ impl Exchange<'_> {
             Poll::Ready(Ok(())) => {}
         }
         let seen = (&mut self.tally.seen, self.client.outbox());
-        let forward = match self.server.poll_receive(cx, scratch, seen) {
+        let forward = match self.server.poll_receive(cx, &mut scratch[..SCRATCH], seen) {
             Poll::Pending => return Ok(false),
             Poll::Ready(received) => received.map_err(End::ServerLost)?,
         };
@@ -231,6 +239,7 @@ impl Exchange<'_> {
             self.client.verdict = true;
             return Ok(false);
         }
+        let scratch = self.client.share(scratch);
         let length = match self.client.take_aside(scratch) {
             Some(length) => length,
             None => {

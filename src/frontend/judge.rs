@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use super::carry::Brought;
 use super::exchange::{End, Exchange};
+use super::guard::Guarded;
 use super::names::Named;
 use crate::backend::settings;
 use crate::error::{ErrorKind, Refusal};
@@ -33,7 +34,7 @@ pub(super) struct Message<'a> {
 }
 
 impl Message<'_> {
-    fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         HEADER + self.body.len() == self.header.len
     }
 }
@@ -53,6 +54,9 @@ impl Exchange<'_> {
             let message = Message { header, body: &walk.rest()[HEADER..taken] };
             if self.server.turn.is_skipping() && header.tag != b'S' {
                 self.pass(walk, message, Mark::default());
+                continue;
+            }
+            if self.rules.guarded && matches!(self.guard(walk, message), Guarded::Done) {
                 continue;
             }
             if !self.rules.shared {
@@ -86,6 +90,14 @@ impl Exchange<'_> {
         self.server.queue(run);
     }
 
+    /// What a text does, on a read-only route with a verdict.
+    pub(super) fn facts(&self, text: &[u8]) -> Rc<Facts> {
+        if self.rules.guarded {
+            return self.texts.borrow_mut().guarded(text, self.guarded_dialect(text));
+        }
+        self.texts.borrow_mut().facts(text, self.dialect())
+    }
+
     pub(super) fn dialect(&self) -> Dialect {
         if self.holdings.lookout.dialect {
             return Dialect { encoding: Encoding::Unsafe, standard_conforming_strings: false };
@@ -95,14 +107,11 @@ impl Exchange<'_> {
 
     fn on_query(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Option<Stop> {
         let facts = if message.is_whole() {
-            self.texts.borrow_mut().facts(request::query_text(message.body), self.dialect())
+            self.facts(request::query_text(message.body))
         } else {
             self.texts.borrow().too_long()
         };
-        self.footprint.destroy_unnamed();
-        self.footprint.facts = None;
-        self.client.unnamed = None;
-        walk.forget();
+        self.destroy_unnamed(walk);
         if self.rules.statement_mode && facts.begins_block() {
             self.refuse_block(walk, message);
             return None;
@@ -113,6 +122,14 @@ impl Exchange<'_> {
         self.pass(walk, message, Mark { unread: is_unread(&facts), ..Mark::default() });
         self.reassign(walk);
         None
+    }
+
+    /// A Query destroys the unnamed statement.
+    pub(super) fn destroy_unnamed(&mut self, walk: &mut Walk<'_>) {
+        self.footprint.destroy_unnamed();
+        self.footprint.facts = None;
+        self.client.unnamed = None;
+        walk.forget();
     }
 
     /// On a server connection of the client's own all is as it should be, but that the server does not know the client's
@@ -128,14 +145,18 @@ impl Exchange<'_> {
             self.holdings.lookout.reassign_after(&facts.effects.resets);
             self.holdings.lookout.reassigned |= facts.effects.resets != Touched::None;
         }
-        self.pass(walk, message, Mark::default());
+        let words = text.filter(|_| message.header.tag == b'P').and_then(|text| self.in_words(text));
+        match words {
+            Some(words) => self.unnamed_in_words(walk, message, &words),
+            None => self.pass(walk, message, Mark::default()),
+        }
         if matches!(message.header.tag, b'Q' | b'S') {
             self.reassign(walk);
         }
     }
 
     /// Puts the client's startup settings behind the message that was passed last, if it led back to the server's.
-    fn reassign(&mut self, walk: &mut Walk<'_>) {
+    pub(super) fn reassign(&mut self, walk: &mut Walk<'_>) {
         let reset = std::mem::take(&mut self.holdings.lookout.reassign);
         let chosen = |name: &str| match &reset {
             Touched::None => false,
@@ -165,15 +186,14 @@ impl Exchange<'_> {
         else {
             return self.on_odd_parse(walk, message);
         };
-        if self.rules.statement_mode {
-            let facts = self.texts.borrow_mut().facts(text, self.dialect());
-            if facts.begins_block() {
-                self.refuse_block(walk, message);
-                return Ok(None);
-            }
+        if self.rules.statement_mode && self.facts(text).begins_block() {
+            self.refuse_block(walk, message);
+            return Ok(None);
         }
+        let words = self.in_words(text);
+        let text = words.as_deref().unwrap_or(text);
         if name.is_empty() {
-            let facts = self.texts.borrow_mut().facts(text, self.dialect());
+            let facts = self.facts(text);
             self.client.unnamed = None;
             walk.forget();
             if message.header.len <= REMEMBERED {
@@ -182,7 +202,10 @@ impl Exchange<'_> {
             self.attend(walk, &facts, true);
             self.footprint.facts = Some(facts);
             self.footprint.parsed(self.server.turn.epoch());
-            self.pass(walk, message, Mark { unnamed: true, ..Mark::default() });
+            match &words {
+                Some(words) => self.unnamed_in_words(walk, message, words),
+                None => self.pass(walk, message, Mark { unnamed: true, ..Mark::default() }),
+            }
             return Ok(None);
         }
         if self.holdings.is_open(name, self.server.turn.epoch()) {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::auth::{self, AuthError};
 use super::cancel::{Registration, Secret};
 use super::client::Client;
+use super::guard;
 use super::identity::Identity;
 use super::passage::Passage;
 use super::replication::{self, Link};
@@ -139,6 +140,7 @@ async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Granted, Out
         return unless_draining(worker, opening).await?.map(Granted::Replication);
     }
     let (user, route) = route(shared, database, user_name)?;
+    let settings = if route.access.is_read_only() { guard::startup(settings)? } else { settings };
     let pool =
         shared.registry.pool(database, user, route).map_err(|error| io::Error::other(error.to_string()))?;
     let permits = pool_permits(shared, &pool)?;
