@@ -178,7 +178,7 @@ impl Exchange<'_> {
                 return Ok(None);
             };
             if awaited {
-                return Ok(Some(Stop::Verdict));
+                return Ok(Some(Stop::Description));
             }
         }
         if self.client.unnamed.as_ref().is_some_and(|remembered| remembered.changed) {

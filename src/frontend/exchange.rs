@@ -139,6 +139,10 @@ impl Exchange<'_> {
                 self.client.verdict = true;
                 self.client.put_aside(rest, true);
             }
+            Stop::Description => {
+                self.client.description = true;
+                self.client.put_aside(rest, true);
+            }
             Stop::Goodbye => return Err(End::Left { in_order: true }),
             Stop::Invalid(error) => {
                 return Err(End::Refused(Refusal::new(ErrorKind::ProtocolViolation, error.to_string())));
@@ -234,9 +238,10 @@ impl Exchange<'_> {
         }
         let open =
             self.server.turn.owes_verdict() || self.holdings.removals.are_open(self.server.turn.epoch());
-        let open = open || (self.client.verdict && self.awaits_description());
-        if std::mem::take(&mut self.client.verdict) && open {
-            self.client.verdict = true;
+        // The end of the reply that tells may still be on its way.
+        self.client.verdict &= open || !self.server.is_between_replies();
+        self.client.description &= self.awaits_description();
+        if self.client.verdict || self.client.description {
             return Ok(false);
         }
         let scratch = self.client.share(scratch);
