@@ -359,6 +359,7 @@ impl Session {
             holdings: &mut self.holdings,
             texts: &self.worker.texts,
             pool: &self.identity.pool,
+            judged: None,
         }
     }
 
