@@ -6,6 +6,7 @@
 //! stays bounded and back-pressure passes through.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::carry::Remembered;
@@ -21,6 +22,7 @@ use crate::error::{ErrorKind, Refusal};
 use crate::pool::Pool;
 use crate::relay::reply::{Outcome, Seen};
 use crate::relay::request::{Judging, Stop, Walk};
+use crate::statement::Facts;
 use crate::wire::turn::Status;
 
 /// Why the relay stopped.
@@ -66,6 +68,9 @@ pub(super) struct Exchange<'a> {
     pub(super) pool: &'a Pool,
     pub(super) tally: &'a mut Tally,
     pub(super) rules: Rules,
+    /// Where the text lies that was judged last, how long it is, and its facts: a text that will not come again is read
+    /// once.
+    pub(super) judged: Option<(*const u8, usize, Rc<Facts>)>,
 }
 
 /// How a client is served.

@@ -6,6 +6,7 @@
 //! they would on PostgreSQL.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use super::audit::Line;
 use super::carry::Remembered;
@@ -69,6 +70,7 @@ impl Session {
 impl Exchange<'_> {
     /// Looks at a message of a client of a read-only route.
     pub(super) fn guard(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Guarded {
+        self.judged = None;
         let text = match message.header.tag {
             b'Q' => request::query_text(message.body),
             b'P' => match request::parse_parts(message.body) {
@@ -92,6 +94,7 @@ impl Exchange<'_> {
             return Guarded::Done;
         }
         let facts = self.facts(text);
+        self.judged = Some((text.as_ptr(), text.len(), Rc::clone(&facts)));
         let Some(verdict) = facts.verdict() else { return Guarded::Goes };
         let route = self.pool.route();
         if let Some(breach) = verdict.breach(route.allow_notify, route.functions.as_deref()) {

@@ -27,6 +27,7 @@ use crate::backend::settings::{Parameters, Settings};
 use crate::config::{PoolMode, Route, User};
 use crate::error::{ErrorKind, Refusal};
 use crate::pool::{Checkout, Lease, Permit, Pool, Wish};
+use crate::relay::request::GUARDED;
 use crate::scram::ScramError;
 use crate::stream::Stream;
 
@@ -84,7 +85,11 @@ pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Admit
             let worker = Rc::clone(worker);
             Some(match granted {
                 Granted::Session(identity) => {
-                    Admitted::Session(Box::new(Session::new(Client::new(stream), worker, identity)))
+                    let mut client = Client::new(stream);
+                    if identity.pool.route().access.is_read_only() {
+                        client.requests.longest = GUARDED;
+                    }
+                    Admitted::Session(Box::new(Session::new(client, worker, identity)))
                 }
                 Granted::Replication(link) => {
                     Admitted::Replication(Box::new(Passage::new(stream, link, worker)))

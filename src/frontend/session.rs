@@ -87,10 +87,6 @@ impl Session {
     pub(super) fn new(client: Client, worker: Rc<Worker>, identity: Identity) -> Self {
         let shard = identity.pool.metrics().shard(worker.id);
         shard.add(Counter::ClientsOpened, 1);
-        let mut client = client;
-        if identity.pool.route().access.is_read_only() {
-            client.requests.longest = request::GUARDED;
-        }
         let watch = worker.watches.register();
         let startup = Arc::clone(&identity.settings);
         let welcome = Arc::clone(&identity.parameters);
@@ -359,6 +355,7 @@ impl Session {
             holdings: &mut self.holdings,
             texts: &self.worker.texts,
             pool: &self.identity.pool,
+            judged: None,
         }
     }
 
