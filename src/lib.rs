@@ -11,7 +11,7 @@
 //! - [`relay`]: original bytes from one side to the other.
 //! - [`statement`]: what SQL does to a session, pure.
 //! - [`wire`]: the protocol, pure.
-//! - On the ground floor: [`metrics`], [`scram`], [`stream`], [`clock`], [`error`], [`rule`].
+//! - On the ground floor: [`metrics`], [`scram`], [`stream`], [`tls`], [`clock`], [`error`], [`rule`].
 
 #![forbid(unsafe_code)]
 
@@ -31,4 +31,5 @@ pub mod rule;
 pub mod scram;
 pub mod statement;
 pub mod stream;
+pub mod tls;
 pub mod wire;

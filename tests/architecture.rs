@@ -6,20 +6,21 @@
 //! | floor | room | may name |
 //! |---|---|---|
 //! | 9 | `main` | `cli` |
-//! | 8 | `cli` | `app`, `backend` (to try a login), `config` |
+//! | 8 | `cli` | `app`, `backend` (to try a login), `config`, `tls` (to make a certificate) |
 //! | 7 | `app` | every room below |
 //! | 6 | `admin` | `metrics` |
 //! | 6 | `frontend` | `pool`, `notify`, `backend`, `relay`, `statement`, `wire`, the ground floor |
 //! | 5 | `pool` | `backend`, the ground floor |
 //! | 5 | `notify` | `backend`, `relay`, `wire`, the ground floor |
-//! | 4 | `backend` | `relay`, `statement`, `wire`, and of the ground floor `config`, `error`, `scram`, `stream` |
+//! | 4 | `backend` | `relay`, `statement`, `wire`, and of the ground floor `config`, `error`, `scram`, `stream`, `tls` |
 //! | 3 | `relay` | `wire` |
 //! | 2 | `metrics` | `wire`, `error`, `rule` |
 //! | 1 | `wire` | nothing |
 //! | 1 | `statement` | `rule` |
-//! | 0 | `config`, `scram`, `stream`, `clock`, `error`, `rule` | nothing |
+//! | 1 | `config`, `stream` | `tls` |
+//! | 0 | `scram`, `tls`, `clock`, `error`, `rule` | nothing |
 //!
-//! `metrics` counts as ground floor for those who name it; `wire` is so pure that it could stand there as well.
+//! `metrics`, `config` and `stream` count as ground floor for those who name them; `wire` is so pure that it could stand there as well.
 //!
 //! | crate | may be named in |
 //! |---|---|
@@ -28,23 +29,24 @@
 //! | pgwire | `frontend`, `backend`, `admin` |
 //! | prometheus | `metrics`, and `admin/http.rs` |
 //! | pg_raw_parse | `statement` |
+//! | rustls, x509_parser, rcgen | `tls` |
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests panic like tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const GROUND: &[&str] = &["metrics", "config", "scram", "stream", "clock", "error"];
+const GROUND: &[&str] = &["metrics", "config", "scram", "stream", "tls", "clock", "error"];
 
 /// Each room with its floor and the rooms that it may name.
 const ROOMS: &[(&str, u8, &[&str])] = &[
     ("main", 9, &["cli"]),
-    ("cli", 8, &["app", "backend", "config"]),
+    ("cli", 8, &["app", "backend", "config", "tls"]),
     (
         "app",
         7,
         &[
             "admin", "frontend", "pool", "notify", "backend", "relay", "wire", "metrics", "config", "scram",
-            "stream", "clock", "error",
+            "stream", "tls", "clock", "error",
         ],
     ),
     ("admin", 6, &["metrics"]),
@@ -62,21 +64,27 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
             "config",
             "scram",
             "stream",
+            "tls",
             "clock",
             "error",
             "rule",
         ],
     ),
-    ("pool", 5, &["backend", "metrics", "config", "scram", "stream", "clock", "error"]),
-    ("notify", 5, &["backend", "relay", "wire", "metrics", "config", "scram", "stream", "clock", "error"]),
-    ("backend", 4, &["relay", "statement", "wire", "config", "error", "scram", "stream"]),
+    ("pool", 5, &["backend", "metrics", "config", "scram", "stream", "tls", "clock", "error"]),
+    (
+        "notify",
+        5,
+        &["backend", "relay", "wire", "metrics", "config", "scram", "stream", "tls", "clock", "error"],
+    ),
+    ("backend", 4, &["relay", "statement", "wire", "config", "error", "scram", "stream", "tls"]),
     ("relay", 3, &["wire"]),
     ("metrics", 2, &["wire", "error", "rule"]),
     ("wire", 1, &[]),
     ("statement", 1, &["rule"]),
-    ("config", 0, &[]),
+    ("config", 1, &["tls"]),
+    ("stream", 1, &["tls"]),
     ("scram", 0, &[]),
-    ("stream", 0, &[]),
+    ("tls", 0, &[]),
     ("clock", 0, &[]),
     ("error", 0, &[]),
     ("rule", 0, &[]),
@@ -88,6 +96,9 @@ const DOORS: &[(&str, &[&str])] = &[
     ("pgwire", &["frontend", "backend", "admin"]),
     ("prometheus", &["metrics", "admin/http.rs"]),
     ("pg_raw_parse", &["statement"]),
+    ("rustls", &["tls"]),
+    ("x509_parser", &["tls"]),
+    ("rcgen", &["tls"]),
 ];
 
 /// Rooms that are pure: no sockets, no clock.

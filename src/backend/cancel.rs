@@ -31,12 +31,8 @@ impl Endpoint {
     /// Connects, with Nagle's algorithm off.
     pub async fn connect(&self) -> io::Result<Stream> {
         Ok(match self {
-            Self::Tcp(address) => {
-                let socket = TcpStream::connect(address).await?;
-                socket.set_nodelay(true)?;
-                Stream::Tcp(socket)
-            }
-            Self::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
+            Self::Tcp(address) => Stream::tcp(TcpStream::connect(address).await?)?,
+            Self::Unix(path) => Stream::unix(UnixStream::connect(path).await?),
         })
     }
 }

@@ -276,7 +276,7 @@ impl ServerConn {
             self.out.extend_from_slice(bytes);
             return self.flush().map(drop);
         }
-        let sent = match self.stream()?.try_write(bytes) {
+        let sent = match self.stream.as_mut().ok_or(Lost::Closed)?.try_write(bytes) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error.into()),
@@ -287,8 +287,9 @@ impl ServerConn {
 
     /// Sends what is kept, as far as the socket takes it; `true` when all of it is gone.
     pub fn flush(&mut self) -> Result<bool, Lost> {
+        let stream = self.stream.as_mut().ok_or(Lost::Closed)?;
         while !self.out.is_empty() {
-            match self.stream()?.try_write(&self.out) {
+            match stream.try_write(&self.out) {
                 Ok(sent) => drop(self.out.drain(..sent)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error.into()),

@@ -81,8 +81,7 @@ impl Listeners {
             accepting.spawn(async move {
                 loop {
                     let socket = listener.accept().await.and_then(|(socket, _)| {
-                        socket.set_nodelay(true)?;
-                        let stream = Stream::Tcp(socket);
+                        let stream = Stream::tcp(socket)?;
                         stream.keep_alive()?;
                         stream.detach()
                     });
@@ -95,7 +94,7 @@ impl Listeners {
             accepting.spawn(async move {
                 loop {
                     let socket =
-                        listener.accept().await.and_then(|(socket, _)| Stream::Unix(socket).detach());
+                        listener.accept().await.and_then(|(socket, _)| Stream::unix(socket).detach());
                     hand_over(&workers, most, socket).await;
                 }
             });

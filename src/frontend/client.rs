@@ -176,5 +176,6 @@ impl Client {
             }
         };
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        self.stream.close_tls();
     }
 }

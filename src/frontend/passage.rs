@@ -83,11 +83,11 @@ impl Passage {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if let Poll::Ready(ended) = self.down.poll(&mut self.link.server, &self.client, cx) {
+        if let Poll::Ready(ended) = self.down.poll(&mut self.link.server, &mut self.client, cx) {
             return Poll::Ready(ended.map_or_else(End::Lost, |()| End::Server));
         }
         // Whatever ended this direction, the server may have something to say, and hears that the client has not.
-        if !self.up.over && self.up.poll(&mut self.client, &self.link.server, cx).is_ready() {
+        if !self.up.over && self.up.poll(&mut self.client, &mut self.link.server, cx).is_ready() {
             self.up.over = true;
             let _ = self.link.server.finish();
         }
@@ -114,7 +114,7 @@ impl Pipe {
     }
 
     /// Ready when the source has ended and the sink has taken everything, or when one of them failed.
-    fn poll(&mut self, source: &mut Stream, sink: &Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll(&mut self, source: &mut Stream, sink: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             while self.start < self.end {
                 ready!(sink.poll_write_ready(cx))?;

@@ -1,0 +1,137 @@
+//! The proxy as the client of TLS: what is asked of a server, and what it is shown.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::ClientConfig;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::sign::SingleCertAndKey;
+
+use super::certificate::binding;
+use super::files::{self, Fingerprint};
+use super::session::Session;
+use super::verifier::{Roots, Verifier};
+use super::{ALPN, Established, MinVersion, Reloaded, Transport, Trouble, handshake, invalid, provider};
+
+/// Where certificates are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClientFiles {
+    /// Those who may vouch for the server.
+    pub root: Option<PathBuf>,
+    /// The certificate that the server is shown, with its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// What is asked of a server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trust {
+    /// That the roots vouch for it, if there are any.
+    #[default]
+    Roots,
+    /// That it names the host as well.
+    Host,
+}
+
+/// Begins handshakes with one server, with the certificates as they were last read.
+#[derive(Debug)]
+pub struct Connector {
+    host: String,
+    files: ClientFiles,
+    trust: Trust,
+    active: RwLock<Active>,
+}
+
+#[derive(Debug, Clone)]
+struct Active {
+    config: Arc<ClientConfig>,
+    fingerprint: Fingerprint,
+}
+
+impl PartialEq for Connector {
+    fn eq(&self, other: &Self) -> bool {
+        let settings = |it: &Self| (it.host.clone(), it.files.clone(), it.trust);
+        settings(self) == settings(other) && self.active().fingerprint == other.active().fingerprint
+    }
+}
+
+impl Eq for Connector {}
+
+impl Connector {
+    /// Reads the files. `host` is the server's name as it is configured: a name or an address.
+    ///
+    /// # Errors
+    /// Files that cannot be read or do not fit together.
+    pub fn load(host: &str, files: ClientFiles, trust: Trust) -> Result<Self, Trouble> {
+        let active = read(&files, trust)?;
+        Ok(Self { host: host.to_owned(), files, trust, active: RwLock::new(active) })
+    }
+
+    /// Reads the files again. Connections that exist stay as they are.
+    ///
+    /// # Errors
+    /// As [`Self::load`]: then what was read before stays in use.
+    pub fn reload(&self) -> Result<Reloaded, Trouble> {
+        let active = read(&self.files, self.trust)?;
+        let mut current = self.active.write().unwrap_or_else(PoisonError::into_inner);
+        if current.fingerprint == active.fingerprint {
+            return Ok(Reloaded::Same);
+        }
+        *current = active;
+        Ok(Reloaded::New)
+    }
+
+    fn active(&self) -> Active {
+        self.active.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Does the handshake with a server that waits for one. Not cancel safe.
+    ///
+    /// # Errors
+    /// The server is gone, or is not what it has to be.
+    pub async fn connect(&self, transport: &mut impl Transport) -> io::Result<(Session, Established)> {
+        // What is no name of a host cannot be in a certificate either, so that this one is only refused where it matters.
+        let host = match ServerName::try_from(self.host.clone()) {
+            Ok(host) => host,
+            Err(_) if self.trust == Trust::Roots => {
+                ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into())
+            }
+            Err(error) => return Err(invalid(error)),
+        };
+        let connection = UnbufferedClientConnection::new(self.active().config, host).map_err(invalid)?;
+        let (session, connection) = handshake::run(connection, transport, &[]).await?;
+        let certificate = connection.peer_certificates().and_then(<[_]>::first);
+        let binding = certificate.and_then(|der| binding(der)).map(Into::into);
+        let alpn = connection.alpn_protocol() == Some(ALPN);
+        Ok((session.calling(connection), Established { binding, client: None, alpn }))
+    }
+}
+
+fn read(files: &ClientFiles, trust: Trust) -> Result<Active, Trouble> {
+    let provider = provider();
+    let mut fingerprint = Fingerprint::default();
+    let roots = match &files.root {
+        Some(path) => {
+            let (store, certificates) = files::authorities(path, &mut fingerprint)?;
+            Some(Roots { store, certificates })
+        }
+        None => None,
+    };
+    let algorithms = provider.signature_verification_algorithms;
+    let verifier = Verifier { roots, names_host: trust == Trust::Host, algorithms };
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(MinVersion::V1_2.versions())
+        .map_err(|error| Trouble::new(files.root.as_deref().unwrap_or("TLS".as_ref()), error))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &files.identity {
+        Some((certificate, key)) => {
+            let identity = files::identity(certificate, key, &provider, &mut fingerprint)?;
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(Active { config: Arc::new(config), fingerprint })
+}

@@ -1,0 +1,100 @@
+//! Certificates and keys from PEM files.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys, RootCertStore};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::Trouble;
+
+/// Bytes of a file that are read. A bundle of every public CA has about 250,000.
+const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// Tells apart what files said at one time and another. Of keys it holds a hash.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Fingerprint(Vec<u8>);
+
+impl Fingerprint {
+    fn add(&mut self, contents: &[u8]) {
+        self.0.extend_from_slice(digest::digest(&digest::SHA256, contents).as_ref());
+    }
+}
+
+/// A certificate chain, the subject's own first, with its key.
+pub(super) fn identity(
+    certificate: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+    fingerprint: &mut Fingerprint,
+) -> Result<Arc<CertifiedKey>, Trouble> {
+    let chain = certificates(certificate, fingerprint)?;
+    let contents = read(key, fingerprint)?;
+    let mut der = PrivateKeyDer::from_pem_slice(&contents).map_err(|error| {
+        let encrypted = contents.windows(9).any(|word| word == b"ENCRYPTED");
+        Trouble::new(
+            key,
+            match error {
+                PemError::NoItemsFound if encrypted => {
+                    "the key is encrypted; one without a passphrase is needed".into()
+                }
+                PemError::NoItemsFound => "there is no private key in it".into(),
+                error => format!("not PEM: {error}"),
+            },
+        )
+    })?;
+    let signing = provider.key_provider.load_private_key(der.clone_key());
+    der.zeroize();
+    let signing = signing.map_err(|_| Trouble::new(key, "the key is of a kind that is not supported"))?;
+    let identity = CertifiedKey::new(chain, signing);
+    match identity.keys_match() {
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(Arc::new(identity)),
+        Err(Error::InconsistentKeys(_)) => {
+            Err(Trouble::new(key, format!("the key does not belong to {}", certificate.display())))
+        }
+        Err(error) => Err(Trouble::new(certificate, error)),
+    }
+}
+
+/// Those who vouch for others' certificates.
+pub(super) fn authorities(
+    path: &Path,
+    fingerprint: &mut Fingerprint,
+) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), Trouble> {
+    let certificates = certificates(path, fingerprint)?;
+    let mut store = RootCertStore::empty();
+    for certificate in &certificates {
+        store.add(certificate.clone()).map_err(|error| Trouble::new(path, error))?;
+    }
+    Ok((store, certificates))
+}
+
+fn certificates(path: &Path, fingerprint: &mut Fingerprint) -> Result<Vec<CertificateDer<'static>>, Trouble> {
+    let contents = read(path, fingerprint)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&contents).collect();
+    let certificates = certificates.map_err(|error| Trouble::new(path, format!("not PEM: {error}")))?;
+    if certificates.is_empty() {
+        return Err(Trouble::new(path, "there is no certificate in it"));
+    }
+    if certificates.iter().any(|certificate| super::certificate::Validity::of(certificate).is_none()) {
+        return Err(Trouble::new(path, "not an X.509 certificate"));
+    }
+    Ok(certificates)
+}
+
+fn read(path: &Path, fingerprint: &mut Fingerprint) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+    let size =
+        std::fs::metadata(path).map_err(|error| Trouble::new(path, format!("cannot be read: {error}")))?;
+    if !size.is_file() || size.len() > LARGEST {
+        return Err(Trouble::new(path, "not a file, or too large for one of certificates"));
+    }
+    let contents = std::fs::read(path).map(Zeroizing::new);
+    let contents = contents.map_err(|error| Trouble::new(path, format!("cannot be read: {error}")))?;
+    fingerprint.add(&contents);
+    Ok(contents)
+}

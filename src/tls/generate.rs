@@ -1,0 +1,47 @@
+//! A certificate for development, which nobody vouches for.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rcgen::{CertificateParams, DnType, KeyPair};
+use zeroize::Zeroizing;
+
+/// A certificate and its key, in PEM.
+#[derive(Debug)]
+pub struct SelfSigned {
+    /// The certificate.
+    pub certificate: String,
+    /// Its key, which belongs into a file that only its owner may read.
+    pub key: Zeroizing<String>,
+}
+
+/// Makes a key, and a certificate that it signs itself, for these names of hosts and addresses.
+///
+/// # Errors
+/// A name that cannot stand in a certificate.
+pub fn self_signed(names: &[&str]) -> Result<SelfSigned, rcgen::Error> {
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name.push(DnType::CommonName, "firepool");
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    let der = Zeroizing::new(key.serialize_der());
+    Ok(SelfSigned {
+        certificate: pem("CERTIFICATE", certificate.der()),
+        key: Zeroizing::new(pem("PRIVATE KEY", &der)),
+    })
+}
+
+/// RFC 7468: lines of 64 characters between two that say what it is.
+pub fn pem(label: &str, der: &[u8]) -> String {
+    let body = Zeroizing::new(BASE64.encode(der));
+    let mut text = format!("-----BEGIN {label}-----\n");
+    let mut rest = body.as_str();
+    while !rest.is_empty() {
+        let (line, behind) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
+        text.push('\n');
+        rest = behind;
+    }
+    text.push_str(&format!("-----END {label}-----\n"));
+    text
+}
