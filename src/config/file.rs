@@ -9,7 +9,10 @@ use toml::de::{DeTable, DeValue};
 use super::problem::{Found, did_you_mean};
 use super::typed::Preset::{Typed, Words};
 use super::typed::{Applied, Field, Key, List, Named, Read, members, table};
-use super::values::{Allowed, Count, Lasting, LogFormat, Mode, Password, Permissions, Switch, Text};
+use super::values::{
+    Allowed, ClientMode, Count, Lasting, LogFormat, Mode, Negotiation, Oldest, Password, Permissions,
+    ServerMode, Switch, Text,
+};
 
 table! {
     /// The whole file.
@@ -20,6 +23,8 @@ table! {
             "the page with `/metrics`, `/live` and `/ready`";
         log: LogTable, "", Words("its keys' defaults"), Reload,
             "what is logged, and how";
+        tls: TlsTable, "", Words("no client is encrypted"), Restart,
+            "how clients are encrypted";
         timeouts: TimeoutsTable, "", Words("its keys' defaults"), Reload,
             "timeouts of every route that does not set its own";
         targets: Named<TargetTable>, "", Words("required"), Reload,
@@ -68,6 +73,25 @@ table! {
             "Lines for people, or one JSON object a line.";
     }
 
+    /// How clients are encrypted.
+    TlsTable, "[tls]" {
+        mode: ClientMode, "", Words("`\"allow\"` with a `certificate`, else `\"disable\"`"), Restart,
+            "`allow` encrypts clients that ask for it; `require` refuses those that do not (28000), but for cancel requests; \
+             `verify-ca` also demands a certificate from one of `client_ca`; `verify-full` demands that it names the user, \
+             as its common name or as an alternative name. Unix sockets are never encrypted, and never refused for it.";
+        certificate: Text, "file", Words("none"), Restart,
+            "The certificate that clients see, in PEM, with the chain behind it. Relative paths of `[tls]` and of targets \
+             start at this file's folder. The contents of all of them are read again at SIGHUP, for new connections; what does \
+             not fit is reported and the old stays in use.";
+        key: Text, "file", Words("none"), Restart,
+            "The certificate's private key, in PEM, without a passphrase.";
+        client_ca: Text, "file", Words("none"), Restart,
+            "Those who vouch for clients, in PEM. With it, each client is asked for a certificate, and a wrong one is \
+             refused in any mode.";
+        min_version: Oldest, "", Typed(r#""1.2""#), Restart,
+            "The oldest version of TLS that clients may use.";
+    }
+
     /// Timeouts, as defaults or of one route.
     TimeoutsTable, "[timeouts]" {
         connect: Lasting, "", Typed(r#""5s""#), Reload,
@@ -96,6 +120,21 @@ table! {
             "TCP port; with a socket folder, the number in the socket's name.";
         required: Switch, "", Typed("true"), Reload,
             "`/ready` says no until this server has answered.";
+        sslmode: ServerMode, "", Typed(r#""prefer""#), Reload,
+            "As libpq's: `allow` encrypts where the server lets nobody in without, `prefer` where the server can, `require` \
+             always; `verify-ca` also demands a certificate from one of `sslrootcert`, and `verify-full` that it names `host`. \
+             Unix sockets are never encrypted.";
+        sslrootcert: Text, "file", Words("none"), Reload,
+            "Those who vouch for the server, in PEM: authorities, or the server's own certificate. As with libpq, the \
+             server's certificate is verified in every mode if this is there. Of the server's certificate X.509 version 3 \
+             is needed for that.";
+        sslcert: Text, "file", Words("none"), Reload,
+            "The certificate that the server is shown if it asks for one, in PEM, with the chain behind it.";
+        sslkey: Text, "file", Words("none"), Reload,
+            "Its private key, in PEM, without a passphrase.";
+        sslnegotiation: Negotiation, "", Typed(r#""postgres""#), Reload,
+            "`direct` begins with TLS, without asking first: one round trip less, from PostgreSQL 17 on. It needs an \
+             `sslmode` of `require` or more.";
     }
 
     /// One login role.

@@ -4,8 +4,8 @@
 //! it comes to: routes resolved to targets, secrets read, durations parsed, zero turned into "off". Nothing here
 //! opens a socket. Secrets never appear in `Debug` output, in problems, or in what `reload.rs` says of a change.
 //!
-//! In reading order: `typed` and `values` read tables and values, `file` declares every key, `resolve` and `routes`
-//! say what they come to, `problem` is what is wrong with them. [`budget`] adds up server connections, [`reload`]
+//! In reading order: `typed` and `values` read tables and values, `file` declares every key, `resolve`, `tls` and
+//! `routes` say what they come to, `problem` is what is wrong with them. [`budget`] adds up server connections, [`reload`]
 //! compares two configurations, [`mod@reference`] prints the keys.
 
 pub mod budget;
@@ -17,6 +17,7 @@ mod resolve;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod typed;
 mod values;
 
@@ -29,6 +30,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 pub use problem::{Problem, Problems, Severity};
+pub use tls::{SslMode, TargetTls, Tls, TlsMode};
 
 /// A file that was read: what it means, unless it has errors, and what is wrong or doubtful about it.
 #[derive(Debug)]
@@ -99,6 +101,8 @@ pub struct Config {
     pub admin: Option<SocketAddr>,
     /// How to log.
     pub log: Log,
+    /// How clients are encrypted.
+    pub tls: Tls,
     /// Every PostgreSQL server that routes may name.
     pub targets: Vec<Arc<Target>>,
     /// Who may log in, with what secret.
@@ -148,6 +152,8 @@ pub struct Target {
     pub port: u16,
     /// `/ready` waits until a required target has answered.
     pub required: bool,
+    /// How connections to it are encrypted.
+    pub tls: TargetTls,
 }
 
 /// A login role, as clients and servers know it.

@@ -24,14 +24,16 @@ prints everything that is wrong with a file at once, and changes nothing.
 ";
 
 /// One section of the document: heading, what it is for, keys.
-fn sections() -> [(&'static str, &'static str, &'static [Key]); 8] {
+fn sections() -> [(&'static str, &'static str, &'static [Key]); 9] {
     use file::{
-        AdminTable, DatabaseTable, LogTable, ProxyTable, RouteTable, TargetTable, TimeoutsTable, UserTable,
+        AdminTable, DatabaseTable, LogTable, ProxyTable, RouteTable, TargetTable, TimeoutsTable, TlsTable,
+        UserTable,
     };
     [
         (ProxyTable::TITLE, "Listeners, workers and limits of the whole proxy.", ProxyTable::KEYS),
         (AdminTable::TITLE, "The page for Prometheus and for health checks.", AdminTable::KEYS),
         (LogTable::TITLE, "What is logged, and how.", LogTable::KEYS),
+        (TlsTable::TITLE, "How clients are encrypted. Optional.", TlsTable::KEYS),
         (TargetTable::TITLE, "One PostgreSQL server. At least one is required.", TargetTable::KEYS),
         (UserTable::TITLE, "One login role, which must exist in PostgreSQL.", UserTable::KEYS),
         (DatabaseTable::TITLE, "Limits of one database, over all its users. Optional.", DatabaseTable::KEYS),

@@ -4,9 +4,11 @@
 //! [`Changes`] says only whose it is.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, Database, Proxy, Route, RouteKey, Target, Timeouts, User};
+use super::{Config, Database, Proxy, Route, RouteKey, Target, TargetTls, Timeouts, User};
+use crate::tls::ServerFiles;
 
 /// Everything that differs between two configurations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -180,7 +182,33 @@ fn target(old: &Target, new: &Target) -> Vec<KeyChange> {
         .key("host", &old.host, &new.host)
         .key("port", &old.port, &new.port)
         .key("required", &old.required, &new.required)
+        .key("sslmode", &old.tls.mode.as_str(), &new.tls.mode.as_str())
+        .key("sslnegotiation", &negotiation(&old.tls), &negotiation(&new.tls))
+        .key("sslrootcert", &shown(old.tls.files.root.as_ref()), &shown(new.tls.files.root.as_ref()))
+        .key("sslcert", &certificate(&old.tls), &certificate(&new.tls))
+        .key("sslkey", &key(&old.tls), &key(&new.tls))
         .0
+}
+
+/// Files by their paths: what stands in them is read again by itself.
+fn shown(path: Option<&PathBuf>) -> Option<String> {
+    path.map(|path| path.display().to_string())
+}
+
+fn negotiation(tls: &TargetTls) -> &'static str {
+    if tls.direct { "direct" } else { "postgres" }
+}
+
+fn certificate(tls: &TargetTls) -> Option<String> {
+    shown(tls.files.identity.as_ref().map(|(certificate, _)| certificate))
+}
+
+fn key(tls: &TargetTls) -> Option<String> {
+    shown(tls.files.identity.as_ref().map(|(_, key)| key))
+}
+
+fn file(config: &Config, which: impl Fn(&ServerFiles) -> Option<&PathBuf>) -> Option<String> {
+    shown(config.tls.files.as_ref().and_then(which))
 }
 
 fn settings(old: &Config, new: &Config) -> Vec<KeyChange> {
@@ -213,6 +241,19 @@ fn restart(old: &Config, new: &Config) -> Vec<KeyChange> {
         .key("proxy.workers", &before.workers, &after.workers)
         .key("admin.listen", &old.admin.map(|it| it.to_string()), &new.admin.map(|it| it.to_string()))
         .key("log.format", &format(old), &format(new))
+        .key("tls.mode", &old.tls.mode.as_str(), &new.tls.mode.as_str())
+        .key(
+            "tls.certificate",
+            &file(old, |files| Some(&files.certificate)),
+            &file(new, |files| Some(&files.certificate)),
+        )
+        .key("tls.key", &file(old, |files| Some(&files.key)), &file(new, |files| Some(&files.key)))
+        .key(
+            "tls.client_ca",
+            &file(old, |files| files.client_ca.as_ref()),
+            &file(new, |files| files.client_ca.as_ref()),
+        )
+        .key("tls.min_version", &old.tls.oldest.as_str(), &new.tls.oldest.as_str())
         .0
 }
 

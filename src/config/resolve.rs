@@ -18,6 +18,7 @@ use super::file::{
 };
 use super::problem::Found;
 use super::routes;
+use super::tls;
 use super::typed::{Entry, Field, List, Named};
 use super::values::{Count, Lasting, LogFormat, Permissions, Text};
 use super::{Config, Database, Log, Proxy, Secret, Target, Timeouts, User};
@@ -59,6 +60,7 @@ pub(super) fn resolve(file: File, env: Env<'_>, found: &mut Found<'_>) -> Config
     addresses.extend(admin);
     refuse_repeated(&addresses, found);
     let log = log(&file.log.into_value().unwrap_or_default(), found);
+    let tls = tls::clients(&file.tls.into_value().unwrap_or_default(), found);
     let defaults = timeouts(&file.timeouts.into_value().unwrap_or_default(), &TIMEOUTS, found);
 
     let complete = !file.targets.is_wrong();
@@ -77,6 +79,7 @@ pub(super) fn resolve(file: File, env: Env<'_>, found: &mut Found<'_>) -> Config
         proxy,
         admin: admin.map(|(address, _)| address),
         log,
+        tls,
         targets: sound(targets),
         users: sound(users),
         databases: sound(databases),
@@ -239,7 +242,8 @@ fn target(entry: Entry<TargetTable>, found: &mut Found<'_>) -> Option<Target> {
         found.error(at, "`host` must not contain a port: it goes into `port`");
     }
     let required = table.required.get().is_none_or(|(required, _)| required.0);
-    Some(Target { name: entry.name, host: host.clone(), port, required })
+    let tls = tls::target(&table, host, entry.at, found);
+    Some(Target { name: entry.name, host: host.clone(), port, required, tls })
 }
 
 fn user(entry: Entry<UserTable>, env: Env<'_>, found: &mut Found<'_>) -> Option<User> {

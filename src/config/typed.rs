@@ -10,7 +10,8 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::problem::Found;
 use super::values::{
-    Allowed, Count, Lasting, LogFormat, Mode, Password, Permissions, Switch, Text, in_words,
+    Allowed, ClientMode, Count, Lasting, LogFormat, Mode, Negotiation, Oldest, Password, Permissions,
+    ServerMode, Switch, Text, in_words,
 };
 
 /// One key as the reference describes it.
@@ -141,6 +142,10 @@ scalar! {
     Mode = "`\"session\"`, `\"transaction\"`, `\"statement\"`",
     Allowed = "`\"read-write\"`, `\"read-only\"`",
     Password = "text",
+    ClientMode = "`\"disable\"`, `\"allow\"`, `\"require\"`, `\"verify-ca\"`, `\"verify-full\"`",
+    ServerMode = "`\"disable\"`, `\"allow\"`, `\"prefer\"`, `\"require\"`, `\"verify-ca\"`, `\"verify-full\"`",
+    Negotiation = "`\"postgres\"`, `\"direct\"`",
+    Oldest = "`\"1.2\"`, `\"1.3\"`",
 }
 
 impl<T: Read> Read for List<T> {

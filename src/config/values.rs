@@ -9,7 +9,8 @@ use serde::Deserialize;
 use toml::Value;
 
 use super::problem::did_you_mean;
-use super::{Access, PoolMode, Secret};
+use super::{Access, PoolMode, Secret, SslMode, TlsMode};
+use crate::tls::MinVersion;
 
 /// Longer durations are refused: they are a typing error, and an instant that far ahead overflows on some systems.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -58,6 +59,37 @@ pub(super) struct Mode(pub(super) PoolMode);
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "Value")]
 pub(super) struct Allowed(pub(super) Access);
+
+/// What is asked of clients, as typed.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "Value")]
+pub(super) struct ClientMode(pub(super) TlsMode);
+
+/// What is asked of a server, as typed.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "Value")]
+pub(super) struct ServerMode(pub(super) SslMode);
+
+/// How TLS begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Value")]
+pub(super) enum Negotiation {
+    /// The server is asked first.
+    Postgres,
+    /// At once.
+    Direct,
+}
+
+/// The oldest version of TLS, as typed.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "Value")]
+pub(super) struct Oldest(pub(super) MinVersion);
+
+impl Negotiation {
+    pub(super) fn is_direct(self) -> bool {
+        self == Self::Direct
+    }
+}
 
 /// A password as typed: no message may quote it.
 #[derive(Debug, Clone, Deserialize)]
@@ -191,5 +223,37 @@ impl TryFrom<Value> for Allowed {
     fn try_from(value: Value) -> Result<Self, String> {
         let choices = [Access::ReadWrite, Access::ReadOnly];
         one_of(value, &choices.map(|access| (access.as_str(), Self(access))))
+    }
+}
+
+impl TryFrom<Value> for ClientMode {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        one_of(value, &TlsMode::ALL.map(|mode| (mode.as_str(), Self(mode))))
+    }
+}
+
+impl TryFrom<Value> for ServerMode {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        one_of(value, &SslMode::ALL.map(|mode| (mode.as_str(), Self(mode))))
+    }
+}
+
+impl TryFrom<Value> for Negotiation {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        one_of(value, &[("postgres", Self::Postgres), ("direct", Self::Direct)])
+    }
+}
+
+impl TryFrom<Value> for Oldest {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        one_of(value, &[("1.2", Self(MinVersion::V1_2)), ("1.3", Self(MinVersion::V1_3))])
     }
 }

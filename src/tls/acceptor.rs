@@ -1,5 +1,6 @@
 //! The proxy as the server of TLS: the certificate that clients see, and what is asked of theirs.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -25,7 +26,6 @@ pub struct ServerFiles {
 }
 
 /// Takes clients' handshakes, with the certificates as they were last read.
-#[derive(Debug)]
 pub struct Acceptor {
     files: ServerFiles,
     demands_certificate: bool,
@@ -33,12 +33,25 @@ pub struct Acceptor {
     active: RwLock<Active>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Active {
     config: Arc<ServerConfig>,
     binding: Option<Arc<[u8]>>,
     validity: Option<Validity>,
     fingerprint: Fingerprint,
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Acceptor({:?}, {self})", self.files)
+    }
+}
+
+/// Tells what was read from what is read later.
+impl fmt::Display for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "certificates {}", self.active().fingerprint)
+    }
 }
 
 impl PartialEq for Acceptor {

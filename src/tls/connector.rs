@@ -1,5 +1,6 @@
 //! The proxy as the client of TLS: what is asked of a server, and what it is shown.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -35,7 +36,6 @@ pub enum Trust {
 }
 
 /// Begins handshakes with one server, with the certificates as they were last read.
-#[derive(Debug)]
 pub struct Connector {
     host: String,
     files: ClientFiles,
@@ -43,10 +43,23 @@ pub struct Connector {
     active: RwLock<Active>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Active {
     config: Arc<ClientConfig>,
     fingerprint: Fingerprint,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connector({}, {:?}, {:?}, {self})", self.host, self.files, self.trust)
+    }
+}
+
+/// Tells what was read from what is read later.
+impl fmt::Display for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "certificates {}", self.active().fingerprint)
+    }
 }
 
 impl PartialEq for Connector {

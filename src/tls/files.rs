@@ -20,6 +20,13 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Fingerprint(Vec<u8>);
 
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all = digest::digest(&digest::SHA256, &self.0);
+        all.as_ref().iter().take(4).try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 impl Fingerprint {
     fn add(&mut self, contents: &[u8]) {
         self.0.extend_from_slice(digest::digest(&digest::SHA256, contents).as_ref());

@@ -1,9 +1,18 @@
 //! A certificate for development, which nobody vouches for.
 
+use std::time::{Duration, SystemTime};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rcgen::{CertificateParams, DnType, KeyPair};
+
+pub use rcgen::Error;
 use zeroize::Zeroizing;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Ten years: it is made again only where its files are deleted.
+const LASTS: Duration = Duration::from_secs(3650 * 24 * 60 * 60);
 
 /// A certificate and its key, in PEM.
 #[derive(Debug)]
@@ -18,9 +27,19 @@ pub struct SelfSigned {
 ///
 /// # Errors
 /// A name that cannot stand in a certificate.
-pub fn self_signed(names: &[&str]) -> Result<SelfSigned, rcgen::Error> {
+pub fn self_signed(names: &[&str]) -> Result<SelfSigned, Error> {
+    self_signed_until(names, SystemTime::now() + LASTS)
+}
+
+/// The same with the time at which it expires. It is valid since a day before that, or before now.
+///
+/// # Errors
+/// As [`self_signed`].
+pub fn self_signed_until(names: &[&str], until: SystemTime) -> Result<SelfSigned, Error> {
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     let mut params = CertificateParams::new(names)?;
+    params.not_before = (until.min(SystemTime::now()) - DAY).into();
+    params.not_after = until.into();
     params.distinguished_name.push(DnType::CommonName, "firepool");
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;

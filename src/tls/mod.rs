@@ -67,6 +67,14 @@ pub enum MinVersion {
 static VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
 
 impl MinVersion {
+    /// The word of the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1_2 => "1.2",
+            Self::V1_3 => "1.3",
+        }
+    }
+
     fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
         match self {
             Self::V1_2 => &VERSIONS,

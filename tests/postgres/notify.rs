@@ -40,6 +40,7 @@ impl Post {
             host: server.address().ip().to_string(),
             port: server.address().port(),
             required: false,
+            tls: Default::default(),
         };
         let user = User {
             name: role.clone(),

@@ -27,7 +27,7 @@ fn let_in(conn: &mut Conn) -> io::Result<()> {
 
 fn hub(server: &Server) -> Arc<Hub> {
     let (host, port) = (server.address.ip().to_string(), server.address.port());
-    let target = Target { name: "main".into(), host, port, required: false };
+    let target = Target { name: "main".into(), host, port, required: false, tls: Default::default() };
     let password = Secret::new("sesame".into());
     let user = User { name: "u".into(), password, max_clients: None, max_server_connections: None };
     let opener = Opener::new(Arc::new(target), Arc::new(user), "db".into(), PATIENCE);

@@ -1,11 +1,15 @@
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::config::file::{
-    AdminTable, DatabaseTable, LogTable, ProxyTable, RouteTable, TargetTable, TimeoutsTable, UserTable,
+    AdminTable, DatabaseTable, LogTable, ProxyTable, RouteTable, TargetTable, TimeoutsTable, TlsTable,
+    UserTable,
 };
 use crate::config::typed::{Applied, Key};
+use crate::tls::generate;
 
 const OLD: &str = r#"
     [targets.main]
@@ -22,7 +26,7 @@ const OLD: &str = r#"
     user = "gone"
 "#;
 
-/// Every key has another value than in OLD.
+/// Every key has another value than in OLD. Certificates are put into the place of FOLDER.
 const NEW: &str = r#"
     [proxy]
     listen = ["127.0.0.1:6433"]
@@ -37,10 +41,21 @@ const NEW: &str = r#"
     [log]
     filter = "debug"
     format = "json"
+    [tls]
+    mode = "require"
+    certificate = "FOLDER/a.crt"
+    key = "FOLDER/a.key"
+    client_ca = "FOLDER/a.crt"
+    min_version = "1.3"
     [targets.main]
     host = "pg2"
     port = 5433
     required = false
+    sslmode = "require"
+    sslrootcert = "FOLDER/a.crt"
+    sslcert = "FOLDER/a.crt"
+    sslkey = "FOLDER/a.key"
+    sslnegotiation = "direct"
     [users]
     app = { password = "open", max_clients = 1, max_server_connections = 50 }
     came.password = "x"
@@ -75,7 +90,17 @@ const NEW: &str = r#"
 "#;
 
 fn config(text: &str) -> Config {
-    crate::config::parse(text, Path::new("test.toml"), &|_| None).unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("firepool-reload-{}-{number}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let made = generate::self_signed(&["pg"]).unwrap();
+    fs::write(folder.join("a.crt"), &made.certificate).unwrap();
+    fs::write(folder.join("a.key"), &*made.key).unwrap();
+    let text = text.replace("FOLDER", folder.to_str().unwrap());
+    let config = crate::config::parse(&text, Path::new("test.toml"), &|_| None);
+    fs::remove_dir_all(&folder).unwrap();
+    config.unwrap()
 }
 
 fn keys(table: &str, keys: &[Key], applied: Applied) -> BTreeSet<String> {
@@ -125,6 +150,7 @@ fn every_key_that_the_reference_names_is_compared_and_applied_as_it_says() {
         let mut declared = keys("proxy.", ProxyTable::KEYS, applied);
         declared.append(&mut keys("admin.", AdminTable::KEYS, applied));
         declared.append(&mut keys("log.", LogTable::KEYS, applied));
+        declared.append(&mut keys("tls.", TlsTable::KEYS, applied));
         assert_eq!(of(said), declared);
     }
 }
