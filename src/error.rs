@@ -32,6 +32,8 @@ pub enum ErrorKind {
     FeatureNotSupported,
     /// Silent for longer than `idle_in_transaction` inside a transaction.
     IdleInTransaction,
+    /// The client is not encrypted, or shows no certificate that names it, where it has to; or channel binding failed.
+    InsecureChannel,
     /// A startup packet without a user.
     InvalidStartup,
     /// The login took longer than `login_timeout`.
@@ -82,6 +84,7 @@ impl ErrorKind {
         Self::ClientIdle,
         Self::FeatureNotSupported,
         Self::IdleInTransaction,
+        Self::InsecureChannel,
         Self::InvalidStartup,
         Self::LoginTimeout,
         Self::NotificationOverflow,
@@ -113,6 +116,7 @@ impl ErrorKind {
             Self::ClientIdle => (Origin::Client, "client_idle", "57P05"),
             Self::FeatureNotSupported => (Origin::Client, "feature_not_supported", "0A000"),
             Self::IdleInTransaction => (Origin::Client, "idle_in_transaction", "25P03"),
+            Self::InsecureChannel => (Origin::Client, "insecure_channel", "28000"),
             Self::InvalidStartup => (Origin::Client, "invalid_startup", "28000"),
             Self::LoginTimeout => (Origin::Client, "login_timeout", "57014"),
             Self::NotificationOverflow => (Origin::Client, "notification_overflow", "53400"),

@@ -5,6 +5,7 @@
 //! sizes and iteration counts are bounded, and proofs are compared in constant time.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use aws_lc_rs::{constant_time, digest, hmac, pbkdf2};
@@ -14,6 +15,12 @@ use zeroize::Zeroizing;
 
 /// The mechanism's name in SASL messages.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
+
+/// The same with channel binding.
+pub const MECHANISM_PLUS: &str = "SCRAM-SHA-256-PLUS";
+
+/// The flag of the only kind of channel binding that PostgreSQL has (RFC 5929).
+const END_POINT: &str = "p=tls-server-end-point";
 
 /// `SCRAM_SHA_256_DEFAULT_ITERATIONS` of PostgreSQL's `src/include/common/scram-common.h`.
 pub const DEFAULT_ITERATIONS: u32 = 4096;
@@ -43,6 +50,13 @@ pub enum ScramError {
     /// The client asked for channel binding, which was not offered.
     #[error("SCRAM channel binding was not offered")]
     ChannelBinding,
+    /// The client could bind the channel and thinks that the server cannot, though it had offered that: somebody took the
+    /// offer away.
+    #[error("SCRAM channel binding negotiation error")]
+    Downgrade,
+    /// The ends do not see the same certificate: somebody is between them.
+    #[error("SCRAM channel binding check failed")]
+    OtherChannel,
     /// The nonce is not the one that was sent.
     #[error("SCRAM nonce does not match")]
     Nonce,
@@ -52,6 +66,27 @@ pub enum ScramError {
     /// The operating system gave no random numbers.
     #[error("no random numbers")]
     Random,
+}
+
+/// What an exchange has to do with the channel that it goes over.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Channel {
+    /// Nothing: there is no TLS, or no binding is defined for its certificate.
+    #[default]
+    Plain,
+    /// It could be bound to it, and is not: the server does not offer it, or the client did not choose it.
+    Able,
+    /// It is bound to this.
+    Bound(Arc<[u8]>),
+}
+
+impl Channel {
+    fn binding(&self) -> &[u8] {
+        match self {
+            Self::Plain | Self::Able => &[],
+            Self::Bound(binding) => binding,
+        }
+    }
 }
 
 /// What a server keeps instead of a password.
@@ -125,6 +160,7 @@ impl Keys {
 #[derive(Debug)]
 pub struct ClientExchange {
     nonce: String,
+    channel: Channel,
 }
 
 /// The client's half after its first message.
@@ -135,6 +171,8 @@ pub struct ClientChallenged {
     combined_nonce: String,
     server_first: String,
     client_first_bare: String,
+    /// The gs2-header and the binding, in base64.
+    binding: String,
 }
 
 /// The client's half after its proof.
@@ -146,12 +184,27 @@ pub struct ClientProved {
 impl ClientExchange {
     /// Picks a nonce.
     pub fn new() -> Result<Self, ScramError> {
-        Ok(Self { nonce: nonce()? })
+        Ok(Self { nonce: nonce()?, channel: Channel::Plain })
+    }
+
+    /// Over this channel. With [`Channel::Bound`], the mechanism is [`MECHANISM_PLUS`].
+    #[must_use]
+    pub fn over(self, channel: Channel) -> Self {
+        Self { channel, ..self }
+    }
+
+    fn gs2_header(&self) -> String {
+        let flag = match &self.channel {
+            Channel::Plain => "n",
+            Channel::Able => "y",
+            Channel::Bound(_) => END_POINT,
+        };
+        format!("{flag},,")
     }
 
     /// `client-first-message`. The user's name is left empty: PostgreSQL takes it from the startup packet.
     pub fn first(&self) -> String {
-        format!("n,,n=,r={}", self.nonce)
+        format!("{}n=,r={}", self.gs2_header(), self.nonce)
     }
 
     /// Reads `server-first-message`.
@@ -170,6 +223,7 @@ impl ClientExchange {
             combined_nonce: combined.to_owned(),
             server_first: message.to_owned(),
             client_first_bare: format!("n=,r={}", self.nonce),
+            binding: bound(&self.gs2_header(), &self.channel),
         })
     }
 }
@@ -187,7 +241,7 @@ impl ClientChallenged {
 
     /// `client-final-message` with the proof.
     pub fn prove(self, keys: &Keys) -> (String, ClientProved) {
-        let without_proof = format!("c=biws,r={}", self.combined_nonce);
+        let without_proof = format!("c={},r={}", self.binding, self.combined_nonce);
         let auth = [
             self.client_first_bare.as_bytes(),
             b",",
@@ -217,13 +271,16 @@ impl ClientProved {
 #[derive(Debug)]
 pub struct ServerExchange {
     verifier: Verifier,
+    channel: Channel,
 }
 
 /// The server's half after its challenge.
 #[derive(Debug)]
 pub struct ServerChallenged {
     verifier: Verifier,
-    gs2_header: String,
+    /// The gs2-header and the binding, in base64.
+    binding: String,
+    is_bound: bool,
     client_first_bare: String,
     server_first: String,
     combined_nonce: String,
@@ -232,7 +289,14 @@ pub struct ServerChallenged {
 impl ServerExchange {
     /// An exchange about the password behind `verifier`.
     pub fn new(verifier: Verifier) -> Self {
-        Self { verifier }
+        Self { verifier, channel: Channel::Plain }
+    }
+
+    /// Over this channel. [`Channel::Bound`] is for clients that chose [`MECHANISM_PLUS`], [`Channel::Able`] for those that
+    /// were offered it and chose the other.
+    #[must_use]
+    pub fn over(self, channel: Channel) -> Self {
+        Self { channel, ..self }
     }
 
     /// Reads `client-first-message` and returns `server-first-message`.
@@ -241,9 +305,12 @@ impl ServerExchange {
         // gs2-header: flag "n" (no channel binding), "y" (the client could, and thinks that we cannot) or "p=...".
         let mut parts = message.splitn(3, ',');
         let (flag, authzid, bare) = (parts.next(), parts.next(), parts.next().ok_or(ScramError::Malformed)?);
-        let flag = match flag {
-            Some(flag @ ("n" | "y")) => flag,
-            Some(flag) if flag.starts_with("p=") => return Err(ScramError::ChannelBinding),
+        let flag = match (flag, &self.channel) {
+            (Some(flag @ "n"), Channel::Plain | Channel::Able) => flag,
+            (Some(flag @ "y"), Channel::Plain) => flag,
+            (Some("y"), Channel::Able) => return Err(ScramError::Downgrade),
+            (Some(flag @ END_POINT), Channel::Bound(_)) => flag,
+            (Some(flag), _) if flag.starts_with("p=") => return Err(ScramError::ChannelBinding),
             _ => return Err(ScramError::Malformed),
         };
         if authzid != Some("") {
@@ -262,7 +329,8 @@ impl ServerExchange {
         Ok((
             server_first.clone(),
             ServerChallenged {
-                gs2_header: format!("{flag},,"),
+                binding: bound(&format!("{flag},,"), &self.channel),
+                is_bound: matches!(self.channel, Channel::Bound(_)),
                 client_first_bare: bare.to_owned(),
                 verifier: self.verifier,
                 server_first,
@@ -280,8 +348,8 @@ impl ServerChallenged {
         let mut parts = without_proof.split(',');
         let binding = attribute(parts.next(), 'c')?;
         let nonce = attribute(parts.next(), 'r')?;
-        if binding != BASE64.encode(&self.gs2_header) {
-            return Err(ScramError::ChannelBinding);
+        if binding != self.binding {
+            return Err(if self.is_bound { ScramError::OtherChannel } else { ScramError::ChannelBinding });
         }
         if nonce != self.combined_nonce {
             return Err(ScramError::Nonce);
@@ -305,6 +373,11 @@ impl ServerChallenged {
         }
         Ok(format!("v={}", BASE64.encode(server_signature)))
     }
+}
+
+/// What `c=` is about.
+fn bound(gs2_header: &str, channel: &Channel) -> String {
+    BASE64.encode([gs2_header.as_bytes(), channel.binding()].concat())
 }
 
 fn text(message: &[u8]) -> Result<&str, ScramError> {
@@ -398,6 +471,7 @@ mod tests {
             server_first:
                 "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
                     .into(),
+            binding: "biws".into(),
             client_first_bare: "n=user,r=rOprNGfwEbeRWgbNEkqO".into(),
         };
         let keys = Keys::derive("pencil", &client.salt, client.iterations);
@@ -426,6 +500,42 @@ mod tests {
         let auth = ["n=,r=abc".as_bytes(), b",", server_first.as_bytes(), b",", without_proof.as_bytes()];
         let proof = BASE64.encode(hmac_sha256(&[0; 32], &auth));
         assert_eq!(server.finish(format!("{without_proof},p={proof}").as_bytes()), Err(ScramError::Proof));
+    }
+
+    #[test]
+    fn both_ends_have_to_see_the_same_channel() {
+        let bound = |bytes: &[u8]| Channel::Bound(bytes.into());
+        for (client, server, expected) in [
+            (Channel::Plain, Channel::Plain, Ok(())),
+            (Channel::Able, Channel::Plain, Ok(())),
+            (bound(b"hash"), bound(b"hash"), Ok(())),
+            // Somebody is between them.
+            (bound(b"hash"), bound(b"other"), Err(ScramError::OtherChannel)),
+            // Somebody took the offer away on its way to the client.
+            (Channel::Able, Channel::Able, Err(ScramError::Downgrade)),
+            // A client that cannot.
+            (Channel::Plain, Channel::Able, Ok(())),
+            // Another mechanism than the message is for.
+            (bound(b"hash"), Channel::Able, Err(ScramError::ChannelBinding)),
+            (bound(b"hash"), Channel::Plain, Err(ScramError::ChannelBinding)),
+            (Channel::Plain, bound(b"hash"), Err(ScramError::Malformed)),
+            (Channel::Able, bound(b"hash"), Err(ScramError::Malformed)),
+        ] {
+            let what = format!("{client:?} {server:?}");
+            let result = (|| {
+                let client = ClientExchange::new()?.over(client);
+                let server = ServerExchange::new(Verifier::of_password("x")?).over(server);
+                let (server_first, server) = server.challenge(client.first().as_bytes())?;
+                let challenged = client.challenge(server_first.as_bytes())?;
+                let keys = Keys::derive("x", challenged.salt(), challenged.iterations());
+                let (client_final, client) = challenged.prove(&keys);
+                client.verify(server.finish(client_final.as_bytes())?.as_bytes())
+            })();
+            assert_eq!(result, expected, "{what}");
+        }
+        let server = ServerExchange::new(Verifier::of_password("x").unwrap()).over(bound(b"hash"));
+        let other_kind = server.challenge(b"p=tls-unique,,n=,r=abc").map(|_| ());
+        assert_eq!(other_kind, Err(ScramError::ChannelBinding));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
+use super::encrypt::Encryption;
 use crate::stream::Stream;
 
 /// How long a cancel request may take. PostgreSQL closes its connection at once; a server that does not within this
@@ -50,6 +51,8 @@ impl std::fmt::Display for Endpoint {
 pub struct CancelKey {
     /// Where the connection went.
     pub endpoint: Endpoint,
+    /// How the connection is encrypted, and the request therefore as well.
+    pub encryption: Option<Encryption>,
     /// Process id of the backend.
     pub pid: u32,
     /// The secret that came with it, as long as it came: 4 to 256 bytes.
@@ -67,6 +70,10 @@ impl std::fmt::Debug for CancelKey {
 pub async fn send(key: &CancelKey) -> io::Result<()> {
     let exchange = async {
         let mut stream = key.endpoint.connect().await?;
+        if let Some(encryption) = &key.encryption {
+            let begun = encryption.begin(&mut stream).await.map_err(io::Error::other)?;
+            begun.ok_or_else(|| io::Error::other("the server does not support TLS any more"))?;
+        }
         // Of at most 256 bytes, as the login made sure.
         let length = 12 + key.secret.len() as u32;
         let head = [length, CANCEL_REQUEST_CODE, key.pid].map(u32::to_be_bytes);

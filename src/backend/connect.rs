@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::cancel::Endpoint;
+use super::encrypt::{self, Connected, Way};
 use super::login::{self, Login};
 use super::replication::Walsender;
 use super::{READ_ONLY, ServerConn};
@@ -38,6 +39,9 @@ pub enum ConnectError {
     /// The server asked for something that the proxy does not do.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// The server has no TLS though it has to, or the handshake failed: its certificate is not as it should be, say.
+    #[error("{0}")]
+    Insecure(String),
     /// The server broke the protocol, or could not prove that it knows the password.
     #[error("{0}")]
     Protocol(String),
@@ -63,7 +67,7 @@ impl ConnectError {
             Self::Refused { sqlstate, .. } => {
                 ["28", "3D", "42", "0A"].iter().any(|class| sqlstate.starts_with(class))
             }
-            Self::Unsupported(_) | Self::Protocol(_) => true,
+            Self::Unsupported(_) | Self::Insecure(_) | Self::Protocol(_) => true,
             Self::Unreachable(_) | Self::LimitReached => false,
         }
     }
@@ -82,7 +86,7 @@ impl ConnectError {
                     sqlstate => refusal.detail(format!("The server answered with SQLSTATE {sqlstate}.")),
                 }
             }
-            Self::Unsupported(_) | Self::Protocol(_) => {
+            Self::Unsupported(_) | Self::Insecure(_) | Self::Protocol(_) => {
                 Refusal::new(ErrorKind::ServerRejected, "the pool could not log in to the server")
             }
             Self::Unreachable(_) => {
@@ -180,22 +184,38 @@ impl Opener {
         Ok(conn)
     }
 
-    /// Connects and agrees on the newest version of the protocol that both sides speak.
+    /// Connects, encrypted or not as the target wants it, and begins the protocol.
     async fn begin(&self, parameters: &[(&str, &str)]) -> Result<Login, ConnectError> {
+        let (way, other) = encrypt::ways(&self.target.tls);
+        match (self.begin_by(&way, parameters).await, other) {
+            (Err(error), Some(other)) if encrypt::may_be_about_the_way(&error) => {
+                tracing::debug!(target = self.target.name, %error, "trying the other way");
+                // Where neither works, the first says more.
+                self.begin_by(&other, parameters).await.map_err(|_| error)
+            }
+            (begun, _) => begun,
+        }
+    }
+
+    /// Agrees on the newest version of the protocol that both sides speak.
+    async fn begin_by(&self, way: &Way, parameters: &[(&str, &str)]) -> Result<Login, ConnectError> {
         let old = self.only_knows_3_0.load(Ordering::Relaxed);
-        let (stream, endpoint) = self.connect().await?;
         let version = if old { Version::V3_0 } else { Version::NEWEST };
-        match Login::begin(stream, endpoint, version, parameters).await {
+        match Login::begin(self.connect(way).await?, version, parameters).await {
             Err(error) if !old && login::may_be_about_the_version(&error) => {}
             begun => return begun,
         }
-        let (stream, endpoint) = self.connect().await?;
-        let begun = Login::begin(stream, endpoint, Version::V3_0, parameters).await?;
+        let begun = Login::begin(self.connect(way).await?, Version::V3_0, parameters).await?;
         self.only_knows_3_0.store(true, Ordering::Relaxed);
         Ok(begun)
     }
 
-    async fn connect(&self) -> io::Result<(Stream, Endpoint)> {
+    async fn connect(&self, way: &Way) -> Result<Connected, ConnectError> {
+        let (stream, endpoint) = self.reach().await?;
+        way.clone().take(stream, endpoint).await
+    }
+
+    async fn reach(&self) -> io::Result<(Stream, Endpoint)> {
         let Target { host, port, .. } = &*self.target;
         if host.starts_with('/') {
             let endpoint = Endpoint::Unix(Path::new(host).join(format!(".s.PGSQL.{port}")));

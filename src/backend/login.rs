@@ -14,11 +14,13 @@ use pgwire::messages::startup::{SASLInitialResponse, SASLResponse, Startup};
 use super::ServerConn;
 use super::cancel::{CancelKey, Endpoint};
 use super::connect::{CachedKeys, ConnectError};
+use super::encrypt::{Connected, Encryption};
 use super::replication::Walsender;
 use super::settings::Parameters;
 use crate::config::User;
-use crate::scram::{self, ClientChallenged, ClientExchange, Keys};
+use crate::scram::{self, Channel, ClientChallenged, ClientExchange, Keys};
 use crate::stream::Stream;
+use crate::tls::Established;
 use crate::wire::error_fields;
 use crate::wire::frame::{self, HEADER};
 use crate::wire::version::{self, SECRET_BYTES, Version};
@@ -43,6 +45,8 @@ const AUTH_SASL_FINAL: u32 = 12;
 pub(super) struct Login {
     wire: Wire,
     endpoint: Endpoint,
+    /// How the connection is encrypted, and what the handshake found out.
+    encrypted: Option<(Encryption, Established)>,
     /// The first message of the authentication family: its code and what follows it.
     first: (u32, Vec<u8>),
 }
@@ -51,8 +55,7 @@ impl Login {
     /// Sends the startup packet and waits until the server has agreed on a version of the protocol. An error can be
     /// about the version, where [`may_be_about_the_version`] says so.
     pub(super) async fn begin(
-        stream: Stream,
-        endpoint: Endpoint,
+        Connected { stream, endpoint, encrypted }: Connected,
         version: Version,
         parameters: &[(&str, &str)],
     ) -> Result<Self, ConnectError> {
@@ -69,7 +72,7 @@ impl Login {
             version::negotiated(body, version).map_err(|error| ConnectError::Protocol(error.to_string()))?;
             message = wire.message().await?;
         }
-        Ok(Self { wire, endpoint, first: authentication(message)? })
+        Ok(Self { wire, endpoint, encrypted, first: authentication(message)? })
     }
 
     pub(super) async fn finish(
@@ -96,19 +99,38 @@ impl Login {
                 ));
             }
         }
-        if !body.split(|&byte| byte == 0).any(|mechanism| mechanism == scram::MECHANISM.as_bytes()) {
-            return Err(ConnectError::Unsupported("the server does not offer SCRAM-SHA-256"));
-        }
-        let exchange = ClientExchange::new()?;
+        let (mechanism, channel) = self.mechanism(&body)?;
+        let exchange = ClientExchange::new()?.over(channel);
         let first = Bytes::from(exchange.first());
         let wire = &mut self.wire;
-        wire.send(&SASLInitialResponse::new(scram::MECHANISM.to_owned(), Some(first))).await?;
+        wire.send(&SASLInitialResponse::new(mechanism.to_owned(), Some(first))).await?;
         let challenged = exchange.challenge(&wire.expect(AUTH_SASL_CONTINUE).await?)?;
         let keys = keys_for(user, &challenged, cache).await?;
         let (proof, proved) = challenged.prove(&keys);
         wire.send(&SASLResponse::new(Bytes::from(proof))).await?;
         proved.verify(&wire.expect(AUTH_SASL_FINAL).await?)?;
         wire.expect(AUTH_OK).await.map(drop)
+    }
+
+    /// The best mechanism of those that the server offers: with channel binding where both sides can, as libpq chooses.
+    fn mechanism(&self, offered: &[u8]) -> Result<(&'static str, Channel), ConnectError> {
+        let offers = |wanted: &str| offered.split(|&byte| byte == 0).any(|it| it == wanted.as_bytes());
+        let binding = self.encrypted.as_ref().and_then(|(_, established)| established.binding.clone());
+        match binding {
+            Some(binding) if offers(scram::MECHANISM_PLUS) => {
+                Ok((scram::MECHANISM_PLUS, Channel::Bound(binding)))
+            }
+            _ if !offers(scram::MECHANISM) => {
+                Err(ConnectError::Unsupported("the server does not offer SCRAM-SHA-256"))
+            }
+            Some(_) => Ok((scram::MECHANISM, Channel::Able)),
+            None => Ok((scram::MECHANISM, Channel::Plain)),
+        }
+    }
+
+    fn cancel_key(&self, body: &[u8]) -> Result<CancelKey, ConnectError> {
+        let encryption = self.encrypted.as_ref().map(|(encryption, _)| encryption.clone());
+        cancel_key(body, &self.endpoint, encryption)
     }
 
     /// From AuthenticationOk to the first ReadyForQuery.
@@ -119,7 +141,7 @@ impl Login {
             let (tag, body) = self.wire.message().await?;
             match (tag, &*body) {
                 (b'S', body) => parameters.report(body),
-                (b'K', body) => key = Some(cancel_key(body, &self.endpoint)?),
+                (b'K', body) => key = Some(self.cancel_key(body)?),
                 (b'Z', b"I") => break,
                 (b'N', _) => {}
                 (tag, _) => return Err(protocol(tag)),
@@ -147,7 +169,7 @@ impl Login {
                     greeting.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());
                     greeting.extend_from_slice(body);
                 }
-                (b'K', body) => key = Some(cancel_key(body, &self.endpoint)?),
+                (b'K', body) => key = Some(self.cancel_key(body)?),
                 (b'Z', b"I") => break,
                 (tag, _) => return Err(protocol(tag)),
             }
@@ -167,7 +189,10 @@ pub(super) fn may_be_about_the_version(error: &ConnectError) -> bool {
             sqlstate.is_empty() || ["08", "0A", "58", "XX"].iter().any(|class| sqlstate.starts_with(class))
         }
         ConnectError::Unreachable(_) => true,
-        ConnectError::LimitReached | ConnectError::Unsupported(_) | ConnectError::Protocol(_) => false,
+        ConnectError::LimitReached
+        | ConnectError::Unsupported(_)
+        | ConnectError::Insecure(_)
+        | ConnectError::Protocol(_) => false,
     }
 }
 
@@ -231,10 +256,15 @@ fn authentication((tag, body): (u8, Vec<u8>)) -> Result<(u32, Vec<u8>), ConnectE
 }
 
 /// The body of a BackendKeyData. A longer secret than protocol 3.0 allows is taken from any server: it is only sent back.
-fn cancel_key(body: &[u8], endpoint: &Endpoint) -> Result<CancelKey, ConnectError> {
+fn cancel_key(
+    body: &[u8],
+    endpoint: &Endpoint,
+    encryption: Option<Encryption>,
+) -> Result<CancelKey, ConnectError> {
     match body.split_first_chunk::<4>() {
         Some((pid, secret)) if SECRET_BYTES.contains(&secret.len()) => {
-            Ok(CancelKey { endpoint: endpoint.clone(), pid: u32::from_be_bytes(*pid), secret: secret.into() })
+            let (endpoint, secret) = (endpoint.clone(), secret.into());
+            Ok(CancelKey { endpoint, encryption, pid: u32::from_be_bytes(*pid), secret })
         }
         _ => Err(protocol(b'K')),
     }

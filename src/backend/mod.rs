@@ -7,6 +7,7 @@
 pub mod cancel;
 pub mod channels;
 pub mod connect;
+pub mod encrypt;
 pub mod hidden;
 mod login;
 pub mod own;

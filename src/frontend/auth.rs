@@ -2,6 +2,7 @@
 //! same exchange, with the same words and at the same cost, and fails at its end.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use pgwire::messages::Message;
@@ -9,7 +10,7 @@ use pgwire::messages::startup::Authentication;
 
 use super::Shared;
 use crate::error::{ErrorKind, Refusal};
-use crate::scram::{self, ScramError, ServerExchange, Verifier};
+use crate::scram::{self, Channel, ScramError, ServerExchange, Verifier};
 use crate::stream::Stream;
 
 /// Why a client is not who it says.
@@ -27,16 +28,24 @@ impl From<io::Error> for AuthError {
     }
 }
 
-/// Has the client prove the password of `user`.
-pub(super) async fn authenticate(stream: &mut Stream, shared: &Shared, user: &str) -> Result<(), AuthError> {
+/// Has the client prove the password of `user`. With a `binding` of its channel, it is offered to bind the proof to it.
+pub(super) async fn authenticate(
+    stream: &mut Stream,
+    shared: &Shared,
+    user: &str,
+    binding: Option<Arc<[u8]>>,
+) -> Result<(), AuthError> {
     let verifier = match shared.verifiers.get(user) {
         Some(verifier) => verifier.clone(),
         None => Verifier::mock(user, &shared.mock_secret).map_err(|error| refusal(user, error))?,
     };
-    send(stream, &Authentication::SASL(vec![scram::MECHANISM.to_owned()])).await?;
+    // libpq takes the first that it can.
+    let offered = binding.iter().map(|_| scram::MECHANISM_PLUS).chain([scram::MECHANISM]);
+    send(stream, &Authentication::SASL(offered.map(str::to_owned).collect())).await?;
     let initial = password_message(stream).await?;
-    let first = initial_response(&initial).ok_or_else(|| refusal(user, ScramError::Malformed))?;
-    let exchange = ServerExchange::new(verifier);
+    let response = initial_response(&initial, binding);
+    let (channel, first) = response.ok_or_else(|| refusal(user, ScramError::Malformed))?;
+    let exchange = ServerExchange::new(verifier).over(channel);
     let (challenge, challenged) = exchange.challenge(first).map_err(|error| refusal(user, error))?;
     send(stream, &Authentication::SASLContinue(Bytes::from(challenge))).await?;
     let last = password_message(stream).await?;
@@ -50,6 +59,9 @@ fn refusal(user: &str, error: ScramError) -> AuthError {
             ErrorKind::AuthenticationFailed,
             format!("password authentication failed for user \"{user}\""),
         ),
+        ScramError::Downgrade | ScramError::OtherChannel => {
+            Refusal::new(ErrorKind::InsecureChannel, error.to_string())
+        }
         error => Refusal::new(ErrorKind::ProtocolViolation, error.to_string()),
     })
 }
@@ -76,13 +88,20 @@ async fn password_message(stream: &mut Stream) -> Result<Vec<u8>, AuthError> {
     Ok(body)
 }
 
-/// The client's first message, out of a SASLInitialResponse that chose SCRAM-SHA-256.
-fn initial_response(body: &[u8]) -> Option<&[u8]> {
+/// The client's first message, out of a SASLInitialResponse that chose one of the mechanisms, and what that makes of its
+/// channel.
+fn initial_response(body: &[u8], binding: Option<Arc<[u8]>>) -> Option<(Channel, &[u8])> {
     let end = body.iter().position(|&byte| byte == 0)?;
     let (mechanism, rest) = body.split_at(end);
     let (length, data) = rest[1..].split_first_chunk::<4>()?;
     let fits = u32::from_be_bytes(*length) as usize == data.len();
-    (mechanism == scram::MECHANISM.as_bytes() && fits).then_some(data)
+    let channel = match binding {
+        Some(binding) if mechanism == scram::MECHANISM_PLUS.as_bytes() => Channel::Bound(binding),
+        Some(_) if mechanism == scram::MECHANISM.as_bytes() => Channel::Able,
+        None if mechanism == scram::MECHANISM.as_bytes() => Channel::Plain,
+        _ => return None,
+    };
+    fits.then_some((channel, data))
 }
 
 #[cfg(test)]
@@ -94,7 +113,15 @@ mod tests {
         let body = |mechanism: &str, length: u32, data: &str| {
             [mechanism.as_bytes(), &[0], &length.to_be_bytes(), data.as_bytes()].concat()
         };
-        assert_eq!(initial_response(&body("SCRAM-SHA-256", 3, "abc")), Some(&b"abc"[..]));
+        let binding: Arc<[u8]> = b"hash".as_slice().into();
+        for (mechanism, binding, expected) in [
+            ("SCRAM-SHA-256", None, Channel::Plain),
+            ("SCRAM-SHA-256", Some(&binding), Channel::Able),
+            ("SCRAM-SHA-256-PLUS", Some(&binding), Channel::Bound(Arc::clone(&binding))),
+        ] {
+            let body = body(mechanism, 3, "abc");
+            assert_eq!(initial_response(&body, binding.cloned()), Some((expected, &b"abc"[..])));
+        }
         for bad in [
             body("SCRAM-SHA-256", 4, "abc"),
             body("SCRAM-SHA-256", u32::MAX, ""),
@@ -104,7 +131,7 @@ mod tests {
             b"SCRAM-SHA-256\0\0\0".to_vec(),
             Vec::new(),
         ] {
-            assert_eq!(initial_response(&bad), None, "{bad:?}");
+            assert_eq!(initial_response(&bad, None), None, "{bad:?}");
         }
     }
 }

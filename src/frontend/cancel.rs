@@ -317,7 +317,8 @@ mod tests {
     }
 
     fn nowhere() -> Arc<CancelKey> {
-        Arc::new(CancelKey { endpoint: Endpoint::Unix("/nowhere".into()), pid: 1, secret: [2; 4].into() })
+        let endpoint = Endpoint::Unix("/nowhere".into());
+        Arc::new(CancelKey { endpoint, encryption: None, pid: 1, secret: [2; 4].into() })
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::auth::{self, AuthError};
 use super::cancel::{Registration, Secret};
+use super::channel;
 use super::client::Client;
 use super::guard;
 use super::identity::Identity;
@@ -113,16 +114,19 @@ pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Admit
 
 async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Granted, Out> {
     let shared = &*worker.shared;
-    let startup = match unless_draining(worker, startup::read(stream)).await? {
-        Ok(Opening::Startup(startup)) => startup,
-        Ok(Opening::Cancel { pid, secret }) => {
-            let result = shared.cancels.cancel(pid, &secret).await;
-            shared.metrics.cancelled(result);
-            return Err(Out::Cancel);
-        }
-        Err(OpeningError::Refused(refusal)) => return Err(refusal.into()),
-        Err(OpeningError::Gone(error)) => return Err(error.into()),
-    };
+    let tls = &shared.config.tls;
+    let (startup, channel) =
+        match unless_draining(worker, startup::read(stream, tls.acceptor.as_deref())).await? {
+            Ok((Opening::Startup(startup), established)) => (startup, established.unwrap_or_default()),
+            Ok((Opening::Cancel { pid, secret }, _)) => {
+                let result = shared.cancels.cancel(pid, &secret).await;
+                shared.metrics.cancelled(result);
+                return Err(Out::Cancel);
+            }
+            Err(OpeningError::Refused(refusal)) => return Err(refusal.into()),
+            Err(OpeningError::Gone(error)) => return Err(error.into()),
+        };
+    channel::must_be_encrypted(tls.mode, stream)?;
     negotiate(stream, &startup).await?;
     if worker.draining.get() {
         return Err(shutting_down().into());
@@ -131,12 +135,13 @@ async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Granted, Out
         let message = "no PostgreSQL user name specified in startup packet";
         return Err(Refusal::new(ErrorKind::InvalidStartup, message).into());
     };
+    channel::must_name(tls.mode, stream, &channel, user_name)?;
     let database = startup.get("database").filter(|name| !name.is_empty()).unwrap_or(user_name);
     let replication = replication::kind(&startup)?;
     // The settings of a client that replicates are the server's business.
     let settings = if replication.is_none() { settings(&startup)? } else { Settings::default() };
-    let authenticated = unless_draining(worker, auth::authenticate(stream, shared, user_name)).await?;
-    authenticated.map_err(|error| match error {
+    let authenticating = auth::authenticate(stream, shared, user_name, channel.binding);
+    unless_draining(worker, authenticating).await?.map_err(|error| match error {
         AuthError::Refused(refusal) => Out::Refused(refusal),
         AuthError::Gone(error) => Out::Gone(error),
     })?;

@@ -3,6 +3,7 @@
 //! - `accept`: listeners, and which worker gets a new client.
 //! - `worker`: one thread, one current-thread runtime, many clients.
 //! - `startup`: from the first byte to exactly one of Startup or Cancel.
+//! - `channel`: what its connection has to be before it may say who it is.
 //! - `auth`: who it is.
 //! - `login`: everything between startup and the first ReadyForQuery; `identity` is what it found out.
 //! - `session`: the life of a client that is logged in; `exchange` is its only relay loop, `phase` its time-outs,
@@ -25,6 +26,7 @@ mod audit;
 mod auth;
 mod cancel;
 mod carry;
+mod channel;
 mod client;
 mod exchange;
 mod footprint;

@@ -1,10 +1,12 @@
 //! From the first byte to exactly one of Startup or Cancel. Reads each packet exactly and nothing behind it, so that
-//! no byte that came in plaintext can slip into an encrypted session.
+//! no byte that came in plaintext can slip into an encrypted session; and a client that sends more than its request
+//! for encryption, before that was answered, is refused.
 
 use std::io;
 
 use crate::error::{ErrorKind, Refusal};
 use crate::stream::Stream;
+use crate::tls::{self, Acceptor, Established};
 use crate::wire::version::{MAJOR, SECRET_BYTES, Version};
 
 /// `MAX_STARTUP_PACKET_LENGTH` of PostgreSQL's `src/include/libpq/pqcomm.h`.
@@ -73,20 +75,36 @@ impl From<io::Error> for OpeningError {
     }
 }
 
-/// Reads until it is known what the client wants. Encryption is declined, each kind once, as PostgreSQL does.
-pub(super) async fn read(stream: &mut Stream) -> Result<Opening, OpeningError> {
-    let (mut ssl, mut gss) = (true, true);
-    loop {
-        let packet = packet(stream).await?;
+/// Reads until it is known what the client wants. Encryption is agreed on or declined, each kind once, as PostgreSQL
+/// does; without an acceptor it is declined. What the handshake found out comes along.
+pub(super) async fn read(
+    stream: &mut Stream,
+    acceptor: Option<&Acceptor>,
+) -> Result<(Opening, Option<Established>), OpeningError> {
+    let acceptor = acceptor.filter(|_| !stream.is_local());
+    let (mut ssl, mut gss, mut established) = (true, true, None);
+    let mut length = first(stream).await?;
+    if length[0] == tls::FIRST_BYTE {
+        established = Some(direct(stream, acceptor, length).await?);
+        (ssl, gss) = (false, false);
+        length = first(stream).await?;
+    }
+    let opening = loop {
+        let packet = packet(stream, length).await?;
         let Some((code, body)) = packet.split_first_chunk::<4>() else { return Err(malformed()) };
         match u32::from_be_bytes(*code) {
-            SSL_REQUEST if body.is_empty() && std::mem::take(&mut ssl) => stream.write_all(b"N").await?,
+            SSL_REQUEST if body.is_empty() && std::mem::take(&mut ssl) => match acceptor {
+                Some(acceptor) => {
+                    established = Some(encrypt(stream, acceptor).await?);
+                    // As in PostgreSQL, encryption within encryption is not for the asking.
+                    gss = false;
+                }
+                None => stream.write_all(b"N").await?,
+            },
             GSSENC_REQUEST if body.is_empty() && std::mem::take(&mut gss) => stream.write_all(b"N").await?,
             SSL_REQUEST | GSSENC_REQUEST => return Err(malformed()),
-            CANCEL_REQUEST => return cancel(body),
-            version if version >> 16 == MAJOR => {
-                return parse(version & 0xffff, body).map(Opening::Startup);
-            }
+            CANCEL_REQUEST => break cancel(body)?,
+            version if version >> 16 == MAJOR => break Opening::Startup(parse(version & 0xffff, body)?),
             version => {
                 let (major, minor) = (version >> 16, version & 0xffff);
                 return Err(OpeningError::Refused(Refusal::new(
@@ -98,13 +116,52 @@ pub(super) async fn read(stream: &mut Stream) -> Result<Opening, OpeningError> {
                 )));
             }
         }
-    }
+        length = first(stream).await?;
+    };
+    Ok((opening, established))
 }
 
-/// One packet without a type byte: a length that counts itself, then at least a code.
-async fn packet(stream: &mut Stream) -> Result<Vec<u8>, OpeningError> {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).await?;
+/// Agrees to a request for TLS, and does the handshake. A byte that was sent ahead of it is from somebody who does not
+/// know the protocol, or who put it there for the session to come (CVE-2021-23214 of PostgreSQL, CVE-2021-3935 of
+/// PgBouncer).
+async fn encrypt(stream: &mut Stream, acceptor: &Acceptor) -> Result<Established, OpeningError> {
+    if !stream.is_silent()? {
+        let message = "received unencrypted data after SSL request";
+        let detail = "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.";
+        return Err(OpeningError::Refused(
+            Refusal::new(ErrorKind::ProtocolViolation, message).detail(detail),
+        ));
+    }
+    stream.write_all(b"S").await?;
+    Ok(stream.accept_tls(acceptor, &[]).await?)
+}
+
+/// A handshake without a request before it, whose first bytes were read already. Without ALPN it could be meant for
+/// another protocol: PostgreSQL 17 does not serve it either.
+async fn direct(
+    stream: &mut Stream,
+    acceptor: Option<&Acceptor>,
+    first: [u8; 4],
+) -> Result<Established, OpeningError> {
+    let refuse = |reason: &str| OpeningError::Gone(io::Error::new(io::ErrorKind::InvalidData, reason));
+    let acceptor = acceptor.ok_or_else(|| refuse("TLS where it is off"))?;
+    let established = stream.accept_tls(acceptor, &first).await?;
+    if !established.alpn {
+        stream.close_tls();
+        return Err(refuse("direct TLS without ALPN"));
+    }
+    Ok(established)
+}
+
+/// The length of a packet, or the beginning of something else.
+async fn first(stream: &mut Stream) -> Result<[u8; 4], OpeningError> {
+    let mut first = [0; 4];
+    stream.read_exact(&mut first).await?;
+    Ok(first)
+}
+
+/// The rest of one packet without a type byte: behind a length that counts itself, at least a code.
+async fn packet(stream: &mut Stream, length: [u8; 4]) -> Result<Vec<u8>, OpeningError> {
     let length = u32::from_be_bytes(length) as usize;
     if !(8..=MAX_PACKET).contains(&length) {
         return Err(OpeningError::Gone(io::Error::new(

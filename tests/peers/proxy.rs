@@ -62,7 +62,7 @@ impl Proxy {
         let mut text = String::new();
         let _ = write!(
             text,
-            "[targets.main]\nhost = \"{}\"\nport = {}\nrequired = false\n\
+            "[targets.main]\nhost = \"{}\"\nport = {}\nrequired = false\nsslmode = \"disable\"\n\
              [users.{USER}]\npassword = \"{PASSWORD}\"\n\
              [[routes]]\ndatabase = \"{DATABASE}\"\nuser = \"{USER}\"\nmode = \"{}\"\npool_size = {}\n",
             server.ip(),
