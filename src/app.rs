@@ -23,6 +23,7 @@ use crate::frontend::worker::{self, Handle, Stage};
 use crate::metrics::{self, Metrics};
 use crate::pool::Registry;
 use crate::scram::ScramError;
+use crate::tls::{Reloaded, Trouble};
 
 /// How often the pools are swept.
 const SWEEP: Duration = Duration::from_millis(100);
@@ -130,6 +131,20 @@ impl App {
         self.admin
     }
 
+    /// Reads every file of certificates and keys again, for new connections. Those that exist stay as they are, and what
+    /// does not fit together is reported and not used.
+    pub fn reload_certificates(&self) {
+        let config = self.registry.config();
+        if let Some(acceptor) = &config.tls.acceptor {
+            report("clients", acceptor.reload());
+        }
+        for target in &config.targets {
+            if let Some(connector) = &target.tls.connector {
+                report(&target.name, connector.reload());
+            }
+        }
+    }
+
     /// Whether `/ready` says so.
     pub fn is_ready(&self) -> bool {
         self.readiness.check().is_ok()
@@ -160,6 +175,16 @@ impl Drop for App {
         // The acceptor held the other reference.
         if let Some(workers) = Arc::get_mut(&mut self.workers) {
             workers.drain(..).for_each(Handle::join);
+        }
+    }
+}
+
+fn report(what: &str, reloaded: Result<Reloaded, Trouble>) {
+    match reloaded {
+        Ok(Reloaded::New) => tracing::info!(what, "new certificates are in use"),
+        Ok(Reloaded::Same) => {}
+        Err(error) => {
+            tracing::error!(what, %error, "certificates were not reloaded; the old ones stay in use")
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cluster::{self, Bootstrap, Cluster, Options, Port};
-use super::{complain, limits, log, print, serve};
+use super::{certificate, complain, limits, log, print, serve};
 use crate::app::App;
 use crate::config::{self, Config, Pattern, Target};
 
@@ -68,7 +68,10 @@ fn start(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     for notice in server.notices() {
         print(&format!("{notice}\n"));
     }
-    let config = configuration(arguments, &server.socket_dir(), server.port())?;
+    let mut config = configuration(arguments, &server.socket_dir(), server.port())?;
+    if let Some(folder) = server.log_path().parent() {
+        config.tls = certificate::for_development(folder)?;
+    }
     log::start(&config.log);
     limits::raise_file_limit(&config);
     let app = App::start(Arc::new(config.clone()))?;
@@ -116,6 +119,7 @@ fn welcome(app: &App, config: &Config, server: &Cluster) -> String {
         let _ = writeln!(text, "  {:<72} also /live and /ready", format!("http://{admin}/metrics"));
     }
     let _ = writeln!(text, "  {:<72} PostgreSQL's log", server.log_path().display());
+    text.push_str("\nTLS works as well (sslmode=require), with a certificate that nobody vouches for.\n");
     text.push_str("\nCtrl-C stops both and keeps the data.\n");
     text
 }

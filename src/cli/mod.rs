@@ -3,9 +3,10 @@
 //! - `serve`: runs the proxy with a configuration.
 //! - `dev`: runs it with a PostgreSQL of its own, which `cluster` keeps.
 //! - `check`: says what is wrong with a configuration, and what it comes to; `connect` asks the servers as well.
-//! - `signals`: when to stop.
+//! - `signals`: when to stop, and when to read certificates again; `certificate` makes one for development.
 //! - `log`: where the proxy's own words go.
 
+mod certificate;
 pub mod check;
 pub mod cluster;
 mod connect;

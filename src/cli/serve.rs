@@ -37,17 +37,17 @@ pub(super) fn run(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> 
     }
 }
 
-/// Serves until a signal, then drains; a second signal ends at once.
+/// Serves until a signal to stop, then drains; a second one ends at once.
 pub(super) fn until_stopped(app: App, limit: Duration) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stopped = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let signal = signals.next().await;
+        let signal = signals.stop(|| app.reload_certificates()).await;
         tracing::info!(signal, ?limit, "draining");
         let drained = tokio::task::spawn_blocking(move || app.drain(limit));
         tokio::select! {
             _ = drained => tracing::info!("stopped"),
-            signal = signals.next() => tracing::warn!(signal, "stopped at once"),
+            signal = signals.stop(|| {}) => tracing::warn!(signal, "stopped at once"),
         }
         Ok(())
     });

@@ -98,10 +98,14 @@ pub(super) fn pump<M: Machine>(
     }
 }
 
-/// The alert behind an error. Asked for once: rustls would look at the records again that it has failed on.
+/// What rustls has to say behind an error: the alert, at last. Not asked for more than there is, or it would look at the
+/// records again that it has failed on.
 pub(super) fn last_words<M: Machine>(machine: &mut M, incoming: &mut [u8], out: &mut Vec<u8>) {
-    if let Ok(ConnectionState::EncodeTlsData(data)) = machine.process(incoming).state {
-        let _ = encode(data, out);
+    while machine.wants_write() {
+        let Ok(ConnectionState::EncodeTlsData(data)) = machine.process(incoming).state else { return };
+        if encode(data, out).is_err() {
+            return;
+        }
     }
 }
 
