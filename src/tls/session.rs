@@ -95,6 +95,9 @@ impl Session {
             if !self.plain.is_empty() {
                 return Poll::Ready(Ok(self.take_plain(buffer)));
             }
+            if self.failed {
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+            }
             if self.ended {
                 return Poll::Ready(Ok(0));
             }

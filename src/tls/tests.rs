@@ -267,6 +267,7 @@ fn what_is_no_record_is_an_error_that_the_peer_hears_of() {
         assert!(matches!(read(&mut server, &mut server_end, &mut buffer), Poll::Ready(Err(_))));
         assert!(server_end.outgoing.borrow().passed.len() > before, "no alert for {garbage:?}");
         assert!(server.try_write(&server_end, b"more").is_err());
+        assert!(matches!(read(&mut server, &mut server_end, &mut buffer), Poll::Ready(Err(_))), "and again");
         assert!(matches!(read(&mut client, &mut client_end, &mut buffer), Poll::Ready(Err(_))));
     }
 }

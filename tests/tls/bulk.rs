@@ -40,6 +40,19 @@ pub fn large_results_and_copies_pass_through_both_legs() {
     assert!(direct(&format!("SELECT * FROM {role}.t ORDER BY i")) == expected, "what was copied in");
 }
 
+pub fn a_client_that_replicates_is_encrypted_on_both_legs() {
+    let encrypted = Encrypted::shared();
+    let role = encrypted.server.role();
+    encrypted.server.superuser("postgres").run(&format!("ALTER ROLE {role} REPLICATION"));
+    let proxy = encrypted.proxy(&role, &encrypted.authority.tls("require"), &encrypted.verified());
+    let mut client =
+        Raw::login(tunnel(proxy.address), &role, DATABASE, &[("replication", "database")]).unwrap();
+    assert_eq!(client.run("IDENTIFY_SYSTEM")[0][3], DATABASE);
+    let rows = client.run("SELECT repeat(i::text, 1000) FROM generate_series(10001, 12000) i");
+    assert!((10_001..).zip(&rows).all(|(i, row)| row[0] == i.to_string().repeat(1000)) && rows.len() == 2000);
+    assert_eq!(client.value("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"), "t");
+}
+
 /// A proxy in a process of its own, ended when it is dropped.
 struct Process {
     child: Child,

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         bulk:
             large_results_and_copies_pass_through_both_legs,
             a_client_that_does_not_read_costs_no_memory,
+            a_client_that_replicates_is_encrypted_on_both_legs,
             a_query_is_cancelled_over_tls_on_both_legs,
             connections_change_workers_with_their_sessions;
         renewal:

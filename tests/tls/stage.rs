@@ -161,7 +161,7 @@ pub fn text_of(server: SocketAddr, role: &str, more: &str, target: &str) -> Stri
     let host = if target.contains("host =") { "" } else { "host = \"127.0.0.1\"\n" };
     format!(
         "{more}\n[users.{role}]\npassword = \"{PASSWORD}\"\n[[routes]]\ndatabase = \"{DATABASE}\"\nuser = \"{role}\"\n\
-         pool_size = 4\n[targets.main]\nport = {}\nrequired = false\n{host}{target}\n",
+         pool_size = 4\nreplication = true\n[targets.main]\nport = {}\nrequired = false\n{host}{target}\n",
         server.port()
     )
 }
