@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -99,14 +99,6 @@ impl Stream {
     /// Whether it is encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.tls.is_some()
-    }
-
-    /// The peer's address, of TCP.
-    pub fn peer(&self) -> Option<SocketAddr> {
-        match &self.socket {
-            Socket::Tcp(socket) => socket.peer_addr().ok(),
-            Socket::Unix(_) => None,
-        }
     }
 
     /// Does the handshake of TLS with a client, of which `first` was read already. Not cancel safe.
