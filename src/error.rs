@@ -78,7 +78,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::AuthenticationFailed,
         Self::Cancelled,
         Self::ClientIdle,

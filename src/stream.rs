@@ -130,9 +130,9 @@ impl Stream {
 
     /// Whose it is, for the log.
     pub fn peer(&self) -> String {
-        match self {
-            Self::Tcp(socket) => socket.peer_addr().map_or_else(|_| "gone".into(), |peer| peer.to_string()),
-            Self::Unix(_) => "unix".into(),
+        match &self.socket {
+            Socket::Tcp(socket) => socket.peer_addr().map_or_else(|_| "gone".into(), |peer| peer.to_string()),
+            Socket::Unix(_) => "unix".into(),
         }
     }
 
