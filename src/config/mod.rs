@@ -30,6 +30,8 @@ use zeroize::Zeroizing;
 
 pub use problem::{Problem, Problems, Severity};
 
+pub use crate::secret::Secret;
+
 /// A file that was read: what it means, unless it has errors, and what is wrong or doubtful about it.
 #[derive(Debug)]
 pub struct Examined {
@@ -253,28 +255,6 @@ pub struct Timeouts {
     pub server_lifetime: Option<Duration>,
     /// How long a server connection above `min_size` may lie unused.
     pub server_idle: Option<Duration>,
-}
-
-/// A password: wiped on drop, and never printed.
-#[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// Takes over `text`; the caller's copy, if any, is the caller's to wipe.
-    pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-
-    /// The password itself, for the exchange that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
 }
 
 impl Pattern {

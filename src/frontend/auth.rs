@@ -31,7 +31,7 @@ impl From<io::Error> for AuthError {
 pub(super) async fn authenticate(stream: &mut Stream, shared: &Shared, user: &str) -> Result<(), AuthError> {
     let verifier = match shared.verifiers.get(user) {
         Some(verifier) => verifier.clone(),
-        None => Verifier::mock(user, &shared.mock_secret).map_err(|error| refusal(user, error))?,
+        None => Verifier::mock(user, &shared.mock_secret, scram::Look::DEFAULT),
     };
     send(stream, &Authentication::SASL(vec![scram::MECHANISM.to_owned()])).await?;
     let initial = password_message(stream).await?;
