@@ -68,7 +68,18 @@ pub struct Keys {
     server: Zeroizing<Key>,
 }
 
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(secret)")
+    }
+}
+
 impl Keys {
+    /// Whether they are those of the same password under the same salt.
+    pub fn is_same(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(self.client.as_ref(), other.client.as_ref()).is_ok()
+    }
+
     /// RFC 5802's `ClientKey` and `ServerKey`. Costs CPU in proportion to `iterations`.
     pub fn derive(password: &str, salt: &[u8], iterations: NonZeroU32) -> Self {
         // PostgreSQL uses the password as it is where SASLprep refuses it (`pg_saslprep` in src/common/saslprep.c).

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::file::{
-    AdminTable, DatabaseTable, File, LogTable, ProxyTable, RouteTable, TargetTable, TimeoutsTable, UserTable,
+    AdminTable, AuthenticationTable, DatabaseTable, File, LogTable, ProxyTable, RouteTable, RuleTable,
+    TargetTable, TimeoutsTable, UserTable,
 };
 use super::typed::{Key, Preset};
 use super::*;
@@ -425,7 +426,7 @@ fn a_user_has_exactly_one_password_that_can_be_read() {
         ),
     ]);
     let by_env = config(&GOOD.replace("password = \"sesame\"", "password_env = \"SET\""));
-    assert_eq!(by_env.user("app").unwrap().password.expose(), "sesame");
+    assert_eq!(by_env.user("app").unwrap().credentials[0].password().unwrap().expose(), "sesame");
 }
 
 #[test]
@@ -438,7 +439,11 @@ fn a_password_file_is_beside_the_configuration_and_loses_one_newline() {
     {
         std::fs::write(folder.join("secret"), written).unwrap();
         let config = parse(&text, &folder.join("firepool.toml"), &env).unwrap();
-        assert_eq!(config.user("app").unwrap().password.expose(), read, "{written:?}");
+        assert_eq!(
+            config.user("app").unwrap().credentials[0].password().unwrap().expose(),
+            read,
+            "{written:?}"
+        );
     }
     std::fs::remove_dir_all(&folder).unwrap();
 }
@@ -660,11 +665,12 @@ fn the_defaults_of_the_reference_are_those_that_apply() {
     let silent = "[targets.main]\nhost = \"pg\"\n[users.app]\npassword = \"x\"\n[databases.d]\n[[routes]]\n";
     let (target, user) = (defaults(TargetTable::KEYS), defaults(UserTable::KEYS));
     let spoken = format!(
-        "[proxy]\n{}[admin]\n{}[log]\n{}[timeouts]\n{}[targets.main]\nhost = \"pg\"\n{target}\
+        "[proxy]\n{}[admin]\n{}[log]\n{}[authentication]\n{}[timeouts]\n{}[targets.main]\nhost = \"pg\"\n{target}\
          [users.app]\npassword = \"x\"\n{user}[databases.d]\n{}[[routes]]\n{}",
         defaults(ProxyTable::KEYS),
         defaults(AdminTable::KEYS),
         defaults(LogTable::KEYS),
+        defaults(AuthenticationTable::KEYS),
         defaults(TimeoutsTable::KEYS),
         defaults(DatabaseTable::KEYS),
         defaults(RouteTable::KEYS),
@@ -718,6 +724,8 @@ fn the_shipped_file_explains_every_key() {
         ProxyTable::KEYS,
         AdminTable::KEYS,
         LogTable::KEYS,
+        AuthenticationTable::KEYS,
+        RuleTable::KEYS,
         TimeoutsTable::KEYS,
         TargetTable::KEYS,
         UserTable::KEYS,

@@ -3,7 +3,8 @@
 //! - `accept`: listeners, and which worker gets a new client.
 //! - `worker`: one thread, one current-thread runtime, many clients.
 //! - `startup`: from the first byte to exactly one of Startup or Cancel.
-//! - `auth`: who it is.
+//! - `auth`: who it is. `lookup` asks a server for the secrets of users that the configuration does not have.
+//! - `lobby`: how many may be in the middle of a login.
 //! - `login`: everything between startup and the first ReadyForQuery; `identity` is what it found out.
 //! - `session`: the life of a client that is logged in; `exchange` is its only relay loop, `phase` its time-outs,
 //!   `settle` what becomes of a server connection after a transaction, and `parting` how the client leaves it.
@@ -31,8 +32,10 @@ mod holdings;
 mod identity;
 mod judge;
 mod listening;
+mod lobby;
 mod login;
 mod lookout;
+pub mod lookup;
 mod names;
 mod parting;
 mod passage;
@@ -55,14 +58,21 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::pool::{Limit, Registry};
 use crate::scram::{self, ScramError, Verifier};
+use auth::{Failures, Imitation};
 use cancel::Cancels;
 use listening::Hubs;
+use lobby::Lobby;
+use lookup::{Asker, Lookups};
 
 /// For the fuzz targets: whether a startup packet of this version, with this behind it, would be understood.
 #[doc(hidden)]
 pub fn takes_startup(body: &[u8]) -> bool {
     startup::takes(body)
 }
+
+/// For the fuzz targets: whether a first SASL message, and a password, would be understood.
+#[doc(hidden)]
+pub use auth::takes_password;
 
 /// What every worker shares.
 #[derive(Debug)]
@@ -71,9 +81,12 @@ pub struct Shared {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
+    /// Of the configuration's users.
     verifiers: HashMap<String, Verifier>,
-    /// Makes the salts of users who do not exist.
-    mock_secret: [u8; 32],
+    imitation: Imitation,
+    failures: Failures,
+    lookups: Option<Lookups>,
+    lobby: Arc<Lobby>,
     /// Makes the names of shared prepared statements.
     statement_secret: [u8; 32],
     cancels: Cancels,
@@ -84,7 +97,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Salts and hashes the users' passwords: a few milliseconds of CPU for each.
+    /// Salts and hashes the users' passwords: a few milliseconds of CPU for each. Beside it comes what asks a server for
+    /// users, if one is to be asked, and which somebody has to run.
     ///
     /// # Errors
     /// The operating system gives no random numbers.
@@ -92,19 +106,26 @@ impl Shared {
         registry: Arc<Registry>,
         metrics: Arc<Metrics>,
         clock: Arc<Clock>,
-    ) -> Result<Self, ScramError> {
+    ) -> Result<(Self, Option<Asker>), ScramError> {
         let config = Arc::clone(registry.config());
-        let verifiers = config
-            .users
-            .iter()
-            .map(|user| Ok((user.name.clone(), Verifier::of_password(user.password.expose())?)))
-            .collect::<Result<_, ScramError>>()?;
+        let (imitation, verifiers) = auth::prepare(&config.users, scram::random()?);
+        let rules = &config.authentication;
+        let (lookups, asker) = match &rules.lookup {
+            Some(lookup) => {
+                let (lookups, asker) = lookup::new(lookup.clone(), Arc::clone(&clock));
+                (Some(lookups), Some(asker))
+            }
+            None => (None, None),
+        };
         let limit = |name: &String, max: Option<usize>| (name.clone(), Limit::new(max));
-        Ok(Self {
+        let shared = Self {
+            failures: Failures::new(rules.failed_logins, rules.failed_logins_within),
+            lobby: Lobby::new(rules.max_logins),
+            imitation,
+            lookups,
             user_clients: config.users.iter().map(|user| limit(&user.name, user.max_clients)).collect(),
             database_clients: config.databases.iter().map(|db| limit(&db.name, db.max_clients)).collect(),
             clients: Limit::new(Some(config.proxy.max_clients)),
-            mock_secret: scram::random()?,
             statement_secret: scram::random()?,
             cancels: Cancels::default(),
             hubs: Hubs::default(),
@@ -113,6 +134,7 @@ impl Shared {
             metrics,
             clock,
             verifiers,
-        })
+        };
+        Ok((shared, asker))
     }
 }

@@ -124,6 +124,11 @@ impl Verifier {
         Look { salt: self.salt.len(), iterations: self.iterations }
     }
 
+    /// The beginning of the salt as a number.
+    pub fn salt_number(&self) -> u64 {
+        self.salt.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    }
+
     /// Whether these are salt and iterations of it.
     pub fn is_salted(&self, salt: &[u8], iterations: NonZeroU32) -> bool {
         self.salt == salt && self.iterations == iterations
