@@ -108,8 +108,8 @@ impl Shared {
         clock: Arc<Clock>,
     ) -> Result<(Self, Option<Asker>), ScramError> {
         let config = Arc::clone(registry.config());
-        let (imitation, verifiers) = auth::prepare(&config.users, scram::random()?);
         let rules = &config.authentication;
+        let (imitation, verifiers) = auth::prepare(&config.users, rules.lookup.is_some(), scram::random()?);
         let (lookups, asker) = match &rules.lookup {
             Some(lookup) => {
                 let (lookups, asker) = lookup::new(lookup.clone(), Arc::clone(&clock));

@@ -53,15 +53,19 @@ impl From<Refusal> for AuthError {
     }
 }
 
-/// Who may be imitated of the configuration, and the verifiers of its users: a millisecond of CPU for each password.
+/// Who may be imitated, and the verifiers of the configuration's users: a millisecond of CPU for each password. Where
+/// others are looked up, those are imitated: who does not exist is looked up as well.
 pub(super) fn prepare(
     users: &[Arc<User>],
+    looked_up: bool,
     secret: [u8; 32],
 ) -> (Imitation, std::collections::HashMap<String, Verifier>) {
     let (mut verifiers, mut known) = (std::collections::HashMap::new(), Vec::new());
     for user in users.iter().filter(|user| !user.credentials.is_empty()) {
         let verifier = secret::verifier(&user.credentials, &user.name, &secret);
-        known.push(Appearance::of(&user.credentials, verifier.as_ref()));
+        if !looked_up {
+            known.push(Appearance::of(&user.credentials, verifier.as_ref()));
+        }
         verifiers.extend(verifier.map(|verifier| (user.name.clone(), verifier)));
     }
     (Imitation::new(secret, known), verifiers)
@@ -97,6 +101,7 @@ pub(super) async fn authenticate(
                 let message = format!("role \"{}\" does not exist", asked.user);
                 return Err(Refusal::new(ErrorKind::LoginRefused, message).into());
             };
+            tracing::debug!(user = ?asked.user, method = method.as_str(), "a client has proved who it is");
             let current = keys.0.unwrap_or(user);
             shared.registry.proved(&current, keys.1.as_ref());
             Ok(current)
