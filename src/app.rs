@@ -61,6 +61,7 @@ pub struct App {
     stage: watch::Sender<Stage>,
     readiness: Arc<Readiness>,
     registry: Arc<Registry>,
+    shared: Arc<Shared>,
     workers: Arc<Vec<Handle>>,
     threads: Vec<thread::JoinHandle<()>>,
 }
@@ -96,10 +97,10 @@ impl App {
         let readiness = Arc::new(Readiness::waits_for(required.len()));
 
         let (handles, sockets) = (Arc::clone(&workers), sockets(&config));
-        let serving = stages.clone();
+        let (serving, at_door) = (stages.clone(), Arc::clone(&shared));
         let acceptor = thread::Builder::new()
             .name("accept".into())
-            .spawn(move || accepting.block_on(listeners.serve(handles, (sockets, shared), serving)))?;
+            .spawn(move || accepting.block_on(listeners.serve(handles, (sockets, at_door), serving)))?;
         let housekeeping = Housekeeping { clock, registry: Arc::clone(&registry), config };
         let (ready, metrics) = (Arc::clone(&readiness), metrics);
         let keeper = thread::Builder::new().name("admin".into()).spawn(move || {
@@ -122,6 +123,7 @@ impl App {
             stage,
             readiness,
             registry,
+            shared,
             workers,
             threads: vec![acceptor, keeper],
         })
@@ -135,6 +137,11 @@ impl App {
     /// The address of admin HTTP, if it is on.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Takes users, their secrets, rules and the limits of logins from another configuration, and nothing else of it.
+    pub fn reload(&self, config: &Config) {
+        self.shared.reload(config);
     }
 
     /// Whether `/ready` says so.

@@ -336,6 +336,14 @@ impl Route {
     }
 }
 
+impl User {
+    /// Of whom nothing is known but the name.
+    pub fn named(name: &str) -> Self {
+        let name = name.to_owned();
+        Self { name, credentials: Vec::new(), max_clients: None, max_server_connections: None }
+    }
+}
+
 impl PoolMode {
     /// The word of the configuration and of metrics.
     pub fn as_str(self) -> &'static str {

@@ -2,6 +2,7 @@
 //! there for longest is dropped: honest clients are through in milliseconds, and those that stall keep nobody out.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -9,7 +10,7 @@ use tokio::sync::Notify;
 /// Clients in the middle of a login.
 #[derive(Debug)]
 pub(super) struct Lobby {
-    most: usize,
+    most: AtomicUsize,
     inside: Mutex<Inside>,
 }
 
@@ -30,7 +31,12 @@ pub(super) struct Place {
 
 impl Lobby {
     pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { most: most.max(1), inside: Mutex::default() })
+        Arc::new(Self { most: AtomicUsize::new(most.max(1)), inside: Mutex::default() })
+    }
+
+    /// From the next client on.
+    pub(super) fn set_most(&self, most: usize) {
+        self.most.store(most.max(1), Ordering::Relaxed);
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -43,7 +49,7 @@ impl Lobby {
         let mut inside = self.inside();
         let number = inside.next;
         inside.next += 1;
-        while inside.clients.len() >= self.most {
+        while inside.clients.len() >= self.most.load(Ordering::Relaxed) {
             drop_oldest(&mut inside);
         }
         inside.clients.insert(number, Arc::clone(&dropped));

@@ -51,14 +51,14 @@ mod watch;
 pub mod worker;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, User};
 use crate::metrics::Metrics;
 use crate::pool::{Limit, Registry};
-use crate::scram::{self, ScramError, Verifier};
-use auth::{Failures, Imitation};
+use crate::scram::{self, ScramError};
+use auth::{Failures, State};
 use cancel::Cancels;
 use listening::Hubs;
 use lobby::Lobby;
@@ -81,9 +81,10 @@ pub struct Shared {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
-    /// Of the configuration's users.
-    verifiers: HashMap<String, Verifier>,
-    imitation: Imitation,
+    /// What logins are judged by, which a reload replaces.
+    state: RwLock<Arc<State>>,
+    /// Makes the salts of passwords, and those of users who do not exist.
+    salt_secret: [u8; 32],
     failures: Failures,
     lookups: Option<Lookups>,
     lobby: Arc<Lobby>,
@@ -108,9 +109,9 @@ impl Shared {
         clock: Arc<Clock>,
     ) -> Result<(Self, Option<Asker>), ScramError> {
         let config = Arc::clone(registry.config());
-        let rules = &config.authentication;
-        let (imitation, verifiers) = auth::prepare(&config.users, rules.lookup.is_some(), scram::random()?);
-        let (lookups, asker) = match &rules.lookup {
+        let salt_secret = scram::random()?;
+        let state = State::new(&config, salt_secret);
+        let (lookups, asker) = match &config.authentication.lookup {
             Some(lookup) => {
                 let (lookups, asker) = lookup::new(lookup.clone(), Arc::clone(&clock));
                 (Some(lookups), Some(asker))
@@ -119,9 +120,10 @@ impl Shared {
         };
         let limit = |name: &String, max: Option<usize>| (name.clone(), Limit::new(max));
         let shared = Self {
-            failures: Failures::new(rules.failed_logins, rules.failed_logins_within),
-            lobby: Lobby::new(rules.max_logins),
-            imitation,
+            failures: Failures::default(),
+            lobby: Lobby::new(config.authentication.max_logins),
+            state: RwLock::new(Arc::new(state)),
+            salt_secret,
             lookups,
             user_clients: config.users.iter().map(|user| limit(&user.name, user.max_clients)).collect(),
             database_clients: config.databases.iter().map(|db| limit(&db.name, db.max_clients)).collect(),
@@ -133,8 +135,32 @@ impl Shared {
             registry,
             metrics,
             clock,
-            verifiers,
         };
         Ok((shared, asker))
+    }
+
+    /// Takes users, their secrets, rules and the limits of logins from another configuration. Clients that are logged in
+    /// stay; nothing else of it is looked at.
+    pub fn reload(&self, config: &Config) {
+        let state = Arc::new(State::new(config, self.salt_secret));
+        let before = {
+            let mut current = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, Arc::clone(&state))
+        };
+        self.lobby.set_most(config.authentication.max_logins);
+        for user in before.users() {
+            let known = state.users().find(|known| known.name == user.name);
+            match known {
+                // Their secrets are looked up, at the next login.
+                Some(known) if known.credentials.is_empty() => {}
+                Some(known) => self.registry.replaced(known),
+                None => self.registry.replaced(&User::named(&user.name)),
+            }
+        }
+    }
+
+    /// What logins are judged by at this moment.
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 }

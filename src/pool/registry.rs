@@ -115,14 +115,23 @@ impl Registry {
         Arc::clone(all.entry(user.name.clone()).or_insert_with(|| Proofs::of(user)))
     }
 
-    /// A client has proved that it is `user`, of whom these are the present credentials, and has shown these keys.
-    pub fn proved(&self, user: &User, keys: Option<&Keys>) {
-        let proofs = self.proofs(user);
-        let replaced = proofs.replace(&user.credentials);
-        if keys.is_some_and(|keys| proofs.learn(keys)) || replaced {
-            let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
-            pools.iter().filter(|((_, name), _)| *name == user.name).for_each(|(_, pool)| pool.try_again());
+    /// A client has proved that it is `user` and has shown these keys.
+    pub fn learned(&self, user: &User, keys: &Keys) {
+        if self.proofs(user).learn(keys) {
+            self.try_again(user);
         }
+    }
+
+    /// `user` has these credentials now, whatever it had before.
+    pub fn replaced(&self, user: &User) {
+        if self.proofs(user).replace(&user.credentials) {
+            self.try_again(user);
+        }
+    }
+
+    fn try_again(&self, user: &User) {
+        let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
+        pools.iter().filter(|((_, name), _)| *name == user.name).for_each(|(_, pool)| pool.try_again());
     }
 
     /// Makes the pools whose connections are opened ahead, so that the next sweep opens them. Those of wildcard routes

@@ -10,13 +10,13 @@ use crate::support::server::{DATABASE, PASSWORD};
 use crate::support::wait::until;
 
 /// A port that was free a moment ago.
-fn port() -> u16 {
+pub(crate) fn port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 const DIGITS: &str = "0123456789abcdef0123456789abcdef";
 
-struct Running(Child);
+pub(crate) struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -25,7 +25,7 @@ impl Drop for Running {
     }
 }
 
-fn get(admin: u16, path: &str) -> Option<String> {
+pub(crate) fn get(admin: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", admin)).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
     let mut text = String::new();
@@ -33,7 +33,7 @@ fn get(admin: u16, path: &str) -> Option<String> {
     Some(text)
 }
 
-fn firepool(arguments: &[&str]) -> Command {
+pub(crate) fn firepool(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_firepool"));
     command
         .args(arguments)
@@ -146,6 +146,61 @@ pub fn no_secret_is_in_the_log_the_metrics_the_errors_or_the_reports() {
     }
     admin
         .run("DROP ROLE in_clear; DROP ROLE in_env; DROP ROLE in_list; DROP ROLE far_away; DROP ROLE looker");
+}
+
+/// SIGHUP has secrets, rules and lists read again; a file with mistakes changes nothing.
+pub fn a_reload_takes_passwords_and_rules_without_ending_anybody() {
+    let (server, folder) = (server(), Folder::new());
+    let mut admin = server.superuser(DATABASE);
+    admin.run("CREATE ROLE renewed LOGIN PASSWORD 'first'");
+    let (own, page, address) = (port(), port(), server.address());
+    let (secret, hba) =
+        (folder.file("secret", "first\n"), folder.file("hba.conf", "host all all all scram-sha-256\n"));
+    let config = format!(
+        "[proxy]\nlisten = [\"127.0.0.1:{own}\"]\nworkers = 1\n[admin]\nlisten = \"127.0.0.1:{page}\"\n\
+         [authentication]\nhba_file = \"{hba}\"\n[users]\nrenewed.password = \"file:{secret}\"\n\
+         [targets.main]\nhost = \"{}\"\nport = {}\n[[routes]]\npool_size = 1\n",
+        address.ip(),
+        address.port(),
+    );
+    let path = folder.file("firepool.toml", &config);
+    let log = std::fs::File::create(folder.0.join("log")).unwrap();
+    let mut command = firepool(&["serve", "--config", &path]);
+    let running = Running(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    until("it is ready", || get(page, "/ready").is_some_and(|answer| answer.starts_with("HTTP/1.1 200")));
+    let proxy = SocketAddr::from(([127, 0, 0, 1], own));
+    let login = |password: &str| {
+        let login = Raw::login_with(proxy, password, &[("user", "renewed"), ("database", DATABASE)]);
+        login.map_err(|failure| failure.code)
+    };
+    let reload = || {
+        assert!(Command::new("kill").args(["-HUP", &running.0.id().to_string()]).status().unwrap().success())
+    };
+    let mut client = login("first").unwrap();
+    folder.file("secret", "second\n");
+    admin.run("ALTER ROLE renewed PASSWORD 'second'");
+    assert_eq!(login("second").err().as_deref(), Some("28P01"), "not before the reload");
+    reload();
+    until("the second password is taken", || login("second").is_ok());
+    assert_eq!(login("first").err().as_deref(), Some("28P01"));
+    admin.run("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'renewed'");
+    assert_eq!(
+        client.value("SELECT current_user"),
+        "renewed",
+        "and shown to the server, also for who was in before"
+    );
+    folder.file("hba.conf", "host all all 127.0.0.1/32 nonsense\n");
+    reload();
+    let log = || std::fs::read_to_string(folder.0.join("log")).unwrap();
+    until("the mistake is found", || log().contains("everything stays as it was"));
+    assert!(log().contains("the method must be one of"), "{}", log());
+    folder.file("hba.conf", "host all all 127.0.0.1/32 reject\n");
+    assert!(login("second").is_ok(), "a file with a mistake changes nothing");
+    reload();
+    until("the rule rejects", || login("second").err().as_deref() == Some("28000"));
+    assert_eq!(client.value("SELECT 1"), "1");
+    drop((client, running));
+    admin.run("DROP ROLE renewed");
 }
 
 fn report(arguments: &[&str]) -> String {

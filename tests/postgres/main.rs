@@ -146,7 +146,8 @@ fn main() -> ExitCode {
             nobody_learns_from_a_failed_login_who_exists,
             a_unix_socket_has_no_limit_of_failed_logins;
         auth_secrets:
-            no_secret_is_in_the_log_the_metrics_the_errors_or_the_reports;
+            no_secret_is_in_the_log_the_metrics_the_errors_or_the_reports,
+            a_reload_takes_passwords_and_rules_without_ending_anybody;
         auth_sources:
             with_a_verifier_alone_the_server_is_shown_what_the_client_has_proved,
             a_password_that_is_being_changed_may_be_either_on_both_sides,

@@ -27,7 +27,7 @@ impl Appearance {
 
 /// Everybody who may be imitated.
 #[derive(Debug)]
-pub(in crate::frontend) struct Imitation {
+pub(super) struct Imitation {
     /// Chooses whom to imitate, and makes the salts.
     pub(super) secret: [u8; 32],
     known: Mutex<Vec<Appearance>>,

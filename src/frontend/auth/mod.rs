@@ -1,12 +1,13 @@
 //! Who a client is. A rule says what it has to prove, `methods` has it prove that, and here is what follows.
 //!
 //! A user who does not exist, who has no password, or whose password has expired goes through the same exchange as
-//! others and is told the same: that looks like one of the others is [`Imitation`]'s business. Secrets are compared in
+//! others and is told the same: looking like one of the others is `imitation`'s business. Secrets are compared in
 //! constant time. Nothing that the client has sent reaches a server before it has proved who it is.
 
 mod failures;
 mod imitation;
 mod methods;
+mod state;
 
 use std::borrow::Cow;
 use std::io;
@@ -23,8 +24,8 @@ use crate::stream::Stream;
 
 pub(super) use failures::Failures;
 use imitation::Appearance;
-pub(super) use imitation::Imitation;
 use methods::Known;
+pub(super) use state::State;
 
 /// For the fuzz targets: reads what a client may send in the place of a password, in every way.
 #[doc(hidden)]
@@ -53,24 +54,6 @@ impl From<Refusal> for AuthError {
     }
 }
 
-/// Who may be imitated, and the verifiers of the configuration's users: a millisecond of CPU for each password. Where
-/// others are looked up, those are imitated: who does not exist is looked up as well.
-pub(super) fn prepare(
-    users: &[Arc<User>],
-    looked_up: bool,
-    secret: [u8; 32],
-) -> (Imitation, std::collections::HashMap<String, Verifier>) {
-    let (mut verifiers, mut known) = (std::collections::HashMap::new(), Vec::new());
-    for user in users.iter().filter(|user| !user.credentials.is_empty()) {
-        let verifier = secret::verifier(&user.credentials, &user.name, &secret);
-        if !looked_up {
-            known.push(Appearance::of(&user.credentials, verifier.as_ref()));
-        }
-        verifiers.extend(verifier.map(|verifier| (user.name.clone(), verifier)));
-    }
-    (Imitation::new(secret, known), verifiers)
-}
-
 /// How a client is connected.
 pub(super) fn transport(stream: &Stream) -> io::Result<Transport> {
     Ok(match stream {
@@ -85,31 +68,38 @@ pub(super) async fn authenticate(
     shared: &Shared,
     asked: Asked<'_>,
 ) -> Result<Arc<User>, AuthError> {
-    let address = asked.transport.address();
-    if address.is_some_and(|address| shared.failures.are_too_many(address, shared.clock.now())) {
+    let state = shared.state();
+    let (address, limits) = (asked.transport.address(), state.authentication());
+    if address.is_some_and(|address| shared.failures.are_too_many(limits, address, shared.clock.now())) {
         let refusal = Refusal::new(ErrorKind::TooManyFailures, "too many failed logins from this address");
-        let within = shared.config.authentication.failed_logins_within;
+        let within = limits.failed_logins_within;
         let detail = format!("Failed logins are forgotten {within:?} after the first of them.");
         return Err(refusal.detail(detail).into());
     }
-    let (method, cleartext) = method(shared, &asked)?;
-    let found = find(shared, asked.user).await?;
-    let proved = prove(stream, shared, (&asked, method, cleartext), &found).await;
+    let (method, cleartext) = method(&state, &asked)?;
+    let found = find((shared, &state), asked.user).await?;
+    let proved = prove(stream, (shared, &state), (&asked, method, cleartext), &found).await;
     match proved {
-        Ok(keys) => {
+        Ok((renewed, keys)) => {
             let Some(user) = found.user else {
                 let message = format!("role \"{}\" does not exist", asked.user);
                 return Err(Refusal::new(ErrorKind::LoginRefused, message).into());
             };
             tracing::debug!(user = ?asked.user, method = method.as_str(), "a client has proved who it is");
-            let current = keys.0.unwrap_or(user);
-            shared.registry.proved(&current, keys.1.as_ref());
-            Ok(current)
+            let user = renewed.unwrap_or(user);
+            // Those of the configuration are replaced by a reload only: this login may have begun before it.
+            if found.looked_up {
+                shared.registry.replaced(&user);
+            }
+            if let Some(keys) = keys {
+                shared.registry.learned(&user, &keys);
+            }
+            Ok(user)
         }
         Err(error) => {
             if let AuthError::Refused(Refusal { kind: ErrorKind::AuthenticationFailed, .. }) = &error {
                 if let Some(address) = address {
-                    shared.failures.count(address, shared.clock.now());
+                    shared.failures.count(limits, address, shared.clock.now());
                 }
                 if let (true, Some(lookups)) = (found.remembered, &shared.lookups) {
                     lookups.forget(asked.user);
@@ -121,8 +111,8 @@ pub(super) async fn authenticate(
 }
 
 /// What the rules want of such a client, and whether clear text is allowed whatever the way.
-fn method(shared: &Shared, asked: &Asked<'_>) -> Result<(Method, bool), Refusal> {
-    let Some(rules) = &shared.config.authentication.rules else { return Ok((Method::ScramSha256, false)) };
+fn method(state: &State, asked: &Asked<'_>) -> Result<(Method, bool), Refusal> {
+    let Some(rules) = state.rules() else { return Ok((Method::ScramSha256, false)) };
     let refused = |what: &str| {
         let host = asked.transport.address().map_or(Cow::Borrowed("[local]"), |host| host.to_string().into());
         let encryption = match asked.transport {
@@ -157,20 +147,23 @@ struct Candidate {
     looked_up: bool,
 }
 
-async fn find(shared: &Shared, name: &str) -> Result<Candidate, Refusal> {
-    let configured = shared.config.user(name);
+/// What every worker shares, and what of it this login began with.
+type Both<'a> = (&'a Shared, &'a State);
+
+async fn find((shared, state): Both<'_>, name: &str) -> Result<Candidate, Refusal> {
+    let configured = state.user(name);
     let complete = configured.is_some_and(|user| !user.credentials.is_empty());
     let Some(lookups) = shared.lookups.as_ref().filter(|_| !complete) else {
         return Ok(Candidate { user: configured.cloned(), remembered: false, looked_up: false });
     };
     let found = lookups.find(name).await.map_err(|_| unavailable())?;
-    let user = found.credentials.map(|credentials| named(shared, name, credentials));
+    let user = found.credentials.map(|credentials| named(state, name, credentials));
     Ok(Candidate { user, remembered: found.remembered, looked_up: true })
 }
 
 /// The user of that name with credentials that were looked up.
-fn named(shared: &Shared, name: &str, credentials: Vec<Credential>) -> Arc<User> {
-    let configured = shared.config.user(name);
+fn named(state: &State, name: &str, credentials: Vec<Credential>) -> Arc<User> {
+    let configured = state.user(name);
     Arc::new(User {
         name: name.to_owned(),
         credentials,
@@ -189,11 +182,11 @@ type Proved = (Option<Arc<User>>, Option<Keys>);
 
 async fn prove(
     stream: &mut Stream,
-    shared: &Shared,
+    (shared, state): Both<'_>,
     (asked, method, cleartext): (&Asked<'_>, Method, bool),
     found: &Candidate,
 ) -> Result<Proved, AuthError> {
-    let known = known(shared, asked.user, found);
+    let known = known(state, asked.user, found);
     match method {
         Method::Trust => Ok((None, None)),
         Method::Peer => methods::peer(asked).await.map(|()| (None, None)),
@@ -201,7 +194,10 @@ async fn prove(
             let answer = methods::md5(stream, &known).await?;
             match answer.check(&known) {
                 true => Ok((None, None)),
-                false => again(shared, asked.user, found, |known| answer.check(known).then_some(None)).await,
+                false => {
+                    again((shared, state), asked.user, found, |known| answer.check(known).then_some(None))
+                        .await
+                }
             }
         }
         Method::ScramSha256 | Method::Md5 => {
@@ -216,7 +212,10 @@ async fn prove(
             let (right, known) = methods::check_password(&password, known).await?;
             match right {
                 true => Ok((None, Some(known))),
-                false => again(shared, asked.user, found, |known| known.accepts(&password).map(Some)).await,
+                false => {
+                    again((shared, state), asked.user, found, |known| known.accepts(&password).map(Some))
+                        .await
+                }
             }
         }
         // The configuration has refused the second, and the first was answered before.
@@ -228,7 +227,7 @@ async fn prove(
 
 /// What does not fit what was remembered may fit what is true now: the password was changed a moment ago.
 async fn again(
-    shared: &Shared,
+    (shared, state): Both<'_>,
     name: &str,
     found: &Candidate,
     check: impl Fn(&Known) -> Option<Option<Keys>>,
@@ -236,9 +235,9 @@ async fn again(
     let lookups: Option<&Lookups> = shared.lookups.as_ref().filter(|_| found.remembered);
     if let Some(lookups) = lookups {
         let credentials = lookups.ask(name).await.map_err(|_| unavailable())?;
-        let user = credentials.map(|credentials| named(shared, name, credentials));
+        let user = credentials.map(|credentials| named(state, name, credentials));
         let candidate = Candidate { user, remembered: false, looked_up: true };
-        if let Some(keys) = check(&known(shared, name, &candidate))
+        if let Some(keys) = check(&known(state, name, &candidate))
             && let Some(user) = candidate.user
         {
             return Ok((Some(user), keys));
@@ -248,20 +247,20 @@ async fn again(
 }
 
 /// What a client's proofs are compared with.
-fn known(shared: &Shared, name: &str, found: &Candidate) -> Known {
+fn known(state: &State, name: &str, found: &Candidate) -> Known {
     let credentials = found.user.as_ref().map_or(&[][..], |user| &user.credentials);
     let verifier = match found.looked_up {
-        true => secret::verifier(credentials, name, &shared.imitation.secret),
-        false => found.user.as_ref().and_then(|user| shared.verifiers.get(&user.name).cloned()),
+        true => secret::verifier(credentials, name, &state.imitation.secret),
+        false => found.user.as_ref().and_then(|user| state.verifier(&user.name).cloned()),
     };
     let appearance = match credentials {
-        [] => shared.imitation.appearance(name),
+        [] => state.imitation.appearance(name),
         credentials => Appearance::of(credentials, verifier.as_ref()),
     };
     if found.looked_up && !credentials.is_empty() {
-        shared.imitation.saw(appearance);
+        state.imitation.saw(appearance);
     }
-    let mock = || Verifier::mock(name, &shared.imitation.secret, appearance.look);
+    let mock = || Verifier::mock(name, &state.imitation.secret, appearance.look);
     Known {
         user: name.to_owned(),
         hashes: credentials.iter().filter_map(|credential| credential.md5(name)).collect(),
