@@ -31,7 +31,10 @@ pub(super) fn run(path: &Path, environment: Environment<'_>) -> ExitCode {
         }
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?app.addresses(), admin = ?app.admin(), "ready");
-    let reload = |app: &App| reload(app, &mut current, (path, environment));
+    let reload = |app: &App| {
+        reload(app, &mut current, (path, environment));
+        true
+    };
     match until_stopped(app, limit, reload) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -59,14 +62,19 @@ fn reload(app: &App, current: &mut Config, (path, environment): (&Path, Environm
     *current = config;
 }
 
-/// Serves until a signal, then drains; a second signal ends at once. SIGHUP has `reload` called.
-pub(super) fn until_stopped(app: App, limit: Duration, mut reload: impl FnMut(&App)) -> io::Result<()> {
+/// Serves until a signal, then drains; a second signal ends at once. SIGHUP is another where `reload`
+/// says that it is not for it.
+pub(super) fn until_stopped(
+    app: App,
+    limit: Duration,
+    mut reload: impl FnMut(&App) -> bool,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stopped = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let signal = loop {
             match signals.next().await {
-                HANGUP => reload(&app),
+                HANGUP if reload(&app) => {}
                 signal => break signal,
             }
         };

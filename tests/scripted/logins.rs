@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use firepool::scram::{ServerExchange, Verifier};
 
-use crate::peers::bytes::{answer, message, negotiate, notice, parameter, ready};
+use crate::peers::bytes::{answer, message, negotiate, notice, parameter, query, ready};
 use crate::peers::client::Client;
 use crate::peers::eventually;
 use crate::peers::proxy::{PASSWORD, Proxy, Wishes};
-use crate::peers::server::{Conn, Server, authentication_ok, welcome};
+use crate::peers::server::{BEGIN, Conn, Server, authentication_ok, welcome};
 
 type Script = Box<dyn Fn(&mut Conn) -> io::Result<()> + Send + Sync>;
 
@@ -253,4 +253,37 @@ fn what_a_server_sends_behind_its_first_ready_for_query_reaches_no_client() {
     let mut client = eventually("a login", || Client::try_log_in(proxy.address, &[]).ok());
     assert_eq!(client.query("SELECT 'mine'").unwrap(), answer(b"SELECT 'mine'"));
     assert_eq!(server.accepted(), 2);
+}
+
+/// As many iterations as are taken cost the worker nothing: its other clients are served while the keys are derived.
+#[test]
+fn a_server_that_asks_for_much_work_does_not_stop_the_other_clients_of_the_worker() {
+    let (asked, proved) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (has_asked, has_proved) = (Arc::clone(&asked), Arc::clone(&proved));
+    let server = Server::start(move |conn| {
+        if conn.number == 0 {
+            conn.log_in()?;
+            return conn.be_honest();
+        }
+        conn.send(&authentication(10, b"SCRAM-SHA-256\0\0"))?;
+        let initial = conn.expect(b'p')?;
+        let nonce = std::str::from_utf8(&initial).unwrap().rsplit("r=").next().unwrap().to_owned();
+        conn.send(&authentication(11, format!("r={nonce}x,s=c2FsdA==,i=1000000").as_bytes()))?;
+        has_asked.store(true, Ordering::SeqCst);
+        conn.expect(b'p')?;
+        has_proved.store(true, Ordering::SeqCst);
+        conn.await_end()
+    });
+    let proxy = Proxy::with(server.address, &Wishes { pool_size: 2, ..Wishes::default() });
+    let mut busy = Client::log_in(proxy.address);
+    busy.query(BEGIN).unwrap();
+    let mut other = Client::log_in(proxy.address);
+    other.send(&query("SELECT 1"));
+    eventually("the server asks", || asked.load(Ordering::SeqCst).then_some(()));
+    let mut answered = 0;
+    while !proved.load(Ordering::SeqCst) {
+        busy.query("SELECT 2").unwrap();
+        answered += 1;
+    }
+    assert!(answered > 3, "{answered} queries while the keys were derived");
 }
