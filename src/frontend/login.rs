@@ -107,7 +107,13 @@ pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Admit
             shared.metrics.login(false);
             shared.metrics.refused(refusal.kind);
             tracing::info!(kind = refusal.kind.as_str(), reason = ?refusal.message, "a client was not let in");
-            Client::new(stream).say_goodbye(&refuse::encode(&refusal)).await;
+            let words = refuse::encode(&refusal);
+            if refusal.kind == ErrorKind::TooManyLogins {
+                // Its socket is needed: it may hear why, and is not waited for.
+                let _ = stream.try_write(&words);
+            } else {
+                Client::new(stream).say_goodbye(&words).await;
+            }
             None
         }
     }

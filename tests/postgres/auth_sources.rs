@@ -149,6 +149,12 @@ pub fn users_are_looked_up_and_what_they_prove_is_shown_to_the_server() {
         assert_eq!(login(&proxy, role.name, "open").unwrap().value("SELECT current_user"), "far");
     }
     assert_eq!(lookup_connections(&server), [["postgres", "postgres"]], "one connection, of its own");
+    // What it listens to comes over a connection that the proxy opens as the same user.
+    let mut listener = login(&proxy, role.name, "open").unwrap();
+    listener.run("LISTEN news");
+    until("it listens", || proxy.metric("firepool_listening_clients", "far") > 0.0);
+    server.superuser(DATABASE).run("NOTIFY news, 'read all about it'");
+    assert_eq!(listener.message().unwrap().tag, b'A');
     // A changed password counts at once, for the client and toward the server.
     role.alter("PASSWORD 'changed'");
     assert_eq!(code(login(&proxy, role.name, "open")), "28P01");
@@ -161,7 +167,7 @@ pub fn users_are_looked_up_and_what_they_prove_is_shown_to_the_server() {
          WHERE application_name = 'firepool authentication'",
     );
     assert_eq!(login(&proxy, role.name, "changed").unwrap().value("SELECT current_user"), "far");
-    drop(proxy);
+    drop((listener, proxy));
 }
 
 /// CVE-2025-2291 of another pooler: the look-up did not see that the password had expired.

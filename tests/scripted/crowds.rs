@@ -1,6 +1,7 @@
 //! Crowds at the door: clients that never finish their login, and those that try one password after the other.
 
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -16,10 +17,9 @@ const SSL_REQUEST: u32 = 80_877_103;
 /// Clients that stall.
 const CROWD: usize = 2_000;
 
-/// Both ends of every connection are in this process.
 fn allow_files() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let wanted = 3 * CROWD as u64;
+    let wanted = 5 * CROWD as u64;
     let current = Some(maximum.map_or(wanted, |most| most.min(wanted)));
     setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
 }
@@ -42,6 +42,9 @@ fn stalled(address: SocketAddr, number: usize) -> Client {
 }
 
 fn a_crowd_keeps_nobody_out(max_clients: usize, workers: usize) {
+    // One crowd at a time: both ends of its connections are in this process.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     allow_files();
     let server = Server::honest();
     // Nobody is ended because it takes too long.
