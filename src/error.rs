@@ -50,6 +50,8 @@ pub enum ErrorKind {
     QueryTimeout,
     /// No server connection came free within `query_wait`.
     QueryWaitTimeout,
+    /// What a read-only route does not allow.
+    ReadOnlyRoute,
     /// A prepared statement whose result would not be what the client was told. PostgreSQL says the same.
     ResultChanged,
     /// The server connection was lost or sent something that was not owed.
@@ -82,7 +84,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::AuthenticationFailed,
         Self::Cancelled,
         Self::ClientIdle,
@@ -97,6 +99,7 @@ impl ErrorKind {
         Self::ProtocolViolation,
         Self::QueryTimeout,
         Self::QueryWaitTimeout,
+        Self::ReadOnlyRoute,
         Self::ResultChanged,
         Self::ServerLost,
         Self::ServerRejected,
@@ -131,6 +134,7 @@ impl ErrorKind {
             Self::ProtocolViolation => (Origin::Client, "protocol_violation", "08P01"),
             Self::QueryTimeout => (Origin::Client, "query_timeout", "57014"),
             Self::QueryWaitTimeout => (Origin::Pool, "query_wait_timeout", "53300"),
+            Self::ReadOnlyRoute => (Origin::Client, "read_only_route", "25006"),
             Self::ResultChanged => (Origin::Client, "result_changed", "0A000"),
             Self::ServerLost => (Origin::Server, "server_lost", "08006"),
             Self::ServerRejected => (Origin::Server, "server_rejected", "08004"),

@@ -13,7 +13,7 @@
 //! - [`wire`]: the protocol, pure.
 //! - [`secret`]: what is known of passwords.
 //! - [`hba`]: who has to prove what, as `pg_hba.conf` says it.
-//! - On the ground floor: [`metrics`], [`scram`], [`stream`], [`clock`], [`error`].
+//! - On the ground floor: [`metrics`], [`scram`], [`stream`], [`clock`], [`error`], [`rule`].
 
 #![forbid(unsafe_code)]
 
@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod notify;
 pub mod pool;
 pub mod relay;
+pub mod rule;
 pub mod scram;
 pub mod secret;
 pub mod statement;

@@ -55,6 +55,14 @@ impl Stream {
         Ok(())
     }
 
+    /// Whose it is, for the log.
+    pub fn peer(&self) -> String {
+        match self {
+            Self::Tcp(socket) => socket.peer_addr().map_or_else(|_| "gone".into(), |peer| peer.to_string()),
+            Self::Unix(_) => "unix".into(),
+        }
+    }
+
     /// Takes the socket out of the runtime that it is registered with. Two system calls with [`Detached::attach`].
     pub fn detach(self) -> io::Result<Detached> {
         Ok(match self {

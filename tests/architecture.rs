@@ -14,12 +14,12 @@
 //! | 5 | `notify` | `backend`, `relay`, `wire`, the ground floor |
 //! | 4 | `backend` | `relay`, `statement`, `wire`, and of the ground floor `config`, `error`, `scram`, `stream` |
 //! | 3 | `relay` | `wire` |
-//! | 2 | `metrics` | `wire`, `error` |
+//! | 2 | `metrics` | `wire`, `error`, `rule` |
 //! | 2 | `config` | `hba`, `secret`, `scram` |
 //! | 1 | `secret` | `scram` |
 //! | 1 | `wire` | nothing |
-//! | 1 | `statement` | nothing |
-//! | 0 | `hba`, `scram`, `stream`, `clock`, `error` | nothing |
+//! | 1 | `statement` | `rule` |
+//! | 0 | `hba`, `scram`, `stream`, `clock`, `error`, `rule` | nothing |
 //!
 //! `metrics`, `config` and `secret` count as ground floor for those who name them; `wire` is so pure that it could stand there as well.
 //!
@@ -68,6 +68,7 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
             "stream",
             "clock",
             "error",
+            "rule",
         ],
     ),
     ("pool", 5, &["backend", "metrics", "config", "secret", "scram", "stream", "clock", "error"]),
@@ -78,9 +79,9 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
     ),
     ("backend", 4, &["relay", "statement", "wire", "config", "error", "secret", "scram", "stream"]),
     ("relay", 3, &["wire"]),
-    ("metrics", 2, &["wire", "error"]),
+    ("metrics", 2, &["wire", "error", "rule"]),
     ("wire", 1, &[]),
-    ("statement", 1, &[]),
+    ("statement", 1, &["rule"]),
     ("config", 2, &["hba", "secret", "scram"]),
     ("secret", 1, &["scram"]),
     ("hba", 0, &[]),
@@ -88,6 +89,7 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
     ("stream", 0, &[]),
     ("clock", 0, &[]),
     ("error", 0, &[]),
+    ("rule", 0, &[]),
 ];
 
 /// Crates that have doors, and where those are: rooms, or files.

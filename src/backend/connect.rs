@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::ServerConn;
 use super::cancel::Endpoint;
 use super::login::{self, Login};
 use super::proofs::Proofs;
 use super::replication::Walsender;
+use super::{READ_ONLY, ServerConn};
 use crate::config::{Target, User};
 use crate::error::{ErrorKind, Refusal};
 use crate::scram::ScramError;
@@ -117,6 +117,8 @@ pub struct Opener {
     user: Arc<User>,
     database: String,
     limit: Duration,
+    /// Connections are opened read-only.
+    read_only: bool,
     /// Shared by everybody who opens connections of the user.
     proofs: Arc<Proofs>,
     /// Startup parameters beside the user and the database.
@@ -130,7 +132,8 @@ impl Opener {
     pub fn new(target: Arc<Target>, user: Arc<User>, database: String, limit: Duration) -> Self {
         let proofs = Proofs::of(&user);
         let parameters = vec![("application_name", "firepool".to_owned())];
-        Self { target, user, database, limit, proofs, parameters, only_knows_3_0: AtomicBool::new(false) }
+        let only_knows_3_0 = AtomicBool::new(false);
+        Self { target, user, database, limit, read_only: false, proofs, parameters, only_knows_3_0 }
     }
 
     /// With what others know of the user as well.
@@ -143,6 +146,14 @@ impl Opener {
     #[must_use]
     pub fn with_parameters(self, parameters: Vec<(&'static str, String)>) -> Self {
         Self { parameters, ..self }
+    }
+
+    /// Whether connections are opened in read-only mode, to which RESET ALL and DISCARD ALL lead back. Strings are
+    /// standard ones then, so that texts can be read before they are sent.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
     }
 
     /// Opens one, logged in and at rest. The socket belongs to the current runtime.
@@ -169,7 +180,17 @@ impl Opener {
     async fn dial(&self) -> Result<ServerConn, ConnectError> {
         let mut parameters = vec![("user", self.user.name.as_str()), ("database", &self.database)];
         parameters.extend(self.parameters.iter().map(|(name, value)| (*name, value.as_str())));
-        self.log_in(&parameters).await?.welcome().await
+        if self.read_only {
+            parameters.extend([(READ_ONLY, "on"), ("standard_conforming_strings", "on")]);
+        }
+        let mut conn = self.log_in(&parameters).await?.welcome().await?;
+        if self.read_only && !conn.hold_read_only() {
+            // PostgreSQL reports the mode since 14; what is between may have taken the parameter away.
+            return Err(ConnectError::Unsupported(
+                "the server does not say that the connection is read-only",
+            ));
+        }
+        Ok(conn)
     }
 
     /// Connects and proves who the proxy is, with each password of the user until the server takes one.

@@ -14,6 +14,7 @@ pub mod prepared;
 pub mod probe;
 pub mod proofs;
 pub mod query;
+pub mod refusal;
 pub mod replication;
 pub mod reset;
 pub mod settings;
@@ -33,6 +34,9 @@ use prepared::Statements;
 use settings::{Parameters, Settings};
 use told::Told;
 
+/// The parameter that makes a session's transactions read-only. PostgreSQL reports it since 14.
+pub const READ_ONLY: &str = "default_transaction_read_only";
+
 /// The connection is of no more use.
 #[derive(Debug, thiserror::Error)]
 pub enum Lost {
@@ -45,6 +49,9 @@ pub enum Lost {
     /// The server sent what was not owed.
     #[error("{0}")]
     Protocol(#[from] ReplyError),
+    /// The connection is to be read-only, and it is in doubt that it still is.
+    #[error("the connection is not read-only any more")]
+    Mode,
     /// The server refused a request of the proxy's own.
     #[error("the server refused the proxy's own request")]
     Refused,
@@ -67,6 +74,8 @@ pub struct ServerConn {
     parameters: Parameters,
     settings: Arc<Settings>,
     dialect: Dialect,
+    /// It was opened read-only, and is closed when it is not any more.
+    read_only: bool,
     /// What the client has been told of its parameters.
     pub told: Told,
     /// Milliseconds of the process's clock at which the connection is to be replaced.
@@ -96,6 +105,7 @@ impl ServerConn {
             out: Vec::new(),
             key: Arc::new(key),
             dialect: dialect(&parameters),
+            read_only: false,
             told: Told::default(),
             parameters,
             settings: Arc::default(),
@@ -159,6 +169,20 @@ impl ServerConn {
         &self.parameters
     }
 
+    /// From here on it is closed when the server reports that it is not read-only any more. `false` if it is not now.
+    pub fn hold_read_only(&mut self) -> bool {
+        self.read_only = true;
+        self.is_read_only()
+    }
+
+    /// Whether the server reports the mode, and reads texts as the proxy does.
+    fn is_read_only(&self) -> bool {
+        let Dialect { encoding, standard_conforming_strings } = self.dialect;
+        self.parameters.get(READ_ONLY) == Some(b"on")
+            && standard_conforming_strings
+            && encoding != Encoding::Unsafe
+    }
+
     /// Registers the socket with the current worker's runtime, unless it is there already.
     pub fn attach_to(&mut self, worker: usize) -> io::Result<()> {
         if self.worker == worker {
@@ -219,18 +243,21 @@ impl ServerConn {
         let parameters = &mut self.parameters;
         let changes = parameters.changes();
         let told = &mut self.told;
-        let scanned = self.replies.scan(&mut self.turn, chunk, (seen, out), |tag, body, reply| {
+        let scanned = self.replies.scan(&mut self.turn, chunk, (seen, out), |tag, body, asker| {
             match tag {
-                b'E' => return told.hear_error(body, reply),
+                b'E' => return told.hear_error(body, asker),
                 b'A' => return told.hear_notification(body),
                 _ => {}
             }
             parameters.report(body);
-            told.hear(body, reply.asker)
+            told.hear(body, asker)
         })?;
         self.told.reassigned(std::mem::take(&mut seen.reassigned));
         if parameters.changes() != changes {
             self.dialect = dialect(parameters);
+            if self.read_only && !self.is_read_only() {
+                return Err(Lost::Mode);
+            }
         }
         self.carry.extend_from_slice(&chunk[scanned.rest..]);
         self.spoiled |= seen.farewell;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::settings::{self, Settings};
-use super::{Lost, ServerConn, cancel, own};
+use super::{Lost, READ_ONLY, ServerConn, cancel, own};
 use crate::relay::reply::Seen;
 use crate::wire::error_fields;
 use crate::wire::turn::{Asker, Mark, Status};
@@ -130,6 +130,9 @@ pub async fn apply(conn: &mut ServerConn, wanted: &Arc<Settings>, client: u64) -
         conn.settings = Arc::clone(wanted);
         return Ok(());
     };
+    if conn.read_only && wanted.get(READ_ONLY).is_some_and(|value| value != "on") {
+        return Err(SettingsError::Lost(Lost::Mode));
+    }
     ask(conn, &sql).await?;
     conn.settings = Arc::clone(wanted);
     Ok(())

@@ -29,10 +29,10 @@ fn summarise(config: &Config, text: &mut String) {
     let users = config.users.len();
     let clients = config.proxy.max_clients;
     let _ = writeln!(text, "routes: {}, users: {users}, clients: at most {clients}", config.routes.len());
-    let titles =
-        ["database", "user", "target", "mode", "size", "reserve", "foreign tables"].map(str::to_owned);
+    let titles = ["database", "user", "target", "mode", "size", "reserve", "foreign tables", "access"];
+    let titles = titles.map(str::to_owned);
     let rows: Vec<_> = std::iter::once(titles).chain(config.routes.iter().map(|route| row(route))).collect();
-    let mut widths = [0; 7];
+    let mut widths = [0; 8];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
@@ -59,7 +59,7 @@ fn summarise(config: &Config, text: &mut String) {
     }
 }
 
-fn row(route: &Route) -> [String; 7] {
+fn row(route: &Route) -> [String; 8] {
     [
         route.database.to_string(),
         route.user.to_string(),
@@ -68,6 +68,7 @@ fn row(route: &Route) -> [String; 7] {
         route.pool_size.to_string(),
         route.reserve_size.to_string(),
         if route.reads_foreign_tables { "yes" } else { "no" }.to_owned(),
+        route.access.as_str().to_owned(),
     ]
 }
 
@@ -85,7 +86,7 @@ mod tests {
         assert!(ok, "{text}");
         assert!(text.starts_with("routes: 8, users: 5, clients: at most 2000\n"), "{text}");
         assert!(
-            text.contains("  firefoundry      fireread    main    transaction  20    5        yes\n"),
+            text.contains("  firefoundry      fireread    main    transaction  20    5        yes             read-only\n"),
             "{text}"
         );
         assert!(text.contains("\nclients log in with SCRAM-SHA-256\n"), "{text}");

@@ -1,7 +1,7 @@
 //! `firepool check --connect`: logs in to every target as every pool would, and compares the pools with what the
 //! server allows.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,6 +20,17 @@ const ALLOWANCE: &str = "SELECT pg_catalog.current_setting('max_connections'), \
      pg_catalog.current_setting('superuser_reserved_connections')::int \
      + coalesce(pg_catalog.current_setting('reserved_connections', true), '0')::int";
 
+/// What a role could write with: whether it is a superuser, relations that it owns, those that it may change, and schemas
+/// in which it may make something.
+const POWERS: &str = "SELECT r.rolsuper, \
+     (SELECT count(*) FROM pg_catalog.pg_class c WHERE c.relowner = r.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')), \
+     (SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+       WHERE c.relkind IN ('r', 'p', 'v', 'f') AND c.relowner <> r.oid AND n.nspname NOT LIKE 'pg\\_%' \
+         AND n.nspname <> 'information_schema' \
+         AND pg_catalog.has_table_privilege(r.oid, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')), \
+     (SELECT count(*) FROM pg_catalog.pg_namespace n WHERE pg_catalog.has_schema_privilege(r.oid, n.oid, 'CREATE')) \
+     FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
+
 pub(super) fn run(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> ExitCode {
     let Ok(config) = config::load(path, environment) else { return ExitCode::FAILURE };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -36,12 +47,17 @@ pub(super) fn run(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> 
 /// One line for each login and each target; whether every login worked.
 async fn check(config: &Config) -> bool {
     let mut good = true;
-    let mut allowances = std::collections::BTreeMap::new();
-    for (target, database, user) in logins(config) {
+    let mut allowances = BTreeMap::new();
+    for ((target, database, user), read_only) in logins(config) {
         let name = format!("target `{target}`, database `{database}`, user `{user}`");
         match log_in(config, &target, &database, &user).await {
             Ok(mut conn) => {
                 print(&format!("{name}: logged in\n"));
+                if read_only {
+                    powers(&mut conn).await.iter().for_each(|power| {
+                        print(&format!("warning: {name}: its route is read-only, and the role {power}\n"));
+                    });
+                }
                 if let Some(allowance) = allowance(&mut conn).await {
                     allowances.insert(target, allowance);
                 }
@@ -80,15 +96,38 @@ async fn check(config: &Config) -> bool {
     good
 }
 
-/// Every target, database and user that the routes name, wildcards left out.
-fn logins(config: &Config) -> BTreeSet<(String, String, String)> {
+/// What a role could do on a read-only route if that did not hold, in words.
+async fn powers(conn: &mut ServerConn) -> Vec<String> {
+    let rows = query::rows(conn, POWERS).await.unwrap_or_default();
+    let Some([Some(superuser), Some(owned), Some(writable), Some(schemas)]) = rows.first().map(Vec::as_slice)
+    else {
+        return vec!["could not be looked at".to_owned()];
+    };
+    let mut powers = Vec::new();
+    if superuser == "t" {
+        // It may do everything, so that the rest says nothing.
+        return vec!["is a superuser".to_owned()];
+    }
+    for (count, power) in
+        [(owned, "owns relations"), (writable, "may write to relations"), (schemas, "may create in schemas")]
+    {
+        if count != "0" {
+            powers.push(format!("{power}: {count}"));
+        }
+    }
+    powers
+}
+
+/// Every target, database and user that the routes name, wildcards left out, and whether the route is read-only.
+fn logins(config: &Config) -> BTreeMap<(String, String, String), bool> {
     let exact = |pattern: &Pattern| match pattern {
         Pattern::Exact(name) => Some(name.clone()),
         Pattern::Any => None,
     };
     let named = config.routes.iter().filter_map(|route| {
         let database = route.target_database.clone().or_else(|| exact(&route.database))?;
-        Some((route.target.name.clone(), database, exact(&route.user)?))
+        let login = (route.target.name.clone(), database, exact(&route.user)?);
+        Some((login, route.access.is_read_only()))
     });
     named.collect()
 }

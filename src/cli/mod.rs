@@ -52,7 +52,8 @@ enum Command {
         /// The configuration, in TOML
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// Log in to every target as well, and compare the pools with what each server allows
+        /// Log in to every target as well, compare the pools with what each server allows, and look at what the roles of
+        /// read-only routes could write
         #[arg(long)]
         connect: bool,
     },

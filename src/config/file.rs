@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::problem::{Found, did_you_mean};
 use super::typed::Preset::{Typed, Words};
 use super::typed::{Applied, Field, Key, List, Named, Read, members, name_of, table};
-use super::values::{Count, Lasting, LogFormat, Mode, Password, Permissions, Switch, Text};
+use super::values::{Allowed, Count, Lasting, LogFormat, Mode, Password, Permissions, Switch, Text};
 
 table! {
     /// The whole file.
@@ -226,6 +226,15 @@ table! {
              Each such client has a server connection of its own, outside of the pool; both count under the limits of \
              the user and, for logical decoding, of the database. Physical replication has no database: it takes any \
              route of the user that allows it, that of the named database first.";
+        access: Allowed, "", Typed(r#""read-write""#), Reload,
+            "`\"read-only\"`: nothing that its clients send can write, whatever their role may. Server connections are \
+             opened read-only, and statements that would write, leave that mode or do what it does not cover are refused \
+             with SQLSTATE 25006.";
+        allow_notify: Switch, "", Typed("false"), Reload,
+            "On a read-only route, whether its clients may notify others (NOTIFY, `pg_notify`).";
+        functions: List<Text>, "", Words("all of them"), Reload,
+            "On a read-only route, the functions that its clients may call beside PostgreSQL's own, as they write them: \
+             `\"f\"` or `\"schema.f\"`, in lower case unless quoted.";
         timeouts: TimeoutsTable, "", Words("those of `[timeouts]`"), Reload,
             "Timeouts of this route, key by key; those that are absent are taken from `[timeouts]`.";
     }

@@ -229,6 +229,15 @@ pub enum PoolMode {
     Statement,
 }
 
+/// What the clients of a route may do to the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// What their role may.
+    ReadWrite,
+    /// Read, whatever their role may.
+    ReadOnly,
+}
+
 /// A name in a route, or `*`. Exact names sort before `*`, which is their precedence.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Pattern {
@@ -274,6 +283,12 @@ pub struct Route {
     pub reuse: bool,
     /// Its users read `postgres_fdw` tables, so that each server connection may cost a second backend.
     pub reads_foreign_tables: bool,
+    /// What its clients may do to the data.
+    pub access: Access,
+    /// On a read-only route, whether its clients may notify others.
+    pub allow_notify: bool,
+    /// On a read-only route, the functions that its clients may call beside PostgreSQL's own; `None` is all of them.
+    pub functions: Option<Vec<String>>,
     /// Its users may replicate through the proxy, with server connections outside of the pool.
     pub replication: bool,
     /// Its timeouts.
@@ -341,6 +356,21 @@ impl User {
     pub fn named(name: &str) -> Self {
         let name = name.to_owned();
         Self { name, credentials: Vec::new(), max_clients: None, max_server_connections: None }
+    }
+}
+
+impl Access {
+    /// The word of the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadWrite => "read-write",
+            Self::ReadOnly => "read-only",
+        }
+    }
+
+    /// Whether nothing may be written.
+    pub fn is_read_only(self) -> bool {
+        self == Self::ReadOnly
     }
 }
 

@@ -124,6 +124,10 @@ impl Comparison {
     }
 }
 
+fn listed(functions: &Option<Vec<String>>) -> Option<String> {
+    functions.as_ref().map(|functions| format!("[{}]", functions.join(", ")))
+}
+
 fn route(old: &Route, new: &Route) -> Vec<KeyChange> {
     let address = |target: &Target| format!("{} ({}:{})", target.name, target.host, target.port);
     let changes = Comparison::default()
@@ -137,7 +141,10 @@ fn route(old: &Route, new: &Route) -> Vec<KeyChange> {
         .key("max_clients", &old.max_clients, &new.max_clients)
         .key("reuse", &old.reuse, &new.reuse)
         .key("reads_foreign_tables", &old.reads_foreign_tables, &new.reads_foreign_tables)
-        .key("replication", &old.replication, &new.replication);
+        .key("replication", &old.replication, &new.replication)
+        .key("access", &old.access.as_str(), &new.access.as_str())
+        .key("allow_notify", &old.allow_notify, &new.allow_notify)
+        .key("functions", &listed(&old.functions), &listed(&new.functions));
     timeouts(changes, &old.timeouts, &new.timeouts).0
 }
 

@@ -8,8 +8,8 @@ use super::file::RouteTable;
 use super::problem::{Found, did_you_mean};
 use super::resolve::{Declared, lasting, limit, number, refuse_bad_name, timeouts};
 use super::typed::{Field, List};
-use super::values::{Mode, Text};
-use super::{Database, Pattern, PoolMode, Route, Target, Timeouts, User};
+use super::values::{Allowed, Mode, Text};
+use super::{Access, Database, Pattern, PoolMode, Route, Target, Timeouts, User};
 
 const MOST_CONNECTIONS: u32 = 10_000;
 
@@ -93,9 +93,31 @@ fn route(table: &RouteTable, at: usize, known: &Known, found: &mut Found<'_>) ->
         max_clients: limit(&table.max_clients),
         reuse: table.reuse.get().is_none_or(|(reuse, _)| reuse.0),
         reads_foreign_tables: table.reads_foreign_tables.get().is_some_and(|(reads, _)| reads.0),
+        access: access(table, found),
+        allow_notify: table.allow_notify.get().is_some_and(|(allowed, _)| allowed.0),
+        functions: table
+            .functions
+            .get()
+            .map(|(list, _)| list.items.iter().map(|(Text(name), _)| name.clone()).collect()),
         replication: table.replication.get().is_some_and(|(allowed, _)| allowed.0),
         timeouts,
     })
+}
+
+fn access(table: &RouteTable, found: &mut Found<'_>) -> Access {
+    let access = table.access.get().map_or(Access::ReadWrite, |(Allowed(access), _)| *access);
+    if access.is_read_only() {
+        if let Some((_, at)) = table.replication.get().filter(|(allowed, _)| allowed.0) {
+            found
+                .error(at, "`replication` is not possible on a read-only route: it can write and drop slots");
+        }
+    } else {
+        let idle = [table.allow_notify.get().map(|(_, at)| at), table.functions.get().map(|(_, at)| at)];
+        for at in idle.into_iter().flatten() {
+            found.warning(at, "this has no effect: the route is not read-only");
+        }
+    }
+    access
 }
 
 fn pattern(what: &str, field: &Field<Text>, found: &mut Found<'_>) -> Option<Pattern> {

@@ -712,6 +712,7 @@ fn the_shipped_file_fits_firefoundry() {
     ] {
         let route = config.route(database, user).unwrap();
         assert_eq!((route.mode, route.reads_foreign_tables), (mode, foreign), "{database} {user}");
+        assert_eq!(route.access.is_read_only(), user == "fireread", "{database} {user}");
     }
     assert!(config.route("broker_registry", "fireread").is_none());
 }
@@ -917,4 +918,24 @@ fn users_are_listed_or_looked_up() {
     assert!(problems(&verifier)[0].contains("`auth_user` needs a password, and not a verifier"));
     let nobody = with("").replace("auth_user = \"app\"", "auth_user = \"apq\"");
     assert_eq!(problems(&nobody), ["f:14: error: `auth_user`: there is no [users.apq]; did you mean `app`?"]);
+}
+
+#[test]
+fn a_read_only_route_is_one_by_its_word_and_does_not_replicate() {
+    let route = |line: &str| {
+        let text =
+            format!("[targets.main]\nhost = \"pg\"\n[users.app]\npassword = \"x\"\n[[routes]]\n{line}\n");
+        examine_text(&text, Path::new("test.toml"), &|_| None)
+    };
+    let said =
+        |line: &str| route(line).problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let read_only = route("access = \"read-only\"\nfunctions = [\"wm.search\"]\nallow_notify = true");
+    let config = read_only.config.unwrap();
+    assert!(config.routes[0].access.is_read_only() && config.routes[0].allow_notify);
+    assert_eq!(config.routes[0].functions.as_deref(), Some(&["wm.search".to_owned()][..]));
+    assert!(!route("").config.unwrap().routes[0].access.is_read_only());
+    assert!(said("access = \"readonly\"").contains("must be one of \"read-write\", \"read-only\""));
+    assert!(said("access = \"read-only-strict\"").contains("must be one of"));
+    assert!(said("access = \"read-only\"\nreplication = true").contains("not possible on a read-only route"));
+    assert!(said("functions = []").contains("this has no effect"));
 }

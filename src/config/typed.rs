@@ -9,7 +9,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::problem::Found;
-use super::values::{Count, Lasting, LogFormat, Mode, Password, Permissions, Switch, Text, in_words};
+use super::values::{
+    Allowed, Count, Lasting, LogFormat, Mode, Password, Permissions, Switch, Text, in_words,
+};
 
 /// One key as the reference describes it.
 #[derive(Debug)]
@@ -137,6 +139,7 @@ scalar! {
     Permissions = "octal text",
     LogFormat = "`\"text\"`, `\"json\"`",
     Mode = "`\"session\"`, `\"transaction\"`, `\"statement\"`",
+    Allowed = "`\"read-write\"`, `\"read-only\"`",
     Password = "text",
 }
 

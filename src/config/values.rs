@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::Value;
 
 use super::problem::did_you_mean;
-use super::{PoolMode, Secret};
+use super::{Access, PoolMode, Secret};
 
 /// Longer durations are refused: they are a typing error, and an instant that far ahead overflows on some systems.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -53,6 +53,11 @@ pub(super) enum LogFormat {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "Value")]
 pub(super) struct Mode(pub(super) PoolMode);
+
+/// What a route allows, as typed.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "Value")]
+pub(super) struct Allowed(pub(super) Access);
 
 /// A password as typed: no message may quote it.
 #[derive(Debug, Clone, Deserialize)]
@@ -177,5 +182,14 @@ impl TryFrom<Value> for Mode {
     fn try_from(value: Value) -> Result<Self, String> {
         let choices = [PoolMode::Session, PoolMode::Transaction, PoolMode::Statement];
         one_of(value, &choices.map(|mode| (mode.as_str(), Self(mode))))
+    }
+}
+
+impl TryFrom<Value> for Allowed {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        let choices = [Access::ReadWrite, Access::ReadOnly];
+        one_of(value, &choices.map(|access| (access.as_str(), Self(access))))
     }
 }

@@ -5,7 +5,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::carry::Remembered;
-use crate::relay::request::{self, RequestScan};
+use super::worker::SCRATCH;
+use crate::relay::request::{self, JUDGED, RequestScan};
 use crate::stream::Stream;
 
 /// How long a client is waited for that does not read its end, or does not close its own.
@@ -25,6 +26,8 @@ pub(super) struct Client {
     inbox_ready: bool,
     /// They may not be looked at before the server has said whether it has the unnamed statement.
     pub(super) verdict: bool,
+    /// They may not be looked at before the server has said what a statement is.
+    pub(super) description: bool,
     /// The Parse of the client's unnamed statement, if it may be bound on another server connection.
     pub(super) unnamed: Option<Remembered>,
     /// Bytes that the socket did not take yet.
@@ -39,9 +42,16 @@ impl Client {
             inbox: Vec::new(),
             inbox_ready: false,
             verdict: false,
+            description: false,
             unnamed: None,
             out: Vec::new(),
         }
+    }
+
+    /// As much of the worker's memory as it reads into: more where longer texts are looked at as a whole.
+    pub(super) fn share<'a>(&self, scratch: &'a mut [u8]) -> &'a mut [u8] {
+        let share = if self.requests.longest > JUDGED { scratch.len() } else { SCRATCH.min(scratch.len()) };
+        &mut scratch[..share]
     }
 
     /// Reads into `scratch`, behind what was put aside. Ready with the length of both together; `Ok(0)` is the end.

@@ -6,19 +6,23 @@
 //! stays bounded and back-pressure passes through.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::carry::Remembered;
 use super::client::Client;
 use super::footprint::Footprint;
+use super::guard::Refused;
 use super::holdings::Holdings;
 use super::refuse;
 use super::texts::Texts;
+use super::worker::SCRATCH;
 use crate::backend::{Lost, ServerConn};
 use crate::error::{ErrorKind, Refusal};
 use crate::pool::Pool;
 use crate::relay::reply::{Outcome, Seen};
 use crate::relay::request::{Judging, Stop, Walk};
+use crate::statement::Facts;
 use crate::wire::turn::Status;
 
 /// Why the relay stopped.
@@ -48,6 +52,10 @@ pub(super) struct Tally {
     pub(super) sent: usize,
     /// What stood in the replies.
     pub(super) seen: Seen,
+    /// What the client was refused by a read-only route.
+    pub(super) refused: Vec<Refused>,
+    /// What it was refused for other reasons.
+    pub(super) refusals: Vec<ErrorKind>,
 }
 
 /// One client and its server connection.
@@ -60,6 +68,9 @@ pub(super) struct Exchange<'a> {
     pub(super) pool: &'a Pool,
     pub(super) tally: &'a mut Tally,
     pub(super) rules: Rules,
+    /// Where the text lies that was judged last, how long it is, and its facts: a text that will not come again is read
+    /// once.
+    pub(super) judged: Option<(*const u8, usize, Rc<Facts>)>,
 }
 
 /// How a client is served.
@@ -67,6 +78,8 @@ pub(super) struct Exchange<'a> {
 pub(super) struct Rules {
     /// The server connection is not the client's for its whole life.
     pub(super) shared: bool,
+    /// Nothing may be written.
+    pub(super) guarded: bool,
     /// The client has startup settings, which the server does not know for the defaults.
     pub(super) has_defaults: bool,
     /// The client keeps its server connection, whatever state that is in.
@@ -80,7 +93,7 @@ pub(super) struct Rules {
 impl Rules {
     /// What is looked at before it is sent.
     pub(super) fn judging(self) -> Judging {
-        if self.shared || self.has_defaults { Judging::State } else { Judging::Nothing }
+        if self.shared || self.has_defaults || self.guarded { Judging::State } else { Judging::Nothing }
     }
 }
 
@@ -131,6 +144,10 @@ impl Exchange<'_> {
                 self.client.verdict = true;
                 self.client.put_aside(rest, true);
             }
+            Stop::Description => {
+                self.client.description = true;
+                self.client.put_aside(rest, true);
+            }
             Stop::Goodbye => return Err(End::Left { in_order: true }),
             Stop::Invalid(error) => {
                 return Err(End::Refused(Refusal::new(ErrorKind::ProtocolViolation, error.to_string())));
@@ -168,7 +185,7 @@ impl Exchange<'_> {
             Poll::Ready(Ok(())) => {}
         }
         let seen = (&mut self.tally.seen, self.client.outbox());
-        let forward = match self.server.poll_receive(cx, scratch, seen) {
+        let forward = match self.server.poll_receive(cx, &mut scratch[..SCRATCH], seen) {
             Poll::Pending => return Ok(false),
             Poll::Ready(received) => received.map_err(End::ServerLost)?,
         };
@@ -226,11 +243,13 @@ impl Exchange<'_> {
         }
         let open =
             self.server.turn.owes_verdict() || self.holdings.removals.are_open(self.server.turn.epoch());
-        let open = open || (self.client.verdict && self.awaits_description());
-        if std::mem::take(&mut self.client.verdict) && open {
-            self.client.verdict = true;
+        // The end of the reply that tells may still be on its way.
+        self.client.verdict &= open || !self.server.is_between_replies();
+        self.client.description &= self.awaits_description();
+        if self.client.verdict || self.client.description {
             return Ok(false);
         }
+        let scratch = self.client.share(scratch);
         let length = match self.client.take_aside(scratch) {
             Some(length) => length,
             None => {

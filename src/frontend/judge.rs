@@ -1,8 +1,8 @@
 //! Client to server, message by message: what has to be put in front of a request, behind it, or in its place, so that it
 //! means on a shared server connection what it would mean on one of the client's own.
 //!
-//! - A statement that the client prepared under a name has another name on the server. A Parse of what the server has
-//!   already is answered here; a Bind of what it does not have yet is preceded by the Parse.
+//! - A statement that the client prepared under a name has another name on the server. A Bind or Describe of what the
+//!   server does not have, or has in another form than the client, waits behind another Parse.
 //! - SQL that names such a statement (EXECUTE, DEALLOCATE) finds it under the client's name, which it is lent for as long
 //!   as the server connection is the client's.
 //! - What leads back to the server's defaults is followed by the client's own.
@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use super::carry::Brought;
 use super::exchange::{End, Exchange};
+use super::guard::Guarded;
 use super::names::Named;
 use crate::backend::settings;
 use crate::error::{ErrorKind, Refusal};
@@ -33,7 +34,7 @@ pub(super) struct Message<'a> {
 }
 
 impl Message<'_> {
-    fn is_whole(&self) -> bool {
+    pub(super) fn is_whole(&self) -> bool {
         HEADER + self.body.len() == self.header.len
     }
 }
@@ -53,6 +54,9 @@ impl Exchange<'_> {
             let message = Message { header, body: &walk.rest()[HEADER..taken] };
             if self.server.turn.is_skipping() && header.tag != b'S' {
                 self.pass(walk, message, Mark::default());
+                continue;
+            }
+            if self.rules.guarded && matches!(self.guard(walk, message), Guarded::Done) {
                 continue;
             }
             if !self.rules.shared {
@@ -86,6 +90,19 @@ impl Exchange<'_> {
         self.server.queue(run);
     }
 
+    /// What a text does, on a read-only route with a verdict.
+    pub(super) fn facts(&self, text: &[u8]) -> Rc<Facts> {
+        if let Some((place, length, facts)) = &self.judged
+            && (*place, *length) == (text.as_ptr(), text.len())
+        {
+            return Rc::clone(facts);
+        }
+        if self.rules.guarded {
+            return self.texts.borrow_mut().guarded(text, self.guarded_dialect(text));
+        }
+        self.texts.borrow_mut().facts(text, self.dialect())
+    }
+
     pub(super) fn dialect(&self) -> Dialect {
         if self.holdings.lookout.dialect {
             return Dialect { encoding: Encoding::Unsafe, standard_conforming_strings: false };
@@ -95,14 +112,11 @@ impl Exchange<'_> {
 
     fn on_query(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Option<Stop> {
         let facts = if message.is_whole() {
-            self.texts.borrow_mut().facts(request::query_text(message.body), self.dialect())
+            self.facts(request::query_text(message.body))
         } else {
             self.texts.borrow().too_long()
         };
-        self.footprint.destroy_unnamed();
-        self.footprint.facts = None;
-        self.client.unnamed = None;
-        walk.forget();
+        self.destroy_unnamed(walk);
         if self.rules.statement_mode && facts.begins_block() {
             self.refuse_block(walk, message);
             return None;
@@ -113,6 +127,14 @@ impl Exchange<'_> {
         self.pass(walk, message, Mark { unread: is_unread(&facts), ..Mark::default() });
         self.reassign(walk);
         None
+    }
+
+    /// A Query destroys the unnamed statement.
+    pub(super) fn destroy_unnamed(&mut self, walk: &mut Walk<'_>) {
+        self.footprint.destroy_unnamed();
+        self.footprint.facts = None;
+        self.client.unnamed = None;
+        walk.forget();
     }
 
     /// On a server connection of the client's own all is as it should be, but that the server does not know the client's
@@ -128,14 +150,18 @@ impl Exchange<'_> {
             self.holdings.lookout.reassign_after(&facts.effects.resets);
             self.holdings.lookout.reassigned |= facts.effects.resets != Touched::None;
         }
-        self.pass(walk, message, Mark::default());
+        let words = text.filter(|_| message.header.tag == b'P').and_then(|text| self.in_words(text));
+        match words {
+            Some(words) => self.unnamed_in_words(walk, message, &words),
+            None => self.pass(walk, message, Mark::default()),
+        }
         if matches!(message.header.tag, b'Q' | b'S') {
             self.reassign(walk);
         }
     }
 
     /// Puts the client's startup settings behind the message that was passed last, if it led back to the server's.
-    fn reassign(&mut self, walk: &mut Walk<'_>) {
+    pub(super) fn reassign(&mut self, walk: &mut Walk<'_>) {
         let reset = std::mem::take(&mut self.holdings.lookout.reassign);
         let chosen = |name: &str| match &reset {
             Touched::None => false,
@@ -165,15 +191,14 @@ impl Exchange<'_> {
         else {
             return self.on_odd_parse(walk, message);
         };
-        if self.rules.statement_mode {
-            let facts = self.texts.borrow_mut().facts(text, self.dialect());
-            if facts.begins_block() {
-                self.refuse_block(walk, message);
-                return Ok(None);
-            }
+        if self.rules.statement_mode && self.facts(text).begins_block() {
+            self.refuse_block(walk, message);
+            return Ok(None);
         }
+        let words = self.in_words(text);
+        let text = words.as_deref().unwrap_or(text);
         if name.is_empty() {
-            let facts = self.texts.borrow_mut().facts(text, self.dialect());
+            let facts = self.facts(text);
             self.client.unnamed = None;
             walk.forget();
             if message.header.len <= REMEMBERED {
@@ -182,7 +207,10 @@ impl Exchange<'_> {
             self.attend(walk, &facts, true);
             self.footprint.facts = Some(facts);
             self.footprint.parsed(self.server.turn.epoch());
-            self.pass(walk, message, Mark { unnamed: true, ..Mark::default() });
+            match &words {
+                Some(words) => self.unnamed_in_words(walk, message, words),
+                None => self.pass(walk, message, Mark { unnamed: true, ..Mark::default() }),
+            }
             return Ok(None);
         }
         if self.holdings.is_open(name, self.server.turn.epoch()) {
@@ -241,6 +269,25 @@ impl Exchange<'_> {
         Ok(None)
     }
 
+    /// What comes of a request that names a statement where that is not one of the client's, or it is not known yet; `None`
+    /// where it is: something of the proxy's own takes the request's place, and what stands before it is on its way.
+    fn unless_named(
+        &mut self,
+        walk: &mut Walk<'_>,
+        message: Message<'_>,
+        name: &[u8],
+    ) -> Option<Option<Stop>> {
+        if self.holdings.is_open(name, self.server.turn.epoch()) {
+            return Some(Some(Stop::Verdict));
+        }
+        if self.holdings.named(name).is_none() {
+            self.pass(walk, message, Mark::default());
+            return Some(None);
+        }
+        self.interrupt(walk);
+        None
+    }
+
     fn on_bind(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Result<Option<Stop>, End> {
         let Some((portal, name)) = request::bind_names(message.body) else {
             if message.is_whole() {
@@ -254,14 +301,9 @@ impl Exchange<'_> {
         if name.is_empty() {
             return self.on_unnamed(walk, message);
         }
-        if self.holdings.is_open(name, self.server.turn.epoch()) {
-            return Ok(Some(Stop::Verdict));
+        if let Some(stop) = self.unless_named(walk, message, name) {
+            return Ok(stop);
         }
-        if self.holdings.named(name).is_none() {
-            self.pass(walk, message, Mark::default());
-            return Ok(None);
-        }
-        self.interrupt(walk);
         match self.bring(name) {
             Some(Brought::There(prepared)) => {
                 self.attend(walk, &prepared.facts, true);
@@ -269,7 +311,7 @@ impl Exchange<'_> {
                 let mark = Mark { unread: is_unread(&prepared.facts), ..Mark::default() };
                 self.bind_to(walk, message, (portal, name), (&prepared.server_name, mark));
             }
-            Some(Brought::Awaited) => return Ok(Some(Stop::Verdict)),
+            Some(Brought::Awaited) => return Ok(Some(Stop::Description)),
             Some(Brought::Changed) => self.refuse_changed(walk, message),
             None => {}
         }
@@ -287,14 +329,9 @@ impl Exchange<'_> {
         if name.is_empty() && describe {
             return self.on_unnamed(walk, message);
         }
-        if self.holdings.is_open(name, self.server.turn.epoch()) {
-            return Ok(Some(Stop::Verdict));
+        if let Some(stop) = self.unless_named(walk, message, name) {
+            return Ok(stop);
         }
-        if self.holdings.named(name).is_none() {
-            self.pass(walk, message, Mark::default());
-            return Ok(None);
-        }
-        self.interrupt(walk);
         if describe {
             match self.bring(name) {
                 Some(Brought::There(prepared)) => {
@@ -302,7 +339,7 @@ impl Exchange<'_> {
                     let parts: [&[u8]; 2] = [b"S", &prepared.server_name];
                     self.server.queue_own(b'D', &parts, Asker::Client, Mark::default());
                 }
-                Some(Brought::Awaited) => return Ok(Some(Stop::Verdict)),
+                Some(Brought::Awaited) => return Ok(Some(Stop::Description)),
                 Some(Brought::Changed) => self.refuse_changed(walk, message),
                 None => {}
             }

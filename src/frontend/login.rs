@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::auth::{self, AuthError};
 use super::cancel::{Registration, Secret};
 use super::client::Client;
+use super::guard;
 use super::identity::Identity;
 use super::lobby::Place;
 use super::passage::Passage;
@@ -28,6 +29,7 @@ use crate::config::{PoolMode, Route, User};
 use crate::error::{ErrorKind, Refusal};
 use crate::hba::Asked;
 use crate::pool::{Checkout, Lease, Permit, Pool, Wish};
+use crate::relay::request::GUARDED;
 use crate::scram::ScramError;
 use crate::stream::Stream;
 
@@ -91,7 +93,11 @@ pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Admit
             let worker = Rc::clone(worker);
             Some(match granted {
                 Granted::Session(identity) => {
-                    Admitted::Session(Box::new(Session::new(Client::new(stream), worker, identity)))
+                    let mut client = Client::new(stream);
+                    if identity.pool.route().access.is_read_only() {
+                        client.requests.longest = GUARDED;
+                    }
+                    Admitted::Session(Box::new(Session::new(client, worker, identity)))
                 }
                 Granted::Replication(link) => {
                     Admitted::Replication(Box::new(Passage::new(stream, link, worker)))
@@ -156,6 +162,7 @@ async fn log_in(worker: &Rc<Worker>, stream: &mut Stream, place: &Place) -> Resu
         return unless_draining(worker, opening).await?.map(Granted::Replication);
     }
     let route = route(shared, database, &user)?;
+    let settings = if route.access.is_read_only() { guard::startup(settings)? } else { settings };
     let pool =
         shared.registry.pool(database, &user, route).map_err(|error| io::Error::other(error.to_string()))?;
     let permits = pool_permits(shared, &pool)?;

@@ -10,6 +10,7 @@
 //!   `settle` what becomes of a server connection after a transaction, and `parting` how the client leaves it.
 //! - `judge`: what a request needs to mean on a shared server connection what it means on one of the client's own;
 //!   `attend` is what a statement needs around it, `carry` brings prepared statements to the server connection.
+//! - `guard`: what a read-only route refuses, of which `audit` tells the log.
 //! - `holdings`: what a client's session holds, and `lookout` what it may have done to that; `names` are its prepared statements (`removals`
 //!   what DEALLOCATE is about to take of them), `texts` what a worker knows of
 //!   statements, `footprint` what a client left on the server connection of the moment.
@@ -21,12 +22,14 @@
 
 pub mod accept;
 mod attend;
+mod audit;
 mod auth;
 mod cancel;
 mod carry;
 mod client;
 mod exchange;
 mod footprint;
+mod guard;
 mod handover;
 mod holdings;
 mod identity;

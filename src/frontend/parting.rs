@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::exchange::End;
 use super::login;
 use super::session::{Finish, Session};
-use crate::backend::reset;
+use crate::backend::{Lost, reset};
 use crate::config::PoolMode;
+use crate::error::{ErrorKind, Refusal};
 use crate::pool::Lease;
 use crate::wire::tag::SessionState;
 
@@ -66,7 +67,8 @@ impl Session {
                     "a server connection was lost"
                 );
                 lease.spoil();
-                if farewell { Finish::Told } else { login::server_lost().into() }
+                let refusal = if matches!(error, Lost::Mode) { left_mode() } else { login::server_lost() };
+                if farewell { Finish::Told } else { refusal.into() }
             }
         };
         let torn = lease.is_mid_reply();
@@ -76,4 +78,10 @@ impl Session {
             finish => finish,
         }
     }
+}
+
+/// What a client is told whose server connection is not read-only any more, though its route is.
+fn left_mode() -> Refusal {
+    Refusal::new(ErrorKind::ReadOnlyRoute, "the server connection left the mode that the route prescribes")
+        .detail("It was to be read-only, with standard strings and an encoding that keeps ASCII apart.")
 }

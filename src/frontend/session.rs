@@ -203,6 +203,7 @@ impl Session {
             }
             let worker = Rc::clone(&self.worker);
             let scratch = &mut *worker.scratch.borrow_mut();
+            let scratch = self.client.share(scratch);
             let length = match self.client.take_aside(scratch) {
                 Some(length) => length,
                 None => {
@@ -215,15 +216,17 @@ impl Session {
                     length
                 }
             };
-            return Poll::Ready(match request::is_judgeable(&scratch[..length]) {
-                Ok(false) => {
-                    self.client.put_aside(&scratch[..length], false);
-                    continue;
-                }
-                Ok(true) if scratch[0] == b'X' => Err(Finish::Left),
-                Ok(true) => Ok(length),
-                Err(error) => Err(Refusal::new(ErrorKind::ProtocolViolation, error.to_string()).into()),
-            });
+            return Poll::Ready(
+                match request::is_judgeable(&scratch[..length], self.client.requests.longest) {
+                    Ok(false) => {
+                        self.client.put_aside(&scratch[..length], false);
+                        continue;
+                    }
+                    Ok(true) if scratch[0] == b'X' => Err(Finish::Left),
+                    Ok(true) => Ok(length),
+                    Err(error) => Err(Refusal::new(ErrorKind::ProtocolViolation, error.to_string()).into()),
+                },
+            );
         }
     }
 
@@ -249,6 +252,7 @@ impl Session {
         // A client that is gone should not take a server connection from those that are not.
         let worker = Rc::clone(&self.worker);
         let scratch = &mut *worker.scratch.borrow_mut();
+        let scratch = self.client.share(scratch);
         if self.client.aside() < scratch.len() / 2 {
             let before = self.client.aside();
             match self.client.poll_fill(cx, scratch) {
@@ -342,6 +346,7 @@ impl Session {
             tally,
             rules: Rules {
                 shared: mode != PoolMode::Session,
+                guarded: self.identity.pool.route().access.is_read_only(),
                 has_defaults: !self.holdings.startup().is_empty(),
                 keeps: mode == PoolMode::Session || !self.holdings.pins.is_empty(),
                 statement_mode: mode == PoolMode::Statement,
@@ -350,6 +355,7 @@ impl Session {
             holdings: &mut self.holdings,
             texts: &self.worker.texts,
             pool: &self.identity.pool,
+            judged: None,
         }
     }
 
@@ -411,8 +417,11 @@ impl Session {
             }
         }
         seen.ready = 0;
-        for why in seen.refused.drain(..) {
-            self.worker.shared.metrics.refused(refuse::kind(why));
+        for kind in tally.refusals.drain(..) {
+            self.worker.shared.metrics.refused(kind);
+        }
+        if !tally.refused.is_empty() {
+            self.note_refusals(&mut tally.refused);
         }
     }
 

@@ -64,6 +64,8 @@ impl Prepared {
 #[derive(Debug)]
 pub(super) struct Texts {
     cache: Cache,
+    /// Those of read-only routes.
+    guarded: Cache,
     prepared: HashMap<StatementKey, Weak<Prepared>>,
     /// How many there may be before those that nobody has any more are thrown out.
     sweep_at: usize,
@@ -77,6 +79,7 @@ impl Texts {
     pub(super) fn new(secret: [u8; 32]) -> Self {
         Self {
             cache: Cache::new(CACHED, CACHED_BYTES),
+            guarded: Cache::new(CACHED, CACHED_BYTES).guarding(),
             prepared: HashMap::new(),
             sweep_at: 1024,
             secret,
@@ -92,6 +95,11 @@ impl Texts {
     /// What a text does.
     pub(super) fn facts(&mut self, text: &[u8], dialect: Dialect) -> Rc<Facts> {
         self.cache.facts(text, dialect)
+    }
+
+    /// What a text does, and whether it may run where nothing may be written.
+    pub(super) fn guarded(&mut self, text: &[u8], dialect: Dialect) -> Rc<Facts> {
+        self.guarded.facts(text, dialect)
     }
 
     /// A statement to be prepared.

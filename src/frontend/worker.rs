@@ -13,6 +13,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 
 use super::Shared;
+use super::audit::Audit;
 use super::login::{self, Admitted};
 use super::texts::Texts;
 use super::watch::Watches;
@@ -20,7 +21,10 @@ use crate::stream::Detached;
 
 /// Bytes that a worker reads at once, on either side. One buffer serves all its clients, because a read is always
 /// followed by a write before anybody else's turn comes.
-const SCRATCH: usize = 64 * 1024;
+pub(super) const SCRATCH: usize = 64 * 1024;
+
+/// The same where there are read-only routes, for whose clients a longer text has to be there as a whole.
+const SCRATCH_GUARDED: usize = crate::relay::request::GUARDED + SCRATCH;
 
 /// How often clients' deadlines are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -52,6 +56,7 @@ pub(super) struct Worker {
     /// Memory for reading from idle server connections while `scratch` holds a client's request.
     pub(super) aside: RefCell<Box<[u8]>>,
     pub(super) texts: RefCell<Texts>,
+    pub(super) audit: RefCell<Audit>,
     /// How many clients it has given a number.
     numbers: Cell<u64>,
     pub(super) watches: Watches,
@@ -111,7 +116,8 @@ pub fn spawn(id: usize, shared: Arc<Shared>, stage: watch::Receiver<Stage>) -> i
     let (sockets, inbox) = mpsc::channel(BACKLOG);
     let clients = Arc::<AtomicUsize>::default();
     let count = Arc::clone(&clients);
-    let thread = thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
+    let builder = thread::Builder::new().name(format!("worker-{id}")).stack_size(crate::statement::STACK);
+    let thread = builder.spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         match runtime {
             Ok(runtime) => runtime.block_on(run(id, shared, inbox, stage, count)),
@@ -128,12 +134,15 @@ async fn run(
     mut stage: watch::Receiver<Stage>,
     clients: Arc<AtomicUsize>,
 ) {
+    let guarded = shared.config.routes.iter().any(|route| route.access.is_read_only());
+    let scratch = if guarded { SCRATCH_GUARDED } else { SCRATCH };
     let worker = Rc::new(Worker {
         id,
+        audit: RefCell::default(),
         texts: RefCell::new(Texts::new(shared.statement_secret)),
         numbers: Cell::new(0),
         shared,
-        scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+        scratch: RefCell::new(vec![0; scratch].into_boxed_slice()),
         aside: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
         watches: Watches::default(),
         draining: Cell::new(false),

@@ -8,6 +8,7 @@ use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{IntGauge, Opts};
 
 use super::{Counter, Entry, PoolGauges, PoolMetrics};
+use crate::rule::Rule;
 use crate::wire::tag::SessionState;
 
 pub(super) const REFUSALS: (&str, &str) = (
@@ -47,6 +48,11 @@ const UNPINS: (&str, &str) = (
 const PINNED: (&str, &str) = (
     "firepool_pinned_seconds_total",
     "Time that clients were kept on their server connection, of those that are not any more.",
+);
+
+const GUARDED: (&str, &str) = (
+    "firepool_guard_refusals_total",
+    "What clients of read-only routes sent and was refused, by the rule that it broke.",
 );
 
 /// Families that are one counter of a pool.
@@ -122,7 +128,7 @@ impl Pools {
         let names = COUNTERS
             .iter()
             .map(|&(name, help, _)| (name, help))
-            .chain([CLIENTS, LISTENERS, SERVERS, SIZE, PINS, UNPINS, PINNED, WAIT]);
+            .chain([CLIENTS, LISTENERS, SERVERS, SIZE, PINS, UNPINS, PINNED, GUARDED, WAIT]);
         let labels = || vec!["database".to_owned(), "user".to_owned()];
         let descriptions = names
             .map(|(name, help)| Desc::new(name.to_owned(), help.to_owned(), labels(), Default::default()))
@@ -175,6 +181,7 @@ impl Collector for Pools {
             MetricType::COUNTER,
             each(&|metrics, _| vec![seconds(labels(metrics, None), metrics.sum(Counter::PinnedMillis))]),
         ));
+        families.push(family(GUARDED, MetricType::COUNTER, each(&|metrics, _| by_rule(metrics))));
         families.push(family(WAIT, MetricType::HISTOGRAM, each(&waits)));
         families.retain(|family| !family.get_metric().is_empty());
         families
@@ -207,6 +214,14 @@ fn by_reason(metrics: &PoolMetrics, read: fn(&PoolMetrics, SessionState) -> u64)
         .into_iter()
         .map(|reason| counter(labels(metrics, Some(("reason", reason.as_str()))), read(metrics, reason)))
         .collect()
+}
+
+fn by_rule(metrics: &PoolMetrics) -> Vec<Metric> {
+    if !metrics.guarded.load(Ordering::Relaxed) {
+        return Vec::new();
+    }
+    let sample = |rule: Rule| counter(labels(metrics, Some(("rule", rule.as_str()))), metrics.guarded(rule));
+    Rule::ALL.into_iter().map(sample).collect()
 }
 
 fn waits(metrics: &PoolMetrics, _: &PoolGauges) -> Vec<Metric> {

@@ -6,7 +6,7 @@
 
 mod families;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, O
 pub use prometheus::Error;
 
 use crate::error::{ErrorKind, Origin};
+use crate::rule::Rule;
 use crate::wire::tag::SessionState;
 
 /// Counters of one pool on one worker. Only that worker's thread adds, so an addition is a load and a store, without
@@ -26,6 +27,17 @@ pub struct Shard {
     counters: [AtomicU64; Counter::COUNT],
     pins: [AtomicU64; SessionState::ALL.len()],
     unpins: [AtomicU64; SessionState::ALL.len()],
+    guarded: Guarded,
+}
+
+/// Refusals of read-only routes, by rule.
+#[derive(Debug)]
+struct Guarded([AtomicU64; Rule::ALL.len()]);
+
+impl Default for Guarded {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; Rule::ALL.len()])
+    }
 }
 
 /// The counters of a [`Shard`].
@@ -76,6 +88,11 @@ impl Shard {
         add(&self.pins[reason.index()], 1);
     }
 
+    /// Counts what was refused on a read-only route.
+    pub fn refused(&self, rule: Rule) {
+        add(&self.guarded.0[rule.index()], 1);
+    }
+
     /// Counts a client that is not pinned for this reason any more.
     pub fn unpinned(&self, reason: SessionState) {
         add(&self.unpins[reason.index()], 1);
@@ -114,6 +131,8 @@ pub struct PoolMetrics {
     user: String,
     shards: Box<[Arc<Shard>]>,
     wait: Histogram,
+    /// Of a read-only route.
+    pub guarded: AtomicBool,
     /// Server connections that were opened.
     pub opened: AtomicU64,
     /// Server connections that were closed.
@@ -139,6 +158,10 @@ impl PoolMetrics {
 
     fn pins(&self, reason: SessionState) -> u64 {
         self.shards.iter().map(|shard| shard.pins[reason.index()].load(Ordering::Relaxed)).sum()
+    }
+
+    fn guarded(&self, rule: Rule) -> u64 {
+        self.shards.iter().map(|shard| shard.guarded.0[rule.index()].load(Ordering::Relaxed)).sum()
     }
 
     fn unpins(&self, reason: SessionState) -> u64 {
@@ -234,6 +257,7 @@ impl Metrics {
             user: user.to_owned(),
             shards: (0..self.workers).map(|_| Arc::default()).collect(),
             wait,
+            guarded: AtomicBool::new(false),
             opened: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             failed: AtomicU64::new(0),

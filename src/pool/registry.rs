@@ -2,6 +2,7 @@
 //! where connections are to be opened ahead.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{Dedicated, Limit, Parts, Pool};
@@ -63,6 +64,7 @@ impl Registry {
             return Ok(Arc::clone(pool));
         }
         let metrics = self.metrics.pool(database, &user.name)?;
+        metrics.guarded.store(route.access.is_read_only(), Ordering::Relaxed);
         let caps = self.caps(user, Some(database));
         let target_database = route.target_database.clone().unwrap_or_else(|| database.to_owned());
         let pool = Pool::new(Parts {
@@ -74,7 +76,8 @@ impl Registry {
                 target_database,
                 route.timeouts.connect,
             )
-            .with_proofs(self.proofs(user)),
+            .with_proofs(self.proofs(user))
+            .read_only(route.access.is_read_only()),
             route: Arc::clone(route),
             caps: caps.clone(),
             clock: Arc::clone(&self.clock),
@@ -103,6 +106,7 @@ impl Registry {
     ) -> Dedicated {
         let (target, limit) = (Arc::clone(&route.target), route.timeouts.connect);
         let opener = Opener::new(target, Arc::clone(user), database, limit).with_proofs(self.proofs(user));
+        let opener = opener.read_only(route.access.is_read_only());
         Dedicated { opener, caps: self.caps(user, capped), patience: route.timeouts.query_wait }
     }
 

@@ -11,6 +11,9 @@ use crate::wire::turn::{Asker, Turn};
 /// and what they did is found out afterwards.
 pub const JUDGED: usize = 48 * 1024;
 
+/// The same on a read-only route, where what is longer is refused.
+pub const GUARDED: usize = 256 * 1024;
+
 /// The names at the beginning of Parse and Bind end within so many bytes. PostgreSQL keeps 63 of each name
 /// (`NAMEDATALEN` in `src/include/pg_config_manual.h`).
 const NAMES: usize = 4096;
@@ -24,6 +27,8 @@ pub enum Stop {
     Full,
     /// The answer to a Parse of the unnamed statement has to come first: it decides whether what is next may be sent.
     Verdict,
+    /// The server has to say first what a statement is, and was asked to say it now.
+    Description,
     /// The client ended its session (Terminate).
     Goodbye,
     /// What no honest client sends.
@@ -95,12 +100,22 @@ impl<'a> Walk<'a> {
 }
 
 /// The place in the stream of requests of one client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RequestScan {
+    /// The longest Query or Parse that is waited for as a whole: [`JUDGED`] or [`GUARDED`].
+    pub longest: usize,
     /// Bytes that are still to come of a message whose header was seen.
     left: usize,
+    /// They do not go to the server.
+    drops: bool,
     /// Query, Execute and FunctionCall messages that were passed on, until somebody takes the count.
     pub queries: u32,
+}
+
+impl Default for RequestScan {
+    fn default() -> Self {
+        Self { longest: JUDGED, left: 0, drops: false, queries: 0 }
+    }
 }
 
 impl RequestScan {
@@ -115,6 +130,10 @@ impl RequestScan {
             let passed = min(self.left, walk.rest().len());
             self.left -= passed;
             walk.at += passed;
+            if self.drops {
+                walk.run = walk.at;
+                self.drops = self.left > 0;
+            }
             if self.left > 0 {
                 return Step::Stop(Stop::Drained);
             }
@@ -132,7 +151,7 @@ impl RequestScan {
             }
             let taken = min(header.len, rest.len());
             let judged = judging != Judging::Nothing || matches!(header.tag, b'D' | b'C');
-            if judged && !is_readable(header, &rest[HEADER..taken]) {
+            if judged && !is_readable(header, &rest[HEADER..taken], self.longest) {
                 return Step::Stop(Stop::Drained);
             }
             if judging.stops_at(header.tag) {
@@ -149,6 +168,15 @@ impl RequestScan {
         let here = min(header.len, walk.rest().len());
         walk.at += here;
         self.left = header.len - here;
+        self.queries += u32::from(matches!(header.tag, b'Q' | b'E' | b'F'));
+    }
+
+    /// The message at which the walk stands is not to be passed on, and nothing of it that is still to come. What came
+    /// before is to be taken out of the walk first.
+    pub fn discard(&mut self, walk: &mut Walk<'_>, header: Header) {
+        let here = min(header.len, walk.rest().len());
+        self.replace(walk, header, here);
+        self.drops = self.left > 0;
         self.queries += u32::from(matches!(header.tag, b'Q' | b'E' | b'F'));
     }
 
@@ -182,18 +210,19 @@ impl Judging {
     }
 }
 
-/// Whether a chunk begins with a request that can be judged as it is; `false` while more has to come first.
+/// Whether a chunk begins with a request that can be judged as it is; `false` while more has to come first. `longest` is
+/// that of [`RequestScan`].
 ///
 /// # Errors
 /// What no honest client sends.
-pub fn is_judgeable(chunk: &[u8]) -> Result<bool, FrameError> {
+pub fn is_judgeable(chunk: &[u8], longest: usize) -> Result<bool, FrameError> {
     let Some(header) = frame::request(chunk)? else { return Ok(false) };
     let taken = min(header.len, chunk.len());
-    Ok(is_readable(header, &chunk[HEADER..taken]))
+    Ok(is_readable(header, &chunk[HEADER..taken], longest))
 }
 
 /// Whether enough of a message is there to judge it.
-fn is_readable(header: Header, body: &[u8]) -> bool {
+fn is_readable(header: Header, body: &[u8], longest: usize) -> bool {
     let whole = HEADER + body.len() == header.len;
     let has_names = |names: usize| {
         let head = &body[..min(body.len(), NAMES)];
@@ -201,11 +230,11 @@ fn is_readable(header: Header, body: &[u8]) -> bool {
     };
     whole
         || match header.tag {
-            b'Q' => header.len > JUDGED,
-            b'P' => header.len > JUDGED && has_names(1),
+            b'Q' => header.len > longest,
+            b'P' => header.len > longest && has_names(1),
             b'B' => has_names(2),
             b'D' | b'C' => false,
-            b'F' => body.len() >= 4,
+            b'F' => header.len > longest && body.len() >= 4,
             _ => true,
         }
 }
@@ -352,16 +381,21 @@ mod tests {
     #[test]
     fn what_is_judged_as_a_whole_waits_for_its_end_and_what_is_too_long_does_not() {
         let short = message(b'Q', b"SELECT 1\0");
-        assert_eq!(is_judgeable(&short[..short.len() - 1]), Ok(false));
-        assert_eq!(is_judgeable(&short), Ok(true));
+        assert_eq!(is_judgeable(&short[..short.len() - 1], JUDGED), Ok(false));
+        assert_eq!(is_judgeable(&short, JUDGED), Ok(true));
         let long = message(b'Q', &[b' '; JUDGED]);
-        assert_eq!(is_judgeable(&long[..6]), Ok(true));
+        assert_eq!(is_judgeable(&long[..6], JUDGED), Ok(true));
+        assert_eq!(is_judgeable(&long[..6], GUARDED), Ok(false));
         let bind = message(b'B', b"portal\0statement\0\0\0");
-        assert_eq!(is_judgeable(&bind[..21]), Ok(false));
-        assert_eq!(is_judgeable(&bind[..22]), Ok(true));
-        assert_eq!(is_judgeable(&message(b'B', &[b'x'; 9000])[..NAMES + 5]), Ok(true), "a name without end");
+        assert_eq!(is_judgeable(&bind[..21], JUDGED), Ok(false));
+        assert_eq!(is_judgeable(&bind[..22], JUDGED), Ok(true));
+        assert_eq!(
+            is_judgeable(&message(b'B', &[b'x'; 9000])[..NAMES + 5], JUDGED),
+            Ok(true),
+            "a name without end"
+        );
         let describe = message(b'D', b"Sname\0");
-        assert_eq!(is_judgeable(&describe[..describe.len() - 1]), Ok(false));
+        assert_eq!(is_judgeable(&describe[..describe.len() - 1], JUDGED), Ok(false));
     }
 
     #[test]

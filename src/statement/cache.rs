@@ -11,6 +11,8 @@ use std::rc::Rc;
 use super::dialect::Dialect;
 use super::facts::{Effects, Facts, Kind};
 use super::parse;
+use super::verdict::Verdict;
+use crate::rule::Rule;
 
 /// Judged texts. They are in two generations: when the young one is full, the old one is forgotten and the young one
 /// becomes the old one; who is found in the old one moves back into the young one.
@@ -24,6 +26,8 @@ pub struct Cache {
     /// Hashes of texts that were seen once, each at its own place.
     doorkeeper: Box<[u64]>,
     shared: Shared,
+    /// Whether texts get a verdict as well.
+    guarded: bool,
     hits: u64,
     misses: u64,
 }
@@ -98,17 +102,24 @@ impl Cache {
             max_bytes: max_bytes / 2,
             hasher: RandomState::new(),
             doorkeeper: vec![0; places].into_boxed_slice(),
-            shared: Shared::new(),
+            shared: Shared::new(false),
+            guarded: false,
             hits: 0,
             misses: 0,
         }
     }
 
+    /// The same, with a verdict for each text.
+    #[must_use]
+    pub fn guarding(self) -> Self {
+        Self { shared: Shared::new(true), guarded: true, ..self }
+    }
+
     /// The facts of a text (without its final NUL).
     pub fn facts(&mut self, text: &[u8], dialect: Dialect) -> Rc<Facts> {
-        if parse::is_too_long(text) {
+        if parse::is_too_long(text, self.guarded) {
             self.misses += 1;
-            return self.shared.unknown();
+            return self.shared.too_long();
         }
         let hash = self.hasher.hash_one(text);
         if let Some(entry) = self.young.find(hash, text, dialect) {
@@ -122,7 +133,8 @@ impl Cache {
             return facts;
         }
         self.misses += 1;
-        let facts = self.shared.of(parse::judge(text, dialect));
+        let judge = if self.guarded { parse::judge_guarded } else { parse::judge };
+        let facts = self.shared.of(judge(text, dialect));
         if self.was_seen(hash) && text.len() <= self.max_bytes {
             let dialect = parse::depends_on_dialect(text).then_some(dialect);
             self.store(hash, Entry { text: text.into(), dialect, facts: Rc::clone(&facts) });
@@ -176,11 +188,15 @@ struct Shared {
     /// No statement, or one without any effect, by its kind.
     plain: [Rc<Facts>; Kind::COUNT],
     unknown: Rc<Facts>,
+    too_long: Rc<Facts>,
 }
 
 impl Shared {
-    fn new() -> Self {
-        let of = |kind: Kind| Rc::new(Facts::new(u32::from(kind != Kind::Empty), kind, Effects::default()));
+    fn new(guarded: bool) -> Self {
+        let of = |kind: Kind| {
+            let facts = Facts::new(u32::from(kind != Kind::Empty), kind, Effects::default());
+            Rc::new(if guarded { facts.guarded(Verdict::default()) } else { facts })
+        };
         // In the order of `Kind`.
         let kinds = [
             Kind::Empty,
@@ -193,7 +209,13 @@ impl Shared {
             Kind::Ddl,
             Kind::Unknown,
         ];
-        Self { plain: kinds.map(of), unknown: Rc::new(Facts::unknown()) }
+        let too_long = Verdict::refused(Rule::Unread, "a text that is too long to be read");
+        let too_long = if guarded { Facts::unknown().guarded(too_long) } else { Facts::unknown() };
+        Self { plain: kinds.map(of), unknown: Rc::new(Facts::unknown()), too_long: Rc::new(too_long) }
+    }
+
+    fn too_long(&self) -> Rc<Facts> {
+        Rc::clone(&self.too_long)
     }
 
     fn unknown(&self) -> Rc<Facts> {
@@ -262,7 +284,7 @@ mod tests {
         assert_eq!(cache.stats().entries, 0);
         let broken = cache.facts(b"SELEC 1", PLAIN);
         assert!(Rc::ptr_eq(&broken, &cache.facts(b"\0", PLAIN)));
-        assert!(Rc::ptr_eq(&broken, &cache.facts(&[b' '; 70_000], PLAIN)));
+        assert_eq!(broken, cache.facts(&[b' '; 70_000], PLAIN));
     }
 
     #[test]

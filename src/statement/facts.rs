@@ -1,7 +1,11 @@
 //! What is known of a text once it has been read.
 
+use std::sync::LazyLock;
+
 use super::body::Touch;
+use super::verdict::Verdict;
 use super::words::Words;
+use crate::rule::Rule;
 
 /// What a text of SQL does, as far as whoever carries it has to know.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,6 +22,18 @@ pub struct Facts {
     defines: bool,
     varies: bool,
     begins: bool,
+    guarded: Guarded,
+}
+
+/// Whether a text may run where nothing may be written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Guarded {
+    /// Nobody has asked: it may not.
+    Unasked,
+    /// It may, as it is.
+    Plain,
+    /// It depends.
+    Told(Box<Verdict>),
 }
 
 impl Facts {
@@ -33,6 +49,24 @@ impl Facts {
             defines: false,
             varies: false,
             begins: false,
+            guarded: Guarded::Unasked,
+        }
+    }
+
+    pub(super) fn guarded(self, verdict: Verdict) -> Self {
+        let guarded = if verdict.is_plain() { Guarded::Plain } else { Guarded::Told(Box::new(verdict)) };
+        Self { guarded, ..self }
+    }
+
+    /// Whether the text may run where nothing may be written: at all, if the cache asks that of its texts. `None` is
+    /// that it may, as it is.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        static UNASKED: LazyLock<Verdict> =
+            LazyLock::new(|| Verdict::refused(Rule::Unread, "a text that was not looked at"));
+        match &self.guarded {
+            Guarded::Unasked => Some(&UNASKED),
+            Guarded::Plain => None,
+            Guarded::Told(verdict) => Some(verdict),
         }
     }
 
@@ -57,7 +91,7 @@ impl Facts {
         Self { begins, ..self }
     }
 
-    /// Whether a transaction block is begun: BEGIN and START TRANSACTION, also where it ends in the same text.
+    /// Whether a transaction block is begun that does not end in the same text, if nothing fails.
     pub fn begins_block(&self) -> bool {
         self.begins
     }

@@ -15,6 +15,7 @@
 //! - `walk`: over the whole tree, without recursion.
 //! - `effects`: what one statement or call leaves behind; `settings`: of SET and `set_config`; `functions`: tables of names.
 //! - `body`: what a function's source may do; `words`: the names that a text uses.
+//! - `verdict`: whether a text may run where nothing may be written, with rules for each kind of statement.
 //! - `cache`: judged texts, bounded.
 
 mod body;
@@ -25,6 +26,7 @@ mod facts;
 mod functions;
 mod parse;
 mod settings;
+mod verdict;
 mod walk;
 mod words;
 
@@ -37,5 +39,6 @@ pub use body::{Body, Touch};
 pub use cache::{Cache, CacheStats};
 pub use dialect::{Dialect, Encoding};
 pub use facts::{Effects, Facts, Kind, Listening, Pin, States, StatesIter, Touched};
-pub use parse::judge;
+pub use parse::{STACK, judge, judge_guarded};
+pub use verdict::{Breach, Value, Verdict, is_harmless_call, setting};
 pub use words::Words;

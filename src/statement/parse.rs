@@ -12,27 +12,57 @@ use pg_raw_parse::raw::ConstrType;
 use super::dialect::{Dialect, Encoding};
 use super::effects::{Findings, Letters};
 use super::facts::Facts;
+use super::verdict::{self, Verdict};
+use crate::rule::Rule;
 
 /// Bytes of a text that is read at all. What is longer is data more than SQL, and takes milliseconds.
 const LONGEST: usize = 64 * 1024;
+
+/// The same where what cannot be read is refused.
+const LONGEST_GUARDED: usize = 256 * 1024;
+
+/// Bytes of stack that a thread needs to judge whatever it is given. The grammar's own helpers call themselves for each
+/// operand of `1+1+1...` where they look for the place of a clause that must not be there twice: 200 bytes for each two of
+/// the text, without optimization. Memory that is not used costs nothing.
+pub const STACK: usize = 64 << 20;
 
 /// Comments in a text. The lexer calls itself at each that follows another, so thousands would use up the stack.
 const MOST_COMMENTS: usize = 500;
 
 /// Stands for a byte of a character whose encoding is not UTF-8: to the lexer, a letter like it, and no ASCII one, so
 /// that it never makes a keyword.
-const STAND_IN: char = '\u{ff}';
+pub(super) const STAND_IN: char = '\u{ff}';
 
 /// Judges a text (without its final NUL). Never panics, whatever the bytes.
 pub fn judge(text: &[u8], dialect: Dialect) -> Facts {
-    let Some((text, letters)) = readable(text, dialect) else { return Facts::unknown() };
+    let Some((text, letters)) = readable(text, dialect, LONGEST) else { return Facts::unknown() };
     // What the tree holds is PostgreSQL's matter, and a surprise in it must cost one pin, not a worker.
-    catch_unwind(|| facts(&text, letters)).ok().flatten().unwrap_or_else(Facts::unknown)
+    let tree = || pg_raw_parse::parse(&text).ok().map(|tree| facts(&tree, letters));
+    catch_unwind(tree).ok().flatten().unwrap_or_else(Facts::unknown)
+}
+
+/// [`judge`] with a [`Verdict`]. What cannot be read is refused.
+pub fn judge_guarded(text: &[u8], dialect: Dialect) -> Facts {
+    let unread = |what: &'static str| Facts::unknown().guarded(Verdict::refused(Rule::Unread, what));
+    let Some((text, letters)) = readable(text, dialect, LONGEST_GUARDED) else {
+        return unread("a text that cannot be read as the server would read it");
+    };
+    let judged = catch_unwind(|| match pg_raw_parse::parse(&text) {
+        Ok(tree) => {
+            let verdict = verdict::inspect(&text, tree.iter(), letters);
+            facts(&tree, letters).guarded(verdict)
+        }
+        Err(pg_raw_parse::Error::Parse(error)) => {
+            Facts::unknown().guarded(Verdict::refused(Rule::Syntax, error.to_string()))
+        }
+        Err(_) => unread("a text that cannot be read"),
+    });
+    judged.unwrap_or_else(|_| unread("a text with something that is not known in it"))
 }
 
 /// Whether a text of that length is refused unread.
-pub(super) fn is_too_long(text: &[u8]) -> bool {
-    text.len() > LONGEST
+pub(super) fn is_too_long(text: &[u8], guarded: bool) -> bool {
+    text.len() > if guarded { LONGEST_GUARDED } else { LONGEST }
 }
 
 /// Whether the facts of a text depend on the dialect.
@@ -41,8 +71,8 @@ pub(super) fn depends_on_dialect(text: &[u8]) -> bool {
 }
 
 /// The text as the grammar reads it.
-fn readable(text: &[u8], dialect: Dialect) -> Option<(Cow<'_, str>, Letters)> {
-    if is_too_long(text) || text.contains(&0) || has_many_comments(text) {
+fn readable(text: &[u8], dialect: Dialect, longest: usize) -> Option<(Cow<'_, str>, Letters)> {
+    if text.len() > longest || text.contains(&0) || has_many_comments(text) {
         return None;
     }
     if !dialect.standard_conforming_strings && text.contains(&b'\\') {
@@ -64,16 +94,14 @@ fn has_many_comments(text: &[u8]) -> bool {
     text.len() > 2 * MOST_COMMENTS && starts() > MOST_COMMENTS
 }
 
-/// None where the grammar does not take the text.
-fn facts(text: &str, letters: Letters) -> Option<Facts> {
-    let tree = pg_raw_parse::parse(text).ok()?;
+fn facts(tree: &pg_raw_parse::StmtList, letters: Letters) -> Facts {
     let mut findings = Findings::new(letters);
     for statement in tree.stmts() {
         findings.defines |= defines(statement);
         findings.varies |= matches!(statement, Node::FetchStmt(_) | Node::ExecuteStmt(_));
         findings.walk(statement);
     }
-    Some(findings.facts(u32::try_from(tree.len()).unwrap_or(u32::MAX)))
+    findings.facts(u32::try_from(tree.len()).unwrap_or(u32::MAX))
 }
 
 /// Whether a statement makes or changes what runs when others are used. A table's defaults and checks count where they are

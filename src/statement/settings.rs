@@ -158,7 +158,7 @@ fn add(names: &mut Names, name: Option<&str>) {
 }
 
 /// An argument by its place or by its name.
-fn argument<'t>(call: &'t nodes::FuncCall, place: usize, name: &str) -> Option<Node<'t>> {
+pub(super) fn argument<'t>(call: &'t nodes::FuncCall, place: usize, name: &str) -> Option<Node<'t>> {
     let named = call.args().iter().find_map(|argument| match argument {
         Node::NamedArgExpr(named) if named.name() == Some(name) => Some(named.arg()),
         _ => None,

@@ -269,7 +269,7 @@ fn children<'t>(node: Node<'t>, open: &mut Open<'t>) {
     });
 }
 
-fn is_plain_ddl(node: Node<'_>) -> bool {
+pub(super) fn is_plain_ddl(node: Node<'_>) -> bool {
     matches!(
         node,
         Node::ReplicaIdentityStmt(_)

@@ -6,7 +6,7 @@
 mod board;
 mod channels;
 mod client;
-mod dice;
+pub mod dice;
 mod model;
 mod pins;
 mod plain;

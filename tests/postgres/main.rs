@@ -19,6 +19,7 @@ mod errors;
 mod fidelity;
 mod fidelity_storm;
 mod fidelity_table;
+mod guard;
 mod guide;
 mod hostile;
 mod limits;
@@ -36,6 +37,8 @@ mod transactions;
 mod upkeep;
 
 use std::process::ExitCode;
+
+use guard::{programs as guard_programs, storm as guard_storm};
 
 #[allow(clippy::too_many_lines, reason = "a list")]
 fn main() -> ExitCode {
@@ -105,6 +108,24 @@ fn main() -> ExitCode {
             fifty_clients_on_three_connections_each_have_a_session_of_their_own;
         fidelity_table:
             the_noise_moves_a_client_between_connections;
+        guard:
+            what_is_refused_changes_nothing_though_the_role_owns_the_tables,
+            what_is_refused_changes_nothing_though_the_role_is_a_superuser,
+            what_only_reads_is_let_through,
+            postgresqls_own_mode_leaves_holes_that_the_guard_closes,
+            a_refusal_fails_the_transaction_as_an_error_of_postgresqls_would,
+            a_connection_that_leaves_the_mode_is_closed_and_its_client_told,
+            a_route_may_allow_to_notify_and_list_its_functions,
+            refusals_are_counted_by_rule,
+            a_text_that_is_too_long_is_refused,
+            every_mode_of_a_pool_is_guarded,
+            every_function_of_postgresqls_own_that_may_do_more_than_compute_is_known;
+        guard_programs:
+            the_backslash_commands_of_psql_print_what_they_print_without_a_proxy,
+            pg_dump_prints_what_it_prints_without_a_proxy,
+            a_check_warns_of_what_the_role_of_a_read_only_route_could_write;
+        guard_storm:
+            statements_made_at_random_change_nothing;
         hostile:
             a_batch_that_was_never_synced_is_taken_back_when_its_client_leaves,
             what_an_unnamed_statement_does_is_noted_whenever_it_is_bound,

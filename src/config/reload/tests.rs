@@ -18,6 +18,7 @@ const OLD: &str = r#"
     [[routes]]
     database = "d"
     user = "app"
+    replication = true
     [[routes]]
     user = "gone"
 "#;
@@ -74,7 +75,9 @@ const NEW: &str = r#"
     max_clients = 1
     reads_foreign_tables = true
     reuse = false
-    replication = true
+    access = "read-only"
+    allow_notify = true
+    functions = ["f"]
     [routes.timeouts]
     connect = "1s"
     query_wait = "1s"
