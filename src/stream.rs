@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -126,6 +126,22 @@ impl Stream {
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(Some(Duration::from_secs(120)))?;
         Ok(())
+    }
+
+    /// The address at the other end; `None` of a Unix socket.
+    pub fn address(&self) -> io::Result<Option<IpAddr>> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.peer_addr().map(|peer| Some(peer.ip())),
+            Socket::Unix(_) => Ok(None),
+        }
+    }
+
+    /// As whom the process at the other end of a Unix socket runs, from `SO_PEERCRED`.
+    pub fn uid(&self) -> Option<u32> {
+        match &self.socket {
+            Socket::Tcp(_) => None,
+            Socket::Unix(socket) => socket.peer_cred().ok().map(|peer| peer.uid()),
+        }
     }
 
     /// Whose it is, for the log.

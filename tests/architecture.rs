@@ -15,12 +15,14 @@
 //! | 4 | `backend` | `relay`, `statement`, `wire`, and of the ground floor `config`, `error`, `scram`, `stream`, `tls` |
 //! | 3 | `relay` | `wire` |
 //! | 2 | `metrics` | `wire`, `error`, `rule` |
+//! | 2 | `config` | `hba`, `secret`, `scram` |
+//! | 1 | `secret` | `scram` |
 //! | 1 | `wire` | nothing |
 //! | 1 | `statement` | `rule` |
-//! | 1 | `config`, `stream` | `tls` |
-//! | 0 | `scram`, `tls`, `clock`, `error`, `rule` | nothing |
+//! | 1 | `stream` | `tls` |
+//! | 0 | `hba`, `scram`, `tls`, `clock`, `error`, `rule` | nothing |
 //!
-//! `metrics`, `config` and `stream` count as ground floor for those who name them; `wire` is so pure that it could stand there as well.
+//! `metrics`, `config`, `secret` and `stream` count as ground floor for those who name them; `wire` is so pure that it could stand there as well.
 //!
 //! | crate | may be named in |
 //! |---|---|
@@ -35,7 +37,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const GROUND: &[&str] = &["metrics", "config", "scram", "stream", "tls", "clock", "error"];
+const GROUND: &[&str] = &["metrics", "config", "secret", "scram", "stream", "tls", "clock", "error"];
 
 /// Each room with its floor and the rooms that it may name.
 const ROOMS: &[(&str, u8, &[&str])] = &[
@@ -45,8 +47,8 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
         "app",
         7,
         &[
-            "admin", "frontend", "pool", "notify", "backend", "relay", "wire", "metrics", "config", "scram",
-            "stream", "tls", "clock", "error",
+            "admin", "frontend", "pool", "notify", "backend", "relay", "wire", "metrics", "config", "secret",
+            "scram", "stream", "tls", "clock", "error",
         ],
     ),
     ("admin", 6, &["metrics"]),
@@ -62,6 +64,8 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
             "wire",
             "metrics",
             "config",
+            "hba",
+            "secret",
             "scram",
             "stream",
             "tls",
@@ -70,19 +74,24 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
             "rule",
         ],
     ),
-    ("pool", 5, &["backend", "metrics", "config", "scram", "stream", "tls", "clock", "error"]),
+    ("pool", 5, &["backend", "metrics", "config", "secret", "scram", "stream", "tls", "clock", "error"]),
     (
         "notify",
         5,
-        &["backend", "relay", "wire", "metrics", "config", "scram", "stream", "tls", "clock", "error"],
+        &[
+            "backend", "relay", "wire", "metrics", "config", "secret", "scram", "stream", "tls", "clock",
+            "error",
+        ],
     ),
-    ("backend", 4, &["relay", "statement", "wire", "config", "error", "scram", "stream", "tls"]),
+    ("backend", 4, &["relay", "statement", "wire", "config", "error", "secret", "scram", "stream", "tls"]),
     ("relay", 3, &["wire"]),
     ("metrics", 2, &["wire", "error", "rule"]),
     ("wire", 1, &[]),
     ("statement", 1, &["rule"]),
-    ("config", 1, &["tls"]),
+    ("config", 2, &["hba", "secret", "scram", "tls"]),
+    ("secret", 1, &["scram"]),
     ("stream", 1, &["tls"]),
+    ("hba", 0, &[]),
     ("scram", 0, &[]),
     ("tls", 0, &[]),
     ("clock", 0, &[]),

@@ -4,22 +4,16 @@ use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What the process is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
-    /// SIGHUP: certificates are to be read again.
-    Reload,
-    /// To stop, by the signal of this name.
-    Stop(&'static str),
-}
-
-/// Waits for SIGTERM, SIGINT and SIGHUP.
+/// Waits for SIGTERM, SIGINT or SIGHUP; the second call of a process waits for the second signal.
 #[derive(Debug)]
 pub(super) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
 }
+
+/// SIGHUP, which asks for a reload.
+pub(super) const HANGUP: &str = "SIGHUP";
 
 impl Signals {
     /// Takes the signals over. To be called within a runtime.
@@ -31,21 +25,21 @@ impl Signals {
         })
     }
 
-    /// What the next signal is for.
-    pub(super) async fn next(&mut self) -> Wish {
+    /// The name of the signal that came.
+    pub(super) async fn next(&mut self) -> &'static str {
         tokio::select! {
-            _ = self.terminate.recv() => Wish::Stop("SIGTERM"),
-            _ = self.interrupt.recv() => Wish::Stop("SIGINT"),
-            _ = self.hangup.recv() => Wish::Reload,
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => HANGUP,
         }
     }
 
-    /// The name of the next signal to stop. Until then, `reload` is called for each SIGHUP.
-    pub(super) async fn stop(&mut self, reload: impl Fn()) -> &'static str {
+    /// The name of the next signal to stop: SIGHUP is one unless it is `ignored`.
+    pub(super) async fn stop(&mut self, ignored: bool) -> &'static str {
         loop {
             match self.next().await {
-                Wish::Reload => reload(),
-                Wish::Stop(name) => return name,
+                HANGUP if ignored => {}
+                signal => return signal,
             }
         }
     }

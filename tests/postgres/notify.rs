@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use firepool::backend::connect::{ConnectError, Opener};
-use firepool::config::{Secret, Target, User};
+use firepool::config::{Credential, Secret, Target, User};
 use firepool::notify::{Admit, Failure, Hub, Limits, ListenError, MAX_NOTIFICATION, Mailbox};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::timeout;
@@ -41,10 +41,11 @@ impl Post {
             port: server.address().port(),
             required: false,
             tls: Default::default(),
+            cleartext_without_tls: false,
         };
         let user = User {
             name: role.clone(),
-            password: Secret::new(PASSWORD.into()),
+            credentials: vec![Credential::Password(Secret::new(PASSWORD.into()))],
             max_clients: None,
             max_server_connections: None,
         };
