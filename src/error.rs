@@ -48,6 +48,8 @@ pub enum ErrorKind {
     QueryWaitTimeout,
     /// What a read-only route does not allow.
     ReadOnlyRoute,
+    /// A prepared statement whose result would not be what the client was told. PostgreSQL says the same.
+    ResultChanged,
     /// The server connection was lost or sent something that was not owed.
     ServerLost,
     /// The server refused the proxy's login.
@@ -74,7 +76,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::AuthenticationFailed,
         Self::Cancelled,
         Self::ClientIdle,
@@ -88,6 +90,7 @@ impl ErrorKind {
         Self::QueryTimeout,
         Self::QueryWaitTimeout,
         Self::ReadOnlyRoute,
+        Self::ResultChanged,
         Self::ServerLost,
         Self::ServerRejected,
         Self::ServerUnreachable,
@@ -118,6 +121,7 @@ impl ErrorKind {
             Self::QueryTimeout => (Origin::Client, "query_timeout", "57014"),
             Self::QueryWaitTimeout => (Origin::Pool, "query_wait_timeout", "53300"),
             Self::ReadOnlyRoute => (Origin::Client, "read_only_route", "25006"),
+            Self::ResultChanged => (Origin::Client, "result_changed", "0A000"),
             Self::ServerLost => (Origin::Server, "server_lost", "08006"),
             Self::ServerRejected => (Origin::Server, "server_rejected", "08004"),
             Self::ServerUnreachable => (Origin::Server, "server_unreachable", "08001"),
@@ -153,7 +157,8 @@ impl ErrorKind {
     }
 }
 
-/// A refusal in words that the client may read. It always ends the client's session (severity FATAL).
+/// A refusal in words that the client may read. It ends the client's session (severity FATAL), unless it answers a single
+/// request (ERROR).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Refusal {

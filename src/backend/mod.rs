@@ -143,6 +143,11 @@ impl ServerConn {
             && self.stream.is_some()
     }
 
+    /// Whether every reply that has begun has come to its end.
+    pub fn is_between_replies(&self) -> bool {
+        self.replies.between_messages()
+    }
+
     /// Whether the client has the beginning of a reply and not its end.
     pub fn is_mid_reply(&self) -> bool {
         self.replies.forwards_rest()
@@ -237,14 +242,14 @@ impl ServerConn {
         let parameters = &mut self.parameters;
         let changes = parameters.changes();
         let told = &mut self.told;
-        let scanned = self.replies.scan(&mut self.turn, chunk, (seen, out), |tag, body, asker| {
+        let scanned = self.replies.scan(&mut self.turn, chunk, (seen, out), |tag, body, reply| {
             match tag {
-                b'E' => return told.hear_error(body, asker),
+                b'E' => return told.hear_error(body, reply),
                 b'A' => return told.hear_notification(body),
                 _ => {}
             }
             parameters.report(body);
-            told.hear(body, asker)
+            told.hear(body, reply.asker)
         })?;
         self.told.reassigned(std::mem::take(&mut seen.reassigned));
         if parameters.changes() != changes {

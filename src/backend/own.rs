@@ -7,6 +7,9 @@ use crate::wire::turn::{Asker, Mark};
 /// The statement that the proxy uses for its own requests on a connection.
 const OWN: &[u8] = b"fp_own\0";
 
+/// The name of a statement that is never there, with its NUL: what uses it fails.
+pub const NONE: &[u8] = b"fp_none\0";
+
 impl ServerConn {
     /// Queues bytes to be sent with the next ones. They are known to the turn already.
     pub fn queue(&mut self, bytes: &[u8]) {
@@ -39,6 +42,11 @@ impl ServerConn {
     /// Queues the closing of a prepared statement; `name` has its NUL. Closing one that is not there is no error.
     pub fn close_statement(&mut self, name: &[u8], asker: Asker) {
         self.queue_own(b'C', &[b"S", name], asker, Mark::default());
+    }
+
+    /// Has the server answer what it was sent so far.
+    pub fn queue_flush(&mut self) {
+        self.queue_message(b'H', &[]);
     }
 
     /// Queues one statement of the proxy's own, to be run with these parameters as text. Several make one transaction,

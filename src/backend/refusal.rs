@@ -2,6 +2,7 @@
 //! anything. So the server itself skips what follows, fails the client's transaction, and says what state it is in.
 
 use super::ServerConn;
+use super::own::NONE;
 use crate::wire::error_fields::field;
 use crate::wire::turn::{Asker, Mark};
 
@@ -14,9 +15,6 @@ const WORDS: &[u8] = b"refused by the proxy";
 /// `invalid_text_representation`
 const SQLSTATE: &[u8] = b"22P02";
 
-/// A name that no statement has.
-const NO_NAME: &[u8] = b"fp_none\0";
-
 /// Whether the body of an ErrorResponse is what the statement above causes, and not what came before it.
 pub(super) fn is_heard(body: &[u8]) -> bool {
     let words = field(body, b'M').unwrap_or_default();
@@ -26,7 +24,7 @@ pub(super) fn is_heard(body: &[u8]) -> bool {
 impl ServerConn {
     fn refuse(&mut self, error: Vec<u8>) -> Asker {
         let fresh = self.turn.is_quiet();
-        Asker::Refused(self.told.refuse(error, fresh))
+        Asker::Instead(self.told.refuse_with(error, fresh))
     }
 
     /// In the place of a Query: `before` is the part of its text that may run. `error` is the body of an ErrorResponse.
@@ -40,7 +38,7 @@ impl ServerConn {
     /// In the place of a Parse, of the unnamed statement or of another.
     pub fn refuse_parse(&mut self, unnamed: bool, error: Vec<u8>) {
         let asker = self.refuse(error);
-        let name: &[u8] = if unnamed { b"\0" } else { NO_NAME };
+        let name: &[u8] = if unnamed { b"\0" } else { NONE };
         let mark = Mark { unnamed, ..Mark::default() };
         self.queue_own(b'P', &[name, FAILS.as_bytes(), b"\0\0\0"], asker, mark);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::settings::{self, Settings};
-use super::{Lost, READ_ONLY, ServerConn, cancel};
+use super::{Lost, READ_ONLY, ServerConn, cancel, own};
 use crate::relay::reply::Seen;
 use crate::wire::error_fields;
 use crate::wire::turn::{Asker, Mark, Status};
@@ -53,7 +53,7 @@ async fn settle(conn: &mut ServerConn) -> Result<(), Lost> {
     if conn.turn.needs_sync() {
         // The client never closed its batch: what it did in it is not to last. PostgreSQL takes it back where a client
         // goes away, and where a batch fails.
-        conn.queue_own(b'B', &[b"\0fp_none\0\0\0\0\0\0\0"], Asker::Proxy, Mark::default());
+        conn.queue_own(b'B', &[b"\0", own::NONE, &[0; 6]], Asker::Proxy, Mark::default());
         conn.queue_own(b'S', &[], Asker::Proxy, Mark::default());
     }
     let mut scratch = vec![0; CHUNK];

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::exchange::Exchange;
-use super::texts::Prepared;
+use super::names::Named;
 use crate::relay::request::Walk;
 use crate::statement::{Facts, States};
 use crate::wire::tag::SessionState;
@@ -39,17 +39,15 @@ impl Exchange<'_> {
         let lent: Vec<_> = effects
             .prepared_names
             .iter()
-            .filter_map(|name| {
-                Some((name.as_bytes(), Rc::clone(&self.holdings.named(name.as_bytes())?.prepared)))
-            })
+            .filter_map(|name| Some((name.as_bytes(), self.holdings.named(name.as_bytes())?.clone())))
             .collect();
         if lent.is_empty() {
             return;
         }
         self.interrupt(walk);
         let asker = if in_batch { Asker::Stead } else { Asker::Proxy };
-        for (name, prepared) in lent {
-            self.lend(name, &prepared, asker);
+        for (name, named) in lent {
+            self.lend(name, &named, asker);
         }
         if !in_batch {
             self.server.queue_sync();
@@ -57,10 +55,11 @@ impl Exchange<'_> {
     }
 
     /// Gives a statement the client's own name on the server connection.
-    pub(super) fn lend(&mut self, name: &[u8], prepared: &Prepared, asker: Asker) {
+    pub(super) fn lend(&mut self, name: &[u8], named: &Named, asker: Asker) {
         let name = [name, b"\0"].concat();
         self.server.close_statement(&name, asker);
-        self.server.queue_own(b'P', &[&name, &prepared.definition], asker, Mark::default());
+        let parse: [&[u8]; 4] = [&name, named.prepared.text(), b"\0", named.types()];
+        self.server.queue_own(b'P', &parse, asker, Mark::default());
         self.holdings.lookout.borrowed.push(name.into());
     }
 

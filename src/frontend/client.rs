@@ -2,11 +2,18 @@
 
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use super::judge::Remembered;
+use super::carry::Remembered;
 use super::worker::SCRATCH;
 use crate::relay::request::{self, JUDGED, RequestScan};
 use crate::stream::Stream;
+
+/// How long a client is waited for that does not read its end, or does not close its own.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Bytes of a client's that are thrown away meanwhile.
+const UNHEARD: usize = 1 << 20;
 
 /// A client's socket. While nothing is on its way it owns no buffer.
 #[derive(Debug)]
@@ -147,11 +154,24 @@ impl Client {
         }
     }
 
-    /// Sends last words, behind what is kept, and does not wait long for them to be read.
+    /// Sends last words, behind what is kept, and waits for the client to close its end, but not for long: where something
+    /// of its own was not read, the kernel would take the words back (RST) before the client has read them.
     pub(super) async fn say_goodbye(&mut self, words: &[u8]) {
         self.out.extend_from_slice(words);
         let out = std::mem::take(&mut self.out);
-        // A client that does not read its end is not waited for.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.stream.write_all(&out)).await;
+        let farewell = async {
+            if self.stream.write_all(&out).await.is_err() || words.is_empty() || self.stream.finish().is_err()
+            {
+                return;
+            }
+            let (mut scratch, mut left) = (vec![0; 4096], UNHEARD);
+            while let Ok(read @ 1..) = self.stream.read(&mut scratch).await {
+                left = match left.checked_sub(read) {
+                    Some(left) => left,
+                    None => return,
+                };
+            }
+        };
+        let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
 }

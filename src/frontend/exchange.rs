@@ -9,11 +9,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use super::carry::Remembered;
 use super::client::Client;
 use super::footprint::Footprint;
-use super::guard::Refused;
+use super::guard::Denied;
 use super::holdings::Holdings;
-use super::judge::Remembered;
+use super::refuse;
 use super::texts::Texts;
 use super::worker::SCRATCH;
 use crate::backend::{Lost, ServerConn};
@@ -52,7 +53,7 @@ pub(super) struct Tally {
     /// What stood in the replies.
     pub(super) seen: Seen,
     /// What the client was refused.
-    pub(super) refused: Vec<Refused>,
+    pub(super) denied: Vec<Denied>,
 }
 
 /// One client and its server connection.
@@ -128,7 +129,7 @@ impl Exchange<'_> {
         let run = walk.take_run();
         self.footprint.started = true;
         if let Some(parse) = walk.kept() {
-            self.client.unnamed = Some(Remembered { parse: parse.into(), known: false });
+            self.client.unnamed = Some(Remembered::new(parse));
         }
         if !run.is_empty() || self.server.has_unsent() {
             self.server.send(run).map_err(End::ServerLost)?;
@@ -152,7 +153,7 @@ impl Exchange<'_> {
     /// Gives the proxy's own replies that nothing from the server will bring along: those of a batch that is not closed
     /// yet, whose Flush the server has nothing to answer to.
     fn give_locals(&mut self) -> Result<(), End> {
-        if !self.server.turn.needs_sync() {
+        if !self.server.turn.needs_sync() || !self.server.is_between_replies() {
             return Ok(());
         }
         let mut given = 0;
@@ -191,8 +192,8 @@ impl Exchange<'_> {
         }
         if self.rules.statement_mode && self.tally.seen.ready > 0 && self.server.turn.status() != Status::Idle
         {
-            let message = "transaction blocks are not allowed in statement pooling mode";
-            return Err(End::Refused(Refusal::new(ErrorKind::TransactionInStatementMode, message)));
+            let kind = ErrorKind::TransactionInStatementMode;
+            return Err(End::Refused(Refusal::new(kind, refuse::NO_BLOCKS)));
         }
         Ok(true)
     }
@@ -206,6 +207,14 @@ impl Exchange<'_> {
                 remembered.known = true;
             }
         }
+        if let Some(remembered) = &mut self.client.unnamed {
+            if seen.reparsed {
+                remembered.is_parsed();
+            }
+            let described = seen.unnamed_described.drain(..);
+            described.for_each(|(asker, description)| remembered.is_described(asker, description));
+        }
+        (seen.reparsed, seen.unnamed_described) = (false, Vec::new());
         if std::mem::take(&mut seen.stale) {
             // Whichever it was, it is parsed anew before it is used again.
             self.footprint.used().iter().for_each(|key| self.server.statements.forget(key));
@@ -228,6 +237,7 @@ impl Exchange<'_> {
         }
         let open =
             self.server.turn.owes_verdict() || self.holdings.removals.are_open(self.server.turn.epoch());
+        let open = open || (self.client.verdict && self.awaits_description());
         if std::mem::take(&mut self.client.verdict) && open {
             self.client.verdict = true;
             return Ok(false);

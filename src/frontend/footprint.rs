@@ -26,6 +26,9 @@ pub(super) struct Footprint {
     /// The shared statements that were used last, and how many of these places are taken.
     used: [StatementKey; USED],
     uses: usize,
+    /// The shared statement that was parsed last because the server connection did not have it as the client knows it, and
+    /// the batch in which it was.
+    again: Option<(StatementKey, u64)>,
 }
 
 /// Shared statements that are remembered as the ones that may have failed.
@@ -68,6 +71,16 @@ impl Footprint {
     /// The shared statements that were used last.
     pub(super) fn used(&self) -> &[StatementKey] {
         &self.used[..self.uses.min(USED)]
+    }
+
+    /// A shared statement is being parsed in batch `epoch` because the client knows another one.
+    pub(super) fn parses_again(&mut self, key: &StatementKey, epoch: u64) {
+        self.again = Some((*key, epoch));
+    }
+
+    /// Whether the last one was this, in this batch.
+    pub(super) fn was_parsed_again(&self, key: &StatementKey, epoch: u64) -> bool {
+        self.again == Some((*key, epoch))
     }
 
     /// Whether a request in this batch can only meet an unnamed statement of this client's.

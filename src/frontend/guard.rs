@@ -9,8 +9,9 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::audit::Line;
+use super::carry::Remembered;
 use super::exchange::Exchange;
-use super::judge::{Message, Remembered};
+use super::judge::Message;
 use super::refuse;
 use super::session::Session;
 use crate::backend::READ_ONLY;
@@ -23,7 +24,7 @@ use crate::wire::turn::{Asker, Mark};
 
 /// Something that a client was refused, until it is counted and logged.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct Denied {
     pub(super) rule: Rule,
     pub(super) what: String,
     /// As much of the text as was there.
@@ -40,9 +41,9 @@ pub(super) enum Guarded {
 
 impl Session {
     /// Counts what the client was refused, and has the log tell of it.
-    pub(super) fn note_refusals(&mut self, refused: &mut Vec<Refused>) {
+    pub(super) fn note_refusals(&mut self, refused: &mut Vec<Denied>) {
         let (database, user) = (self.identity.pool.database(), self.identity.pool.user());
-        for Refused { rule, what, text } in refused.drain(..) {
+        for Denied { rule, what, text } in refused.drain(..) {
             self.shard.refused(rule);
             let rule = rule.as_str();
             let now = self.worker.shared.clock.now();
@@ -104,7 +105,7 @@ impl Exchange<'_> {
             return Guarded::Done;
         }
         match verdict.reword(text, text.len()) {
-            Some(words) if message.header.tag == b'Q' => {
+            Some(words) if message.header.tag == b'Q' && !self.rules.statement_mode => {
                 self.query_in_words(walk, message, &words);
                 Guarded::Done
             }
@@ -145,7 +146,7 @@ impl Exchange<'_> {
         breach: &Breach,
     ) {
         let error = refuse::body(breach);
-        self.tally.refused.push(Refused {
+        self.tally.denied.push(Denied {
             rule: breach.rule,
             what: breach.what.to_string(),
             text: text.into(),
@@ -209,7 +210,7 @@ impl Exchange<'_> {
         );
         let head = [&b"P"[..], &(parse.len() as u32 + 4).to_be_bytes()].concat();
         if name.is_empty() && self.rules.shared {
-            self.client.unnamed = Some(Remembered { parse: [head, parse].concat().into(), known: false });
+            self.client.unnamed = Some(Remembered::new(&[head, parse].concat()));
         }
     }
 }

@@ -10,10 +10,10 @@
 
 use std::rc::Rc;
 
+use super::carry::Brought;
 use super::exchange::{End, Exchange};
 use super::guard::Guarded;
 use super::names::Named;
-use super::texts::Prepared;
 use crate::backend::settings;
 use crate::error::{ErrorKind, Refusal};
 use crate::relay::request::{self, Judging, Step, Stop, Walk};
@@ -24,14 +24,6 @@ use crate::wire::turn::{Asker, Local, Mark};
 
 /// The longest Parse of an unnamed statement that is remembered for another server connection, in bytes.
 const REMEMBERED: usize = 8 * 1024;
-
-/// The unnamed statement's Parse, as the client sent it.
-#[derive(Debug)]
-pub(super) struct Remembered {
-    pub(super) parse: Box<[u8]>,
-    /// A server has taken it: it may have been refused, or skipped behind an error.
-    pub(super) known: bool,
-}
 
 /// A message that is being judged.
 #[derive(Clone, Copy)]
@@ -86,7 +78,7 @@ impl Exchange<'_> {
     }
 
     /// Passes a message on as it is.
-    fn pass(&mut self, walk: &mut Walk<'_>, message: Message<'_>, mark: Mark) {
+    pub(super) fn pass(&mut self, walk: &mut Walk<'_>, message: Message<'_>, mark: Mark) {
         let target = message.body.first().copied().unwrap_or(0);
         self.server.turn.mark_request(message.header.tag, target, Asker::Client, mark);
         self.client.requests.pass(walk, message.header);
@@ -111,7 +103,7 @@ impl Exchange<'_> {
         self.texts.borrow_mut().facts(text, self.dialect())
     }
 
-    fn dialect(&self) -> Dialect {
+    pub(super) fn dialect(&self) -> Dialect {
         if self.holdings.lookout.dialect {
             return Dialect { encoding: Encoding::Unsafe, standard_conforming_strings: false };
         }
@@ -125,6 +117,10 @@ impl Exchange<'_> {
             self.texts.borrow().too_long()
         };
         self.destroy_unnamed(walk);
+        if self.rules.statement_mode && facts.begins_block() {
+            self.refuse_block(walk, message);
+            return None;
+        }
         // Its own batch comes first: what is noted now belongs to that of the query.
         self.arm(walk, &facts, false);
         self.attend(walk, &facts, false);
@@ -195,6 +191,10 @@ impl Exchange<'_> {
         else {
             return self.on_odd_parse(walk, message);
         };
+        if self.rules.statement_mode && self.facts(text).begins_block() {
+            self.refuse_block(walk, message);
+            return Ok(None);
+        }
         let words = self.in_words(text);
         let text = words.as_deref().unwrap_or(text);
         if name.is_empty() {
@@ -224,7 +224,7 @@ impl Exchange<'_> {
         }
         if let Some(taken) = self.holdings.named(name) {
             // PostgreSQL says that the name is taken (42P05), if it is.
-            let taken = Rc::clone(&taken.prepared);
+            let taken = taken.clone();
             self.interrupt(walk);
             self.lend(name, &taken, Asker::Stead);
             self.pass(walk, message, Mark::default());
@@ -236,14 +236,11 @@ impl Exchange<'_> {
             texts.prepared(text, types, &planning, self.dialect())
         };
         let epoch = self.server.turn.epoch();
-        let named = Named { prepared: Rc::clone(&prepared), generation: self.pool.count_parse() };
-        self.holdings.names.give(name, named, epoch).map_err(|_| End::Refused(too_many()))?;
+        let named = Named::new(prepared, self.pool.count_parse());
+        self.holdings.names.give(name, named.clone(), epoch).map_err(|_| End::Refused(too_many()))?;
         self.interrupt(walk);
         self.client.requests.replace(walk, message.header, message.header.len);
-        self.server.told.alias(&prepared.key, name);
-        // Also where the server has it: what a client parses it gets as definitions are now.
-        let mark = Mark { naming: true, shared: true, ..Mark::default() };
-        self.parse_shared(&prepared, Asker::Client, mark);
+        self.parse_named(name, &named);
         Ok(None)
     }
 
@@ -272,42 +269,8 @@ impl Exchange<'_> {
         Ok(None)
     }
 
-    /// Sends the Parse of a shared statement. Closing it first makes sure that a server that has it all the same, against
-    /// what is known, does not mind.
-    fn parse_shared(&mut self, prepared: &Prepared, asker: Asker, mark: Mark) {
-        while let Some(surplus) = self.server.statements.surplus() {
-            self.server.close_statement(&crate::backend::prepared::server_name(&surplus), Asker::Stead);
-        }
-        self.server.close_statement(&prepared.server_name, Asker::Stead);
-        let epoch = self.server.turn.epoch();
-        self.server.statements.sent(&prepared.key, epoch, self.pool.parses());
-        self.server.queue_own(b'P', &[&prepared.server_name, &prepared.definition], asker, mark);
-    }
-
-    /// The client's statement as it is under the settings of the moment, on the server connection of the moment.
-    fn ensure(&mut self, name: &[u8]) -> Option<Rc<Prepared>> {
-        let Named { mut prepared, generation } = self.holdings.named(name)?.clone();
-        let planning = self.holdings.planning(&self.texts.borrow());
-        if prepared.planning != planning {
-            let dialect = self.dialect();
-            let renewed =
-                self.texts.borrow_mut().prepared(prepared.text(), prepared.types(), &planning, dialect);
-            self.holdings.names.renew(name, Rc::clone(&renewed));
-            prepared = renewed;
-        }
-        let epoch = self.server.turn.epoch();
-        self.footprint.uses(&prepared.key);
-        self.server.told.alias(&prepared.key, name);
-        if !self.server.statements.has(&prepared.key, epoch, generation) {
-            self.parse_shared(&prepared, Asker::Stead, Mark { shared: true, ..Mark::default() });
-        }
-        Some(prepared)
-    }
-
     fn on_bind(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Result<Option<Stop>, End> {
-        let names = request::c_string(message.body)
-            .and_then(|(portal, rest)| Some((portal, request::c_string(rest)?.0)));
-        let Some((portal, name)) = names else {
+        let Some((portal, name)) = request::bind_names(message.body) else {
             if message.is_whole() {
                 // Malformed: the server refuses it.
                 self.pass(walk, message, Mark::default());
@@ -327,15 +290,17 @@ impl Exchange<'_> {
             return Ok(None);
         }
         self.interrupt(walk);
-        let Some(prepared) = self.ensure(name) else { return Ok(None) };
-        self.attend(walk, &prepared.facts, true);
-        self.arm(walk, &prepared.facts, true);
-        let replaced = portal.len() + name.len() + 2;
-        let length = message.header.len - HEADER - replaced + portal.len() + 1 + prepared.server_name.len();
-        let mark = Mark { unread: is_unread(&prepared.facts), ..Mark::default() };
-        self.server.turn.mark_request(b'B', 0, Asker::Client, mark);
-        self.server.queue_head(b'B', length, &[portal, b"\0", &prepared.server_name]);
-        self.client.requests.replace(walk, message.header, HEADER + replaced);
+        match self.bring(name) {
+            Some(Brought::There(prepared)) => {
+                self.attend(walk, &prepared.facts, true);
+                self.arm(walk, &prepared.facts, true);
+                let mark = Mark { unread: is_unread(&prepared.facts), ..Mark::default() };
+                self.bind_to(walk, message, (portal, name), (&prepared.server_name, mark));
+            }
+            Some(Brought::Awaited) => return Ok(Some(Stop::Verdict)),
+            Some(Brought::Changed) => self.refuse_changed(walk, message),
+            None => {}
+        }
         Ok(None)
     }
 
@@ -358,62 +323,32 @@ impl Exchange<'_> {
             return Ok(None);
         }
         self.interrupt(walk);
-        self.client.requests.replace(walk, message.header, message.header.len);
         if describe {
-            let Some(prepared) = self.ensure(name) else { return Ok(None) };
-            self.server.queue_own(b'D', &[b"S", &prepared.server_name], Asker::Client, Mark::default());
-        } else {
-            self.holdings.names.take(name, self.server.turn.epoch());
-            let lent = [name, b"\0"].concat();
-            if self.holdings.lookout.borrowed.iter().any(|borrowed| **borrowed == *lent) {
-                self.server.close_statement(&lent, Asker::Stead);
+            match self.bring(name) {
+                Some(Brought::There(prepared)) => {
+                    self.client.requests.replace(walk, message.header, message.header.len);
+                    let parts: [&[u8]; 2] = [b"S", &prepared.server_name];
+                    self.server.queue_own(b'D', &parts, Asker::Client, Mark::default());
+                }
+                Some(Brought::Awaited) => return Ok(Some(Stop::Verdict)),
+                Some(Brought::Changed) => self.refuse_changed(walk, message),
+                None => {}
             }
-            self.server.turn.answer_locally(Local::Closed);
+            return Ok(None);
         }
-        Ok(None)
-    }
-
-    /// A Bind or Describe of the unnamed statement, which on a shared server connection may be another client's.
-    fn on_unnamed(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Result<Option<Stop>, End> {
-        if !self.footprint.owns_unnamed(self.server.turn.epoch()) {
-            if self.server.turn.owes_unnamed_parse() {
-                // The answer to a Parse that is on its way decides.
-                return Ok(Some(Stop::Verdict));
-            }
-            self.interrupt(walk);
-            let known = self.client.unnamed.as_ref().filter(|remembered| remembered.known);
-            let Some(remembered) = known else {
-                // Without whoever's statement is there, PostgreSQL says that there is none.
-                self.server.close_statement(b"\0", Asker::Stead);
-                self.pass(walk, message, Mark::default());
-                return Ok(None);
-            };
-            let parse = remembered.parse.clone();
-            let facts = request::parse_parts(&parse[HEADER..]).map(|(_, text, _)| self.facts(text));
-            self.footprint.facts = facts;
-            self.server.turn.mark_request(b'P', 0, Asker::Stead, Mark::default());
-            self.server.queue(&parse);
-            self.footprint.parsed(self.server.turn.epoch());
+        self.client.requests.replace(walk, message.header, message.header.len);
+        self.holdings.names.take(name, self.server.turn.epoch());
+        let lent = [name, b"\0"].concat();
+        if self.holdings.lookout.borrowed.iter().any(|borrowed| **borrowed == *lent) {
+            self.server.close_statement(&lent, Asker::Stead);
         }
-        let mut mark = Mark { unnamed: message.header.tag == b'B', ..Mark::default() };
-        if mark.unnamed {
-            // It may have been parsed in an earlier batch, after which the session was looked at.
-            if let Some(facts) = self.footprint.facts.clone() {
-                mark.unread = is_unread(&facts);
-                self.attend(walk, &facts, true);
-                self.arm(walk, &facts, true);
-            }
-            // As most drivers do: it will not be bound again.
-            walk.forget();
-            self.client.unnamed.take_if(|remembered| !remembered.known);
-        }
-        self.pass(walk, message, mark);
+        self.server.turn.answer_locally(Local::Closed);
         Ok(None)
     }
 }
 
 /// Whether nobody could read the text, though it is not too long for that.
-fn is_unread(facts: &Facts) -> bool {
+pub(super) fn is_unread(facts: &Facts) -> bool {
     facts.kind == Kind::Unknown && !facts.is_too_long()
 }
 

@@ -8,7 +8,7 @@
 //! - `session`: the life of a client that is logged in; `exchange` is its only relay loop, `phase` its time-outs,
 //!   `settle` what becomes of a server connection after a transaction, and `parting` how the client leaves it.
 //! - `judge`: what a request needs to mean on a shared server connection what it means on one of the client's own;
-//!   `attend` is what a statement needs around it.
+//!   `attend` is what a statement needs around it, `carry` brings prepared statements to the server connection.
 //! - `guard`: what a read-only route refuses, of which `audit` tells the log.
 //! - `holdings`: what a client's session holds, and `lookout` what it may have done to that; `names` are its prepared statements (`removals`
 //!   what DEALLOCATE is about to take of them), `texts` what a worker knows of
@@ -24,6 +24,7 @@ mod attend;
 mod audit;
 mod auth;
 mod cancel;
+mod carry;
 mod client;
 mod exchange;
 mod footprint;

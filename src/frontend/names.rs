@@ -6,8 +6,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::texts::Prepared;
+use crate::backend::prepared::Wanted;
+use crate::relay::describe::{Description, Shape};
 use crate::relay::reply::Outcome;
 
 /// Bytes of a statement's name that PostgreSQL tells apart: `NAMEDATALEN - 1`, the key length of the table in its
@@ -26,6 +29,40 @@ pub(super) struct Named {
     pub(super) prepared: Rc<Prepared>,
     /// How many statements of the pool had been parsed by then.
     pub(super) generation: u64,
+    /// What the server said that it is when it was parsed.
+    shape: Option<Shape>,
+    /// The types of its parameters as the server made them out then, where the client had left some to it.
+    types: Option<Arc<[u8]>>,
+}
+
+impl Named {
+    /// A statement that the client is about to parse.
+    pub(super) fn new(prepared: Rc<Prepared>, generation: u64) -> Self {
+        Self { prepared, generation, shape: None, types: None }
+    }
+
+    /// What the client means by it.
+    pub(super) fn wanted(&self) -> Wanted {
+        let shape = self.shape.filter(|_| !self.prepared.facts.result_varies());
+        Wanted { generation: self.generation, shape }
+    }
+
+    /// The types of its parameters with their count, as Parse has them: PostgreSQL makes them out once, when it parses the
+    /// statement for the first time.
+    pub(super) fn types(&self) -> &[u8] {
+        self.types.as_deref().unwrap_or_else(|| self.prepared.types())
+    }
+
+    /// What it costs to keep, in bytes, roughly.
+    fn size(&self) -> usize {
+        self.prepared.size() + self.types.as_ref().map_or(0, |types| types.len())
+    }
+
+    fn learn(&mut self, description: &Description) {
+        self.shape = Some(description.shape);
+        let types = description.types.as_ref().filter(|types| ***types != *self.prepared.types());
+        self.types = types.map(|types| self.prepared.share_types(types));
+    }
 }
 
 #[derive(Debug)]
@@ -77,7 +114,7 @@ impl Names {
 
     /// Gives a name, which is free or about to be, in batch `epoch`, until the server says otherwise.
     pub(super) fn give(&mut self, name: &[u8], named: Named, epoch: u64) -> Result<(), TooMany> {
-        let bytes = named.prepared.size();
+        let bytes = named.size();
         if self.named.len() >= MAX_STATEMENTS || self.bytes + bytes > MAX_BYTES {
             return Err(TooMany);
         }
@@ -85,7 +122,7 @@ impl Names {
         self.bytes += bytes;
         let name: Box<[u8]> = significant(name).into();
         let before = self.named.remove(&name);
-        self.bytes -= before.as_ref().map_or(0, |before| before.named.prepared.size());
+        self.bytes -= before.as_ref().map_or(0, |before| before.named.size());
         self.undo.push_back(Undo { request: self.requests, epoch, name: name.clone(), before });
         self.named.insert(name, Given { named, request: self.requests });
         Ok(())
@@ -96,7 +133,7 @@ impl Names {
         let name = significant(name);
         let Some((name, before)) = self.named.remove_entry(name) else { return false };
         self.requests += 1;
-        self.bytes -= before.named.prepared.size();
+        self.bytes -= before.named.size();
         self.undo.push_back(Undo { request: self.requests, epoch, name, before: Some(before) });
         true
     }
@@ -104,7 +141,7 @@ impl Names {
     /// Takes a name for good.
     pub(super) fn forget(&mut self, name: &[u8]) {
         if let Some(given) = self.named.remove(significant(name)) {
-            self.bytes -= given.named.prepared.size();
+            self.bytes -= given.named.size();
         }
     }
 
@@ -115,26 +152,45 @@ impl Names {
         self.undo.iter_mut().for_each(|undo| undo.before = None);
     }
 
-    /// The same statement as it is under other settings.
+    /// The same statement as it is under other settings, or with the types of its parameters.
     pub(super) fn renew(&mut self, name: &[u8], prepared: Rc<Prepared>) {
         if let Some(given) = self.named.get_mut(significant(name)) {
-            self.bytes = self.bytes - given.named.prepared.size() + prepared.size();
+            self.bytes -= given.named.size();
+            given.named.types.take_if(|types| **types == *prepared.types());
             given.named.prepared = prepared;
+            self.bytes += given.named.size();
         }
     }
 
     /// Learns what became of requests.
     pub(super) fn learn(&mut self, outcomes: &[Outcome]) {
         for outcome in outcomes {
-            match *outcome {
+            match outcome {
                 Outcome::Done => drop(self.undo.pop_front()),
+                Outcome::Described(description) => self.is_given(description),
                 Outcome::Dropped(count) => {
-                    let count = self.undo.len().min(count as usize);
+                    let count = self.undo.len().min(*count as usize);
                     // The last one first, so that what was before all of them is what remains.
                     let dropped: Vec<_> = self.undo.drain(..count).collect();
                     dropped.into_iter().rev().for_each(|undo| self.put_back(undo));
                 }
             }
+        }
+    }
+
+    /// The server has the statement that the first request gave its name.
+    fn is_given(&mut self, description: &Description) {
+        let Some(Undo { request, name, .. }) = self.undo.pop_front() else { return };
+        if let Some(given) = self.named.get_mut(&name).filter(|given| given.request == request) {
+            self.bytes -= given.named.size();
+            given.named.learn(description);
+            self.bytes += given.named.size();
+            return;
+        }
+        // A later request that is still under way took the name, and may put it back.
+        let later = self.undo.iter_mut().filter_map(|undo| undo.before.as_mut());
+        if let Some(given) = later.into_iter().find(|given| given.request == request) {
+            given.named.learn(description);
         }
     }
 
@@ -149,7 +205,7 @@ impl Names {
         }
         self.forget(&undo.name);
         if let Some(before) = undo.before {
-            self.bytes += before.named.prepared.size();
+            self.bytes += before.named.size();
             self.named.insert(undo.name, before);
         }
     }
@@ -164,7 +220,7 @@ mod tests {
     fn prepared(text: &str) -> Named {
         let dialect = Dialect { encoding: Encoding::Utf8, standard_conforming_strings: true };
         let prepared = Texts::new([7; 32]).prepared(text.as_bytes(), &[0, 0], &[0; 32], dialect);
-        Named { prepared, generation: 0 }
+        Named::new(prepared, 0)
     }
 
     fn text(names: &Names, name: &str) -> Option<String> {
@@ -182,6 +238,42 @@ mod tests {
         names.learn(&[Outcome::Done]);
         assert_eq!((text(&names, "a"), names.bytes), (None, 0));
         assert!(!names.take(b"a", 1));
+    }
+
+    fn described(n: u8, types: &[u8]) -> Outcome {
+        Outcome::Described(Description { shape: Shape::of_test(n, true), types: Some(types.into()) })
+    }
+
+    #[test]
+    fn what_the_server_said_of_a_statement_stays_with_its_name() {
+        const INT4: &[u8] = b"\0\x01\0\0\0\x17";
+        let mut names = Names::default();
+        names.give(b"a", prepared("SELECT $1"), 1).unwrap();
+        assert_eq!(
+            (names.get(b"a").unwrap().wanted().shape, names.get(b"a").unwrap().types()),
+            (None, &[0, 0][..])
+        );
+        // It is closed and given again before the first answer comes, and the second Parse fails.
+        names.take(b"a", 1);
+        names.give(b"a", prepared("SELECT $1 + 1"), 1).unwrap();
+        names.learn(&[described(1, INT4)]);
+        assert_eq!(names.get(b"a").unwrap().wanted().shape, None);
+        names.learn(&[Outcome::Dropped(2)]);
+        let named = names.get(b"a").unwrap();
+        assert_eq!((named.wanted().shape, named.types()), (Some(Shape::of_test(1, true)), INT4));
+        // Another one of the same text shares the list.
+        names.give(b"b", Named::new(Rc::clone(&named.prepared), 1), 1).unwrap();
+        names.learn(&[described(1, INT4)]);
+        let lists = ["a", "b"].map(|name| names.get(name.as_bytes()).unwrap().types.clone().unwrap());
+        assert!(Arc::ptr_eq(&lists[0], &lists[1]));
+    }
+
+    #[test]
+    fn what_a_cursor_yields_is_not_held_against_its_statement() {
+        let mut names = Names::default();
+        names.give(b"a", prepared("FETCH 1 FROM c"), 1).unwrap();
+        names.learn(&[described(1, b"\0\0")]);
+        assert_eq!(names.get(b"a").unwrap().wanted().shape, None);
     }
 
     #[test]

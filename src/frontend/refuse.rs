@@ -4,9 +4,11 @@ use bytes::BytesMut;
 use pgwire::messages::Message;
 use pgwire::messages::response::ErrorResponse;
 
-use crate::error::Refusal;
+use crate::error::{ErrorKind, Refusal};
 use crate::rule::Rule;
 use crate::statement::Breach;
+use crate::wire::frame::HEADER;
+use crate::wire::turn::Refused;
 
 /// The ErrorResponse of a refusal, with severity FATAL: the connection is closed behind it. The fields are those of
 /// the section "Error and Notice Message Fields" of PostgreSQL's documentation.
@@ -48,7 +50,38 @@ pub(super) fn rule(rule: Rule) -> String {
     format!("The proxy refused it under the rule \"{}\".", rule.as_str())
 }
 
+/// The kind of what is refused in its place between other requests.
+pub(super) fn kind(why: Refused) -> ErrorKind {
+    match why {
+        Refused::Changed => ErrorKind::ResultChanged,
+        Refused::Block => ErrorKind::TransactionInStatementMode,
+    }
+}
+
+/// The body of the ErrorResponse to a request that is refused in its place between others; the client stays.
+pub(super) fn words(why: Refused) -> Box<[u8]> {
+    let (message, source): (_, &[_]) = match why {
+        // As in PostgreSQL's `src/backend/utils/cache/plancache.c`. Drivers look for the function's name, and prepare the
+        // statement again.
+        Refused::Changed => (
+            "cached plan must not change result type",
+            &[(b'F', "plancache.c"), (b'R', "RevalidateCachedQuery")],
+        ),
+        Refused::Block => (NO_BLOCKS, &[]),
+    };
+    let refusal = Refusal::new(kind(why), message);
+    let more = source.iter().map(|(field, text)| (*field, (*text).to_owned()));
+    with_fields(&refusal, "ERROR", more)[HEADER..].into()
+}
+
+/// What a client is told that begins a transaction block in statement mode.
+pub(super) const NO_BLOCKS: &str = "transaction blocks are not allowed in statement pooling mode";
+
 fn with_severity(refusal: &Refusal, severity: &str) -> Vec<u8> {
+    with_fields(refusal, severity, [])
+}
+
+fn with_fields(refusal: &Refusal, severity: &str, more: impl IntoIterator<Item = (u8, String)>) -> Vec<u8> {
     let mut error = ErrorResponse::default();
     error.fields = vec![
         (b'S', severity.to_owned()),
@@ -57,6 +90,7 @@ fn with_severity(refusal: &Refusal, severity: &str) -> Vec<u8> {
         (b'M', printable(&refusal.message)),
     ];
     error.fields.extend(refusal.detail.as_deref().map(|detail| (b'D', printable(detail))));
+    error.fields.extend(more);
     let mut bytes = BytesMut::new();
     // Only a message above 2 GiB could not be encoded.
     let _ = error.encode(&mut bytes);
@@ -71,7 +105,6 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
     use crate::wire::error_fields::{field, is_fatal};
 
     #[test]
@@ -86,5 +119,13 @@ mod tests {
         assert_eq!(field(body, b'C'), Some(&b"3D000"[..]));
         assert_eq!(field(body, b'M'), Some(&b"database \"ab\" does not exist"[..]));
         assert_eq!(field(body, b'D'), Some(&b"More."[..]));
+    }
+
+    #[test]
+    fn what_is_refused_among_others_is_no_reason_to_leave() {
+        let body = words(Refused::Changed);
+        assert!(!is_fatal(&body) && !is_fatal(&words(Refused::Block)));
+        assert_eq!(field(&body, b'C'), Some(&b"0A000"[..]));
+        assert_eq!(field(&body, b'R'), Some(&b"RevalidateCachedQuery"[..]));
     }
 }

@@ -417,8 +417,9 @@ impl Session {
             }
         }
         seen.ready = 0;
-        if !tally.refused.is_empty() {
-            self.note_refusals(&mut tally.refused);
+        self.note_refusals(&mut tally.denied);
+        for why in seen.refused.drain(..) {
+            self.worker.shared.metrics.refused(refuse::kind(why));
         }
     }
 

@@ -1,8 +1,10 @@
 //! The statements of a worker's clients: what they say ([`Facts`]), and those that were prepared, each kept once however
 //! many clients prepared it.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
@@ -30,6 +32,8 @@ pub(super) struct Prepared {
     /// The text with its NUL, then the parameter types with their count: a Parse without its name.
     pub(super) definition: Box<[u8]>,
     text: usize,
+    /// The types of its parameters as a server last made them out.
+    inferred: RefCell<Option<Arc<[u8]>>>,
 }
 
 impl Prepared {
@@ -41,6 +45,13 @@ impl Prepared {
     /// The parameter types with their count, as Parse has them.
     pub(super) fn types(&self) -> &[u8] {
         &self.definition[self.text + 1..]
+    }
+
+    /// A list of parameter types, kept once for all that have the same.
+    pub(super) fn share_types(&self, types: &Arc<[u8]>) -> Arc<[u8]> {
+        let mut inferred = self.inferred.borrow_mut();
+        let kept = inferred.take().filter(|kept| kept == types).unwrap_or_else(|| Arc::clone(types));
+        Arc::clone(inferred.insert(kept))
     }
 
     /// What it costs to keep, in bytes, roughly.
@@ -110,6 +121,7 @@ impl Texts {
             facts: self.facts(text, dialect),
             definition: [text, b"\0", types].concat().into(),
             text: text.len(),
+            inferred: RefCell::default(),
         });
         if self.prepared.len() >= self.sweep_at {
             self.prepared.retain(|_, prepared| prepared.strong_count() > 0);

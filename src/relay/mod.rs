@@ -3,7 +3,8 @@
 //! the callers'.
 //!
 //! - `request`: client to server.
-//! - `reply`: server to client.
+//! - `reply`: server to client; `describe` takes down what it says of prepared statements.
 
+pub mod describe;
 pub mod reply;
 pub mod request;

@@ -3,10 +3,11 @@
 
 use std::cmp::min;
 
+use super::describe::{Description, Scribe};
 use crate::wire::error_fields;
 use crate::wire::frame::{self, FrameError, HEADER};
 use crate::wire::tag::{self, Deallocated, Pins, SessionState};
-use crate::wire::turn::{Asker, ReplyKind, Turn, Violation};
+use crate::wire::turn::{Asker, Mark, Refused, Reply, ReplyKind, Turn, Violation};
 
 /// The server sent what an honest server does not send. The connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +47,10 @@ pub struct Seen {
     pub reassigned: u32,
     /// What last happened to the client's unnamed statement.
     pub unnamed: Option<Unnamed>,
+    /// The server has parsed an unnamed statement of the client's: what was said of another before does not hold for it.
+    pub reparsed: bool,
+    /// What the server said of the client's unnamed statement since then, and who had asked.
+    pub unnamed_described: Vec<(Asker, Description)>,
     /// What became of the client's requests that give or take a statement's name, in their order.
     pub names: Vec<Outcome>,
     /// What became of the requests to parse a statement that clients share, in their order.
@@ -56,6 +61,8 @@ pub struct Seen {
     pub farewell: bool,
     /// The client got an error that a statement may cause that was parsed before definitions changed.
     pub stale: bool,
+    /// What the proxy refused, and the client was told.
+    pub refused: Vec<Refused>,
     /// An error that answered the proxy's own request: its body.
     pub own_failure: Option<Vec<u8>>,
     /// The rows that answered the proxy's own requests: their bodies, as far as they are short.
@@ -81,10 +88,12 @@ impl Hearing {
 }
 
 /// What became of requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// One was carried out.
     Done,
+    /// A statement was parsed, and this is what it is.
+    Described(Description),
     /// So many failed, or were skipped behind an error.
     Dropped(u32),
 }
@@ -120,6 +129,10 @@ pub struct ReplyScan {
     swallow: bool,
     /// Type and body of a message to be given in the place of the one that was just read.
     instead: Option<(u8, Vec<u8>)>,
+    /// Takes down a description.
+    scribe: Option<Scribe>,
+    /// The message that is being read is part of it; for whom, if it is the last part.
+    described: Option<Option<(Mark, Asker)>>,
     /// The connection is one client's alone, which may have asked for notifications.
     pub exclusive: bool,
 }
@@ -177,7 +190,8 @@ impl ReplyScan {
     }
 
     /// Walks over `chunk`. `hear` is told of each ParameterStatus, of each notification that the client may get, and of
-    /// each ErrorResponse that is not very long: type, body, and whose request it came with; it says what the client gets. `out`, which is empty, takes what goes to the client where the proxy has replies of its own to put in between.
+    /// each ErrorResponse that is not very long: type, body, and what it is a reply to; it says what the client gets.
+    /// `out`, which is empty, takes what goes to the client where the proxy has replies of its own to put in between.
     ///
     /// # Errors
     /// What the server must not send.
@@ -186,7 +200,7 @@ impl ReplyScan {
         turn: &mut Turn,
         chunk: &mut [u8],
         (seen, out): (&mut Seen, &mut Vec<u8>),
-        mut hear: impl FnMut(u8, &[u8], Asker) -> Hearing,
+        mut hear: impl FnMut(u8, &[u8], Reply) -> Hearing,
     ) -> Result<Scanned, ReplyError> {
         let mut sieve = Sieve { chunk, read: 0, forward: 0, out };
         loop {
@@ -197,16 +211,19 @@ impl ReplyScan {
             if available == 0 {
                 break;
             }
-            let taken = if self.left > 0 {
+            let (taken, head) = if self.left > 0 {
                 let taken = min(self.left, available);
                 self.left -= taken;
-                taken
+                (taken, 0)
             } else {
                 let Some(taken) = self.begin(turn, &sieve.chunk[sieve.read..], seen, &mut hear)? else {
                     break;
                 };
-                taken
+                (taken, HEADER)
             };
+            if self.described.is_some() {
+                self.take_down(&sieve.chunk[sieve.read + head..sieve.read + taken], seen);
+            }
             if let Some((tag, body)) = self.instead.take() {
                 sieve.give(&[&[tag], &(body.len() as u32 + 4).to_be_bytes(), &body]);
             }
@@ -225,7 +242,7 @@ impl ReplyScan {
         turn: &mut Turn,
         chunk: &[u8],
         seen: &mut Seen,
-        hear: &mut impl FnMut(u8, &[u8], Asker) -> Hearing,
+        hear: &mut impl FnMut(u8, &[u8], Reply) -> Hearing,
     ) -> Result<Option<usize>, ReplyError> {
         let Some(header) = frame::reply(chunk)? else { return Ok(None) };
         let own = turn.next_asker() == Asker::Proxy;
@@ -249,8 +266,10 @@ impl ReplyScan {
         seen.strayed |= strayed;
         self.swallow = strayed || (reply.asker == Asker::Proxy && header.tag != b'A');
         self.left = header.len - taken;
-        if reply.kind != ReplyKind::Part {
-            let asker = if matches!(reply.asker, Asker::Refused(_)) { Asker::Client } else { reply.asker };
+        if let ReplyKind::Described(mark) = reply.kind {
+            self.begin_description(header.tag, mark, reply.asker);
+        } else if reply.kind != ReplyKind::Part {
+            let asker = if matches!(reply.asker, Asker::Instead(_)) { Asker::Client } else { reply.asker };
             note(seen, turn, reply.kind, (asker, body));
             if reply.kind == ReplyKind::Row && own && seen.own_rows.len() < OWN_ROWS {
                 // One that is too long is left empty, so that whoever asked finds that it is not all there.
@@ -260,7 +279,7 @@ impl ReplyScan {
             self.exclusive |= seen.leaves.contains(SessionState::Listen);
             let heard = matches!(header.tag, b'S' | b'E') || (header.tag == b'A' && !strayed);
             if whole && heard {
-                let hearing = hear(header.tag, body, reply.asker);
+                let hearing = hear(header.tag, body, reply);
                 self.swallow = hearing != Hearing::Pass;
                 if let Hearing::Instead(body) = hearing {
                     self.instead = Some((header.tag, body));
@@ -269,18 +288,52 @@ impl ReplyScan {
         }
         Ok(Some(taken))
     }
+
+    /// A part of a description begins.
+    fn begin_description(&mut self, tag: u8, mark: Mark, asker: Asker) {
+        if !mark.shared && !mark.unnamed {
+            return;
+        }
+        if tag == b't' {
+            self.scribe = None;
+        }
+        self.scribe.get_or_insert_with(Scribe::new).begin(tag);
+        self.described = Some((tag != b't').then_some((mark, asker)));
+    }
+
+    /// Takes down bytes of a description, and what it is at its end.
+    fn take_down(&mut self, bytes: &[u8], seen: &mut Seen) {
+        if let Some(scribe) = &mut self.scribe {
+            scribe.take(bytes);
+        }
+        if self.left > 0 {
+            return;
+        }
+        let last = self.described.take().flatten();
+        let Some((mark, asker)) = last else { return };
+        let Some(description) = self.scribe.take().map(Scribe::finish) else { return };
+        if mark.naming {
+            seen.names.push(Outcome::Described(description.clone()));
+        }
+        if mark.shared {
+            seen.shared.push(Outcome::Described(description));
+        } else {
+            seen.unnamed_described.push((asker, description));
+        }
+    }
 }
 
 fn note(seen: &mut Seen, turn: &mut Turn, kind: ReplyKind, (asker, body): (Asker, &[u8])) {
     match (kind, asker) {
-        (ReplyKind::Error, _) => {
+        (ReplyKind::Error(refused), _) => {
             let dropped = turn.take_dropped();
             push_dropped(&mut seen.names, dropped.naming);
             push_dropped(&mut seen.shared, dropped.shared);
             if asker == Asker::Client {
                 seen.errors += 1;
                 seen.farewell |= error_fields::is_fatal(body);
-                seen.stale |= may_be_stale(body);
+                seen.stale |= refused.is_none() && may_be_stale(body);
+                seen.refused.extend(refused);
             } else {
                 seen.own_failure = Some(body.to_vec());
             }
@@ -290,16 +343,10 @@ fn note(seen: &mut Seen, turn: &mut Turn, kind: ReplyKind, (asker, body): (Asker
             seen.ready += 1;
             seen.transactions += u32::from(turn.status() == crate::wire::turn::Status::Idle);
         }
-        (ReplyKind::Parsed(mark), _) => {
-            if mark.naming {
-                seen.names.push(Outcome::Done);
-            }
-            if mark.shared {
-                seen.shared.push(Outcome::Done);
-            }
-            if mark.unnamed && asker == Asker::Client {
-                seen.unnamed = Some(Unnamed::Parsed);
-            }
+        (ReplyKind::Parsed(Mark { unnamed: true, .. }), Asker::Client) => {
+            seen.unnamed = Some(Unnamed::Parsed);
+            seen.reparsed = true;
+            seen.unnamed_described.clear();
         }
         (ReplyKind::Carried, Asker::Client) => seen.commands += 1,
         (ReplyKind::Bound(mark), Asker::Client) => {
@@ -382,9 +429,9 @@ mod tests {
                 chunk.extend(piece);
                 let mut out = Vec::new();
                 let scanned = scan
-                    .scan(&mut turn, &mut chunk, (&mut seen, &mut out), |_, _, asker| {
+                    .scan(&mut turn, &mut chunk, (&mut seen, &mut out), |_, _, reply| {
                         parameters += 1;
-                        Hearing::plain(asker == Asker::Client)
+                        Hearing::plain(reply.asker == Asker::Client)
                     })
                     .unwrap();
                 got.extend(if out.is_empty() { &chunk[..scanned.forward] } else { &out });

@@ -264,6 +264,12 @@ pub fn parse_parts(body: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     (oids.len() == usize::from(u16::from_be_bytes(*count)) * 4).then_some((name, text, types))
 }
 
+/// The names of portal and statement in a Bind; `None` if they do not end.
+pub fn bind_names(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (portal, rest) = c_string(body)?;
+    Some((portal, c_string(rest)?.0))
+}
+
 /// The bytes up to the first NUL, and what follows it.
 pub fn c_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|&byte| byte == 0)?;

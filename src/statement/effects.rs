@@ -1,5 +1,6 @@
 //! What one statement or call leaves behind, added to what was found before it.
 
+use pg_raw_parse::raw::TransactionStmtKind;
 use pg_raw_parse::{ConstValue, Node, nodes};
 
 use super::body::Body;
@@ -39,6 +40,10 @@ pub(super) struct Findings {
     words: Gathered,
     /// What runs when others are used is made or changed.
     pub(super) defines: bool,
+    /// The result's columns are those of a cursor or of another statement.
+    pub(super) varies: bool,
+    /// A transaction block is begun.
+    begins: bool,
 }
 
 impl Findings {
@@ -55,6 +60,8 @@ impl Findings {
             letters,
             words: Gathered::new(),
             defines: false,
+            varies: false,
+            begins: false,
         }
     }
 
@@ -68,7 +75,8 @@ impl Findings {
             listens: self.listens.into(),
             ..self.effects
         };
-        Facts::new(statements, self.kind, effects).defining(self.defines).using(self.words.words())
+        let facts = Facts::new(statements, self.kind, effects).using(self.words.words());
+        facts.defining(self.defines).varying(self.varies).beginning(self.begins)
     }
 
     pub(super) fn kind(&mut self, kind: Kind) {
@@ -198,7 +206,9 @@ impl Findings {
     /// Statements whose purpose is the session or its transaction.
     pub(super) fn is_session_statement(&mut self, node: Node<'_>) -> bool {
         match node {
-            Node::TransactionStmt(_) => {
+            Node::TransactionStmt(transaction) => {
+                let begins = [TransactionStmtKind::TRANS_STMT_BEGIN, TransactionStmtKind::TRANS_STMT_START];
+                self.begins |= begins.contains(&transaction.kind);
                 self.effects.transaction_control = true;
                 self.kind(Kind::Transaction);
                 return true;

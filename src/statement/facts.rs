@@ -20,6 +20,8 @@ pub struct Facts {
     plain: bool,
     long: bool,
     defines: bool,
+    varies: bool,
+    begins: bool,
     guarded: Guarded,
 }
 
@@ -45,6 +47,8 @@ impl Facts {
             plain,
             long: false,
             defines: false,
+            varies: false,
+            begins: false,
             guarded: Guarded::Unasked,
         }
     }
@@ -77,6 +81,24 @@ impl Facts {
     /// The names that it uses. Those of DDL are not all there: it may use any.
     pub fn words(&self) -> &Words {
         &self.words
+    }
+
+    pub(super) fn varying(self, varies: bool) -> Self {
+        Self { varies, ..self }
+    }
+
+    pub(super) fn beginning(self, begins: bool) -> Self {
+        Self { begins, ..self }
+    }
+
+    /// Whether a transaction block is begun: BEGIN and START TRANSACTION, also where it ends in the same text.
+    pub fn begins_block(&self) -> bool {
+        self.begins
+    }
+
+    /// Whether it depends on what the session holds which columns the result has: FETCH and EXECUTE.
+    pub fn result_varies(&self) -> bool {
+        self.varies
     }
 
     /// Whether functions, triggers, views, rules, defaults or the like are made or changed: what runs when other

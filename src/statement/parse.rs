@@ -98,6 +98,7 @@ fn facts(tree: &pg_raw_parse::StmtList, letters: Letters) -> Facts {
     let mut findings = Findings::new(letters);
     for statement in tree.stmts() {
         findings.defines |= defines(statement);
+        findings.varies |= matches!(statement, Node::FetchStmt(_) | Node::ExecuteStmt(_));
         findings.walk(statement);
     }
     findings.facts(u32::try_from(tree.len()).unwrap_or(u32::MAX))

@@ -16,6 +16,38 @@ fn on_a_small_stack(judge: impl FnOnce() + Send + 'static) {
 }
 
 #[test]
+fn what_fetches_or_executes_has_the_columns_of_something_else() {
+    for (text, varies) in [
+        ("FETCH ALL FROM c", true),
+        ("EXECUTE q(1)", true),
+        ("SELECT 1; FETCH c", true),
+        ("SELECT 1", false),
+        ("SHOW work_mem", false),
+        ("EXPLAIN EXECUTE q", false),
+        ("FETCH FETCH", false),
+    ] {
+        assert_eq!(utf8(text).result_varies(), varies, "{text}");
+    }
+}
+
+#[test]
+fn what_begins_a_transaction_block_is_told_from_what_only_ends_one() {
+    for (text, begins) in [
+        ("BEGIN", true),
+        ("START TRANSACTION READ ONLY", true),
+        ("SELECT 1; BEGIN; COMMIT", true),
+        ("COMMIT", false),
+        ("ROLLBACK AND CHAIN", false),
+        ("SAVEPOINT s", false),
+        ("COMMIT PREPARED 'x'", false),
+        ("SET TRANSACTION READ ONLY", false),
+        ("DO 'BEGIN END'", false),
+    ] {
+        assert_eq!(utf8(text).begins_block(), begins, "{text}");
+    }
+}
+
+#[test]
 fn deep_and_wide_texts_do_not_use_up_the_stack() {
     on_a_small_stack(|| {
         let deep = 31_000;

@@ -24,22 +24,36 @@ pub enum Asker {
     Stead,
     /// The client, whose request does not go to the server: one that fails goes in its place, so that what follows it
     /// is skipped and its transaction fails, and the error has the client's words under this number.
-    Refused(u32),
+    Instead(u32),
 }
 
 /// What is to be remembered about a request until it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Mark {
-    /// Parse and Bind: it is about the unnamed statement.
+    /// Parse, Bind and Describe: it is about the unnamed statement.
     pub unnamed: bool,
-    /// The client's Parse or Close of a statement that has a name: what becomes of the name depends on the answer.
+    /// The Describe behind the client's Parse of a statement that has a name, or its Close: what becomes of the name
+    /// depends on the answer.
     pub naming: bool,
-    /// A Parse of a statement that clients share: whether the server has it depends on the answer.
+    /// The Describe behind a Parse of a statement that clients share: whether the server has it, and what the statement
+    /// is there, depends on the answer.
     pub shared: bool,
     /// Nobody could read the text that it is about.
     pub unread: bool,
     /// The Sync behind the client's startup settings, which follow what reset them.
     pub reassigns: bool,
+    /// It stands in the place of a request that the proxy refuses, and is to fail.
+    pub refused: Option<Refused>,
+}
+
+/// Why the proxy has a request of the client's fail in its place between the others. The server's error, which is that it
+/// has no such statement, becomes the proxy's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The result of a prepared statement would not be what the client was told.
+    Changed,
+    /// It would begin a transaction block where the client may have none.
+    Block,
 }
 
 /// A reply that the proxy gives by itself, when it is its turn.
@@ -83,6 +97,8 @@ pub enum ReplyKind {
     Part,
     /// ParseComplete.
     Parsed(Mark),
+    /// ParameterDescription, or the RowDescription or NoData that follows it, of a prepared statement.
+    Described(Mark),
     /// BindComplete.
     Bound(Mark),
     /// DataRow.
@@ -91,8 +107,8 @@ pub enum ReplyKind {
     Carried,
     /// CommandComplete.
     Command(Mark),
-    /// ErrorResponse.
-    Error,
+    /// ErrorResponse; to what the proxy had fail, and why.
+    Error(Option<Refused>),
     /// ReadyForQuery.
     Ready(Mark),
     /// ParameterStatus, which can come at any moment.

@@ -13,7 +13,7 @@
 
 use std::collections::VecDeque;
 
-pub use super::owed::{Asker, Dropped, Local, Mark, Reply, ReplyKind, Status, Violation};
+pub use super::owed::{Asker, Dropped, Local, Mark, Refused, Reply, ReplyKind, Status, Violation};
 
 /// Replies that may be owed before the caller must stop sending. Large enough that a server that owes so many has
 /// filled its output buffer (8 kB, `PQ_SEND_BUFFER_SIZE` in `src/backend/libpq/pqcomm.c`; the smallest reply is 5
@@ -161,6 +161,11 @@ impl Turn {
         earlier.any(|owed| owed.mark.naming || (owed.kind == Kind::Parse && owed.mark.unnamed))
     }
 
+    /// Whether the server is still to describe a statement that the proxy has sent in the client's stead.
+    pub fn owes_description(&self) -> bool {
+        self.owed.iter().any(|owed| owed.kind == Kind::DescribeStatement && owed.asker == Asker::Stead)
+    }
+
     /// Every batch before this one has been answered to its end.
     pub fn answered_before(&self) -> u64 {
         self.owed.front().map_or(self.epoch, |owed| owed.epoch)
@@ -249,7 +254,7 @@ impl Turn {
         if asker == Asker::Stead {
             asker = if tag == b'E' { Asker::Client } else { Asker::Proxy };
         }
-        if tag != b'E' && matches!(asker, Asker::Refused(_)) {
+        if tag != b'E' && matches!(asker, Asker::Instead(_)) {
             asker = Asker::Client;
         }
         let kind = match tag {
@@ -257,7 +262,7 @@ impl Turn {
             b'S' => ReplyKind::Parameter,
             b'E' => {
                 self.error(front);
-                ReplyKind::Error
+                ReplyKind::Error(front.and_then(|owed| owed.mark.refused))
             }
             b'Z' => {
                 self.ready(front, status)?;
@@ -270,7 +275,9 @@ impl Turn {
             _ => {
                 self.part(tag, front)?;
                 let mark = front.map_or(Mark::default(), |owed| owed.mark);
+                let describes = front.is_some_and(|owed| owed.kind == Kind::DescribeStatement);
                 match tag {
+                    b't' | b'T' | b'n' if describes => ReplyKind::Described(mark),
                     b'1' => ReplyKind::Parsed(mark),
                     b'2' => ReplyKind::Bound(mark),
                     b'D' => ReplyKind::Row,

@@ -20,6 +20,8 @@ pub const WRONG: &str = "SELECT wrong";
 
 /// A session of an honest server. A query yields its own text.
 pub struct Honest {
+    /// What is said of the result of a statement.
+    pub columns: Vec<u8>,
     status: u8,
     skips: bool,
     /// The texts of statements and of portals, by their names.
@@ -29,7 +31,8 @@ pub struct Honest {
 
 impl Default for Honest {
     fn default() -> Self {
-        Self { status: b'I', skips: false, statements: HashMap::new(), portals: HashMap::new() }
+        let (statements, portals) = Default::default();
+        Self { columns: description(), status: b'I', skips: false, statements, portals }
     }
 }
 
@@ -104,7 +107,7 @@ impl Honest {
         }
         let name = strings(&body[1..]).next().unwrap();
         self.statements.get(name).ok_or(MISSING)?;
-        Ok([message(b't', b"\0\0"), message(b'n', b"")].concat())
+        Ok([message(b't', b"\0\0"), self.columns.clone()].concat())
     }
 
     fn execute(&mut self, portal: &[u8]) -> Result<Vec<u8>, Refused> {

@@ -106,18 +106,59 @@ pub fn a_server_that_refuses_the_proxys_login_is_08004() {
     assert!(!failure.message.contains(&fixture.role), "the server's words stay in the log: {failure:?}");
 }
 
-pub fn transaction_blocks_are_refused_in_statement_mode() {
+pub fn transaction_blocks_are_refused_in_statement_mode_before_anything_is_done() {
     let fixture = Fixture::new("mode = \"statement\"\npool_size = 1");
-    for begin in [
-        query("BEGIN"),
-        query("SELECT 1; START TRANSACTION; SELECT 2"),
-        [unnamed("BEGIN", &[]), sync()].concat(),
-    ] {
+    let mut client = fixture.client();
+    client.run("CREATE TABLE t (n int)");
+    let insert = unnamed("INSERT INTO t VALUES (1)", &[]);
+    let begins = [
+        vec![query("BEGIN")],
+        vec![query("INSERT INTO t VALUES (1); START TRANSACTION; SELECT 2")],
+        vec![query("BEGIN; INSERT INTO t VALUES (1); COMMIT")],
+        vec![unnamed("BEGIN", &[]), insert.clone(), sync()],
+        vec![parse("b", "BEGIN"), bind("", "b", &[]), execute("", 0), sync()],
+        // What stands before it in its batch is taken back with it.
+        vec![insert.clone(), parse("b", "begin isolation level serializable"), insert, sync()],
+        vec![parse("s", "INSERT INTO t VALUES (1)"), bind("", "s", &[]), execute("", 0), query("BEGIN")],
+    ];
+    for begin in &begins {
+        let reply = client.batch(begin);
+        let failure = reply.failure().unwrap();
+        assert_eq!((failure.code.as_str(), failure.severity.as_str()), ("0A000", "ERROR"), "{reply:?}");
+        assert_eq!(failure.message, "transaction blocks are not allowed in statement pooling mode");
+        assert!(reply.tags().ends_with("EZ") && reply.status() == 'I', "{reply:?}");
+        assert_eq!(client.value("SELECT count(*) FROM t"), "0");
+    }
+    assert_eq!(client.batch(&[bind("", "b", &[]), execute("", 0), sync()]).code(), "26000");
+    let refused = fixture.proxy.metric("firepool_refusals_total", "transaction_in_statement_mode");
+    assert_eq!(refused, begins.len() as f64);
+    // Among others in one write.
+    let writes = [query("SELECT 1"), query("BEGIN"), query("SELECT 2"), unnamed("BEGIN", &[]), sync()];
+    client.send(&[&writes[..], &[unnamed("SELECT 3", &[]), sync()]].concat().concat());
+    let replies: Vec<_> = (0..5).map(|_| client.reply().tags()).collect();
+    assert_eq!(replies, ["TDCZ", "EZ", "TDCZ", "EZ", "12TDCZ"]);
+    // Nothing but warnings comes of these, and a prepared transaction is none of the session's.
+    for end in ["COMMIT", "ROLLBACK"] {
+        assert_eq!(client.query(end).commands(), [end]);
+    }
+    assert_eq!(client.query("ROLLBACK PREPARED 'none'").code(), "42704");
+}
+
+/// Which it is only seen when the server has done it: the client hears of it all the same, whatever it is sending.
+pub fn a_transaction_block_that_nobody_could_foresee_ends_the_session_in_statement_mode() {
+    let fixture = Fixture::new("mode = \"statement\"\npool_size = 1");
+    let long = format!("BEGIN /* {} */", "x".repeat(100_000));
+    for _ in 0..5 {
         let mut client = fixture.client();
-        client.send(&begin);
-        let first = client.reply();
-        let failure = if first.ended { first.failure() } else { client.reply().failure() };
-        assert_eq!(failure.map(|failure| failure.code).as_deref(), Some("0A000"));
+        client.send(&query(&long));
+        assert_eq!(client.reply().status(), 'T');
+        // More than the proxy reads before it says no.
+        client.stream.set_nonblocking(true).unwrap();
+        let _ = std::io::Write::write(&mut client.stream, &query(&"SELECT 1;".repeat(30_000)));
+        client.stream.set_nonblocking(false).unwrap();
+        let failure = client.farewell();
+        assert_eq!((failure.code.as_str(), failure.severity.as_str()), ("0A000", "FATAL"));
+        drop(client);
         assert_eq!(fixture.client().query("SELECT 1").status(), 'I');
     }
 }

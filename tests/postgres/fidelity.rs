@@ -70,9 +70,8 @@ pub fn settings_mean_the_same_whatever_encoding_the_connection_had() {
 
 /// 1. A table gets another column, and the server has a statement with the old ones (0A000, "cached plan must not change
 ///    result type"; PostgreSQL says so again and again until the client parses the statement anew).
-/// 2. The client is told, once for each server connection that has it; it is not told forever, and who prepares the same
-///    statement now never hears of it.
-pub fn a_statement_whose_columns_changed_recovers() {
+/// 2. So the proxy says, and who prepares the same statement now never hears of it, whoever has it on the connection.
+pub fn a_statement_whose_columns_changed_fails_until_it_is_parsed_anew() {
     let fixture = Fixture::transaction(1);
     let (mut old, mut new) = (fixture.client(), fixture.client());
     old.run("CREATE TABLE t (n int); INSERT INTO t VALUES (1)");
@@ -80,17 +79,64 @@ pub fn a_statement_whose_columns_changed_recovers() {
     old.batch(&[parse("s", "SELECT * FROM t"), sync()]);
     assert_eq!(old.batch(&run).rows(), [["1"]]);
     fixture.superuser().run(&format!("ALTER TABLE {}.t ADD COLUMN y int DEFAULT 2", fixture.role));
-    assert_eq!(old.batch(&run).code(), "0A000");
+    for _ in 0..3 {
+        assert_eq!(old.batch(&run).code(), "0A000");
+    }
+    assert_eq!(old.batch(&[close(b'S', "s"), parse("s", "SELECT * FROM t"), sync()]).tags(), "31Z");
     assert_eq!(old.batch(&run).rows(), [["1", "2"]]);
     fixture.superuser().run(&format!("ALTER TABLE {}.t ADD COLUMN z int DEFAULT 3", fixture.role));
     assert_eq!(new.batch(&[parse("s", "SELECT * FROM t"), sync()]).tags(), "1Z");
     assert_eq!(new.batch(&run).rows(), [["1", "2", "3"]], "it was parsed with two columns by the other");
+    for _ in 0..3 {
+        assert_eq!(old.batch(&run).code(), "0A000", "it was parsed with three columns by the other");
+        assert_eq!(new.batch(&run).rows(), [["1", "2", "3"]]);
+    }
     fixture.superuser().run(&format!("ALTER TABLE {}.t DROP COLUMN z", fixture.role));
     let mut third = fixture.client();
     let reply = third.batch(
         &[&[parse("t", "SELECT * FROM t")], &[bind("", "t", &[]), execute("", 0), sync()][..]].concat(),
     );
     assert_eq!((reply.tags().as_str(), reply.rows()), ("12DCZ", vec![vec!["1".to_owned(), "2".to_owned()]]));
+}
+
+/// 1. A statement is parsed on one server connection; its table gets another column, and a parameter another type.
+/// 2. On the other server connection it is parsed for the first time: it would be another statement there.
+/// 3. The client hears what it would hear on the first one: 0A000 with the words and the routine that drivers look for, in
+///    a transaction that has failed; what yields no rows keeps the types that it had.
+pub fn a_statement_means_the_same_on_a_server_connection_that_never_had_it() {
+    let fixture = Fixture::transaction(2);
+    // Each second client is of the same worker, and gets the same server connection first.
+    let (mut client, _of_the_other_worker, mut other) =
+        (fixture.client(), fixture.client(), fixture.client());
+    let one = 1_i32.to_be_bytes();
+    let binds = |name: &str| [bind_binary("", name, &[Some(&one)]), execute("", 0), sync()];
+    client.run("CREATE TABLE t (n int); INSERT INTO t VALUES (1)");
+    client.batch(&[parse("s", "SELECT * FROM t WHERE n = $1"), describe(b'S', "s"), sync()]);
+    client.batch(&[parse("w", "UPDATE t SET n = $1"), sync()]);
+    let backend = client.backend();
+    client.batch(&[parse("", "SELECT * FROM t WHERE n = $1"), describe(b'S', ""), sync()]);
+    assert_eq!(client.batch(&binds("")).rows(), [["\0\0\0\u{1}"]]);
+    let admin = &mut fixture.superuser();
+    let role = &fixture.role;
+    admin.run(&format!("ALTER TABLE {role}.t ADD COLUMN y int, ALTER n TYPE bigint"));
+    other.run("BEGIN");
+    assert_eq!(other.backend(), backend, "the first connection is the other client's");
+    let reply = client.batch(&[describe(b'S', "s"), sync()]);
+    assert_eq!((reply.code().as_str(), reply.status()), ("0A000", 'I'));
+    for name in ["s", "s", "", ""] {
+        let reply = client.batch(&binds(name));
+        let error = reply.messages[0].strings(0);
+        let said: Vec<_> = ["SERROR", "VERROR", "C0A000", "RRevalidateCachedQuery"].map(str::to_owned).into();
+        assert!(said.iter().all(|field| error.contains(field)), "{name}: {reply:?}");
+        assert!(error.iter().any(|field| field == "Mcached plan must not change result type"));
+        assert_eq!((reply.tags().as_str(), reply.status()), ("EZ", 'I'), "{name}");
+    }
+    assert_eq!(client.batch(&binds("w")).commands(), ["UPDATE 1"]);
+    client.run("BEGIN");
+    assert_eq!(client.batch(&binds("s")).status(), 'E');
+    client.run("ROLLBACK");
+    assert_ne!(client.backend(), backend);
+    assert_eq!(fixture.proxy.metric("firepool_refusals_total", "result_changed"), 6.0);
 }
 
 /// 1. A client knows, or guesses, how statements are called on the server.

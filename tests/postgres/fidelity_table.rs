@@ -4,6 +4,7 @@
 //! A conversation is a test of its own: the quick way to see what is not kept.
 #![allow(clippy::too_many_lines, reason = "lists of conversations")]
 
+mod changes;
 mod copying;
 mod drivers;
 mod noise;
@@ -182,6 +183,7 @@ pub fn trials() -> Vec<Trial> {
         drivers::talks(),
         settings::talks(),
         statements::talks(),
+        changes::talks(),
         portals::talks(),
         transactions::talks(),
         objects::talks(),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::chunks::Cut;
 use crate::peers::Dice;
-use crate::peers::bytes::{answer, complete, error, message, query, read_message, ready, row};
+use crate::peers::bytes::{answer, complete, description, error, message, query, read_message, ready, row};
 use crate::peers::client::{Client, last_sqlstate};
 use crate::peers::honest::{FAILS, Honest, strings};
 use crate::peers::proxy::Proxy;
@@ -49,7 +49,7 @@ fn ran(sql: &str) -> Vec<u8> {
 }
 
 fn described() -> Vec<u8> {
-    [message(b't', b"\0\0"), message(b'n', b"")].concat()
+    [message(b't', b"\0\0"), description()].concat()
 }
 
 fn failed(sqlstate: &str, text: &str) -> Vec<u8> {
@@ -65,6 +65,23 @@ fn exchange(request: &[Vec<u8>], reply: &[&[u8]], told: &'static [&'static str])
     (request.concat(), reply.concat(), told)
 }
 
+/// What the server is told of a batch in which a statement is closed.
+const CLOSED_AMONG: &[&str] = &[
+    "B #0",
+    "E",
+    "C S#0",
+    "P #0 SELECT 1",
+    "D S#0",
+    "B #0",
+    "E",
+    "C S#1",
+    "P #1 SELECT 2",
+    "D S#1",
+    "B #1",
+    "E",
+    "S",
+];
+
 /// Each exchange is answered to its end before the next one begins.
 fn conversation() -> Vec<Exchange> {
     let idle = ready(b'I');
@@ -73,7 +90,7 @@ fn conversation() -> Vec<Exchange> {
         exchange(
             &[parse("a", "SELECT 1"), describe("a"), run("a"), sync()],
             &[PARSED, &described(), &one, &idle],
-            &["C S#0", "P #0 SELECT 1", "D S#0", "B #0", "E", "S"],
+            &["C S#0", "P #0 SELECT 1", "D S#0", "D S#0", "B #0", "E", "S"],
         ),
         exchange(&[run("a"), run("a"), sync()], &[&one, &one, &idle], &["B #0", "E", "B #0", "E", "S"]),
         // A Close is answered in its place between the server's replies; a Parse goes to the server in any case.
@@ -88,27 +105,27 @@ fn conversation() -> Vec<Exchange> {
                 sync(),
             ],
             &[&one, PARSED, &one, CLOSED, PARSED, &ran("SELECT 2"), &idle],
-            &["B #0", "E", "C S#0", "P #0 SELECT 1", "B #0", "E", "C S#1", "P #1 SELECT 2", "B #1", "E", "S"],
+            CLOSED_AMONG,
         ),
         exchange(
             &[parse("c", "SELECT 1"), close("c"), sync()],
             &[PARSED, CLOSED, &idle],
-            &["C S#0", "P #0 SELECT 1", "S"],
+            &["C S#0", "P #0 SELECT 1", "D S#0", "S"],
         ),
         // With Flush, on which the server has nothing to say.
-        exchange(&[parse("c", "SELECT 2"), flush()], &[PARSED], &["C S#1", "P #1 SELECT 2", "H"]),
+        exchange(&[parse("c", "SELECT 2"), flush()], &[PARSED], &["C S#1", "P #1 SELECT 2", "D S#1", "H"]),
         exchange(&[run("c"), close("c"), flush()], &[&ran("SELECT 2"), CLOSED], &["B #1", "E", "H"]),
         exchange(
             &[close("b"), parse("b", "SELECT 1"), flush(), describe("b"), flush()],
             &[CLOSED, PARSED, &described()],
-            &["C S#0", "P #0 SELECT 1", "H", "D S#0", "H"],
+            &["C S#0", "P #0 SELECT 1", "D S#0", "H", "D S#0", "H"],
         ),
         exchange(&[sync()], &[&idle], &["S"]),
         // What stands behind the error never happened: `d` and `a` are as they were.
         exchange(
             &[parse("f", FAILS), run("f"), parse("d", "SELECT 1"), close("a"), sync()],
             &[PARSED, BOUND, &failed("22012", "division by zero"), &idle],
-            &["C S#2", "P #2 SELECT 1/0", "B #2", "E", "S"],
+            &["C S#2", "P #2 SELECT 1/0", "D S#2", "B #2", "E", "S"],
         ),
         exchange(&[run("d"), sync()], &[&failed("26000", MISSING), &idle], &["B d", "S"]),
         exchange(&[run("a"), sync()], &[&ran("SELECT 2"), &idle], &["B #1", "E", "S"]),
@@ -120,7 +137,7 @@ fn conversation() -> Vec<Exchange> {
         exchange(
             &[query("SELECT 1"), parse("e", "SELECT 3"), sync(), query("SELECT 2")],
             &[&answer(b"SELECT 1"), PARSED, &idle, &answer(b"SELECT 2")],
-            &["Q SELECT 1", "C S#3", "P #3 SELECT 3", "S", "Q SELECT 2"],
+            &["Q SELECT 1", "C S#3", "P #3 SELECT 3", "D S#3", "S", "Q SELECT 2"],
         ),
         // The name is taken; behind it the name is taken back from the server connection.
         exchange(
@@ -169,10 +186,20 @@ impl Heard {
 fn serve(
     conn: &mut Conn,
     heard: &Mutex<Heard>,
-    mut send: impl FnMut(&mut Conn, Vec<u8>) -> io::Result<()>,
+    send: impl FnMut(&mut Conn, Vec<u8>) -> io::Result<()>,
 ) -> io::Result<()> {
     conn.log_in()?;
-    let (mut session, mut out) = (Honest::default(), Vec::new());
+    talk(conn, Honest::default(), heard, send)
+}
+
+/// The same behind a login, as this session.
+fn talk(
+    conn: &mut Conn,
+    mut session: Honest,
+    heard: &Mutex<Heard>,
+    mut send: impl FnMut(&mut Conn, Vec<u8>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut out = Vec::new();
     loop {
         let (tag, body) = conn.receive()?;
         if tag == b'X' {
@@ -332,9 +359,83 @@ fn a_statement_is_parsed_again_on_a_server_connection_that_does_not_have_it() {
     });
     client.send(&[run("a"), parse("b", "SELECT 1"), sync()].concat());
     assert_eq!(client.until_ready().unwrap(), [&ran("SELECT 1"), PARSED, &ready(b'I')].concat());
-    let first = ["C S#0", "P #0 SELECT 1", "B #0", "E", "S"];
-    let second = [&first[..4], &["C S#0", "P #0 SELECT 1", "S"]].concat();
-    assert_eq!(heard.lock().unwrap().told, [&first[..], &second].concat());
+    let parse = ["C S#0", "P #0 SELECT 1", "D S#0"];
+    let first = [&parse[..], &["B #0", "E", "S"]].concat();
+    // It is bound when the server has said that it is the same.
+    let second = [&parse[..], &["H", "B #0", "E"], &parse, &["S"]].concat();
+    assert_eq!(heard.lock().unwrap().told, [first, second].concat());
+}
+
+/// A batch that uses a statement of which the next server connection says something else, and what is due.
+fn outdated() -> [Exchange; 3] {
+    let first = "DROP TABLE t";
+    let fields = "C0A000\0Mcached plan must not change result type\0Fplancache.c\0RRevalidateCachedQuery\0\0";
+    let refused = message(b'E', format!("SERROR\0VERROR\0{fields}").as_bytes());
+    let idle = ready(b'I');
+    [
+        exchange(
+            &[parse("b", first), run("b"), run("a"), describe("a"), parse("c", "SELECT 2"), sync()],
+            &[PARSED, &ran(first), &refused, &idle],
+            &["C S#1", "P #1 DROP TABLE t", "D S#1", "B #1", "E"],
+        ),
+        exchange(&[describe("a"), run("a"), sync()], &[&refused, &idle], &[]),
+        // What stood behind the error never happened, and what is parsed anew is as it is now.
+        exchange(
+            &[close("a"), parse("a", "SELECT 1"), run("a"), parse("c", "SELECT 1"), sync()],
+            &[CLOSED, PARSED, &ran("SELECT 1"), PARSED, &idle],
+            &[],
+        ),
+    ]
+}
+
+/// Plays it, both sides cut like this.
+fn play_outdated(cut: impl Fn() -> Cut + Copy + Send + Sync + 'static, what: &str) {
+    let heard = Arc::<Mutex<Heard>>::default();
+    let notes = Arc::clone(&heard);
+    let server = Server::start(move |conn| {
+        conn.log_in()?;
+        let mut session = Honest::default();
+        if conn.number > 0 {
+            session.columns =
+                message(b'T', b"\0\x01other\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0");
+        }
+        talk(conn, session, &notes, |conn, out| {
+            conn.send_in_pieces(&out, cut().sizes())?;
+            // The first connection ends after its first batch.
+            if conn.number == 0 { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+        })
+    });
+    let proxy = Proxy::before(server.address);
+    let mut client = Client::log_in(proxy.address);
+    client.send(&[parse("a", "SELECT 1"), run("a"), sync()].concat());
+    client.until_ready().unwrap();
+    crate::peers::eventually("the end of the first connection", || {
+        (proxy.metric("firepool_server_connections_closed_total") >= 1.0).then_some(())
+    });
+    for (number, (request, reply, told)) in outdated().iter().enumerate() {
+        client.send_in_pieces(request, cut().sizes());
+        let got = client.receive_hopefully(reply.len());
+        assert!(got == *reply, "{what}, exchange {number}: {:?}", String::from_utf8_lossy(&got));
+        let heard = heard.lock().unwrap();
+        let said = told.is_empty() || heard.told.windows(told.len()).any(|said| said == *told);
+        assert!(said, "{what}: {:?}", heard.told);
+        // It is never bound before the server has said what it is.
+        assert!(number == 2 || !heard.told[6..].contains(&"B #0".to_owned()), "{what}: {:?}", heard.told);
+    }
+    assert!(!client.has_answer(), "{what}: more than was due");
+    assert_eq!(server.accepted(), 2, "{what}");
+}
+
+#[test]
+fn a_statement_that_has_other_columns_on_the_next_server_connection_is_not_bound_however_its_description_is_cut()
+ {
+    play_outdated(|| Cut::Every(usize::MAX), "in one piece");
+    for size in 1..=12 {
+        play_outdated(move || Cut::Every(size), &format!("in pieces of {size}"));
+    }
+    for place in (1..=120).step_by(5) {
+        play_outdated(move || Cut::Once(place), &format!("cut at {place}"));
+    }
 }
 
 /// Where the messages of `reply` end.

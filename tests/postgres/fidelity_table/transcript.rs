@@ -34,7 +34,10 @@ fn line(message: &Message) -> String {
 
 fn fields(message: &Message) -> String {
     let fields = message.strings(0);
-    let kept = fields.iter().filter(|field| !field.is_empty() && !field.starts_with(['F', 'L', 'R']));
+    // Drivers look for the routine with this one.
+    let places: &[_] =
+        if fields.iter().any(|field| field == "C0A000") { &['F', 'L'] } else { &['F', 'L', 'R'] };
+    let kept = fields.iter().filter(|field| !field.is_empty() && !field.starts_with(places));
     kept.cloned().collect::<Vec<_>>().join(" | ")
 }
 
