@@ -242,14 +242,14 @@ impl ServerConn {
         let parameters = &mut self.parameters;
         let changes = parameters.changes();
         let told = &mut self.told;
-        let scanned = self.replies.scan(&mut self.turn, chunk, (seen, out), |tag, body, reply| {
+        let scanned = self.replies.scan(&mut self.turn, chunk, (seen, out), |tag, body, asker| {
             match tag {
-                b'E' => return told.hear_error(body, reply),
+                b'E' => return told.hear_error(body, asker),
                 b'A' => return told.hear_notification(body),
                 _ => {}
             }
             parameters.report(body);
-            told.hear(body, reply.asker)
+            told.hear(body, asker)
         })?;
         self.told.reassigned(std::mem::take(&mut seen.reassigned));
         if parameters.changes() != changes {

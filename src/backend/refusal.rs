@@ -24,7 +24,7 @@ pub(super) fn is_heard(body: &[u8]) -> bool {
 impl ServerConn {
     fn refuse(&mut self, error: Vec<u8>) -> Asker {
         let fresh = self.turn.is_quiet();
-        Asker::Instead(self.told.refuse_with(error, fresh))
+        Asker::Refused(self.told.refuse(error, fresh))
     }
 
     /// In the place of a Query: `before` is the part of its text that may run. `error` is the body of an ErrorResponse.

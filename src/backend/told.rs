@@ -11,8 +11,7 @@ use super::prepared::{StatementKey, server_name};
 use super::refusal;
 use super::settings::{Parameters, Settings};
 use crate::relay::reply::Hearing;
-use crate::wire::error_fields;
-use crate::wire::turn::{Asker, Refused, Reply, ReplyKind};
+use crate::wire::turn::Asker;
 
 /// What a client knows of the parameters that the server reports, while it has a server connection.
 #[derive(Debug, Default)]
@@ -36,15 +35,10 @@ pub struct Told {
     /// What the client is told of requests that do not go to the server: a number and the body of an ErrorResponse.
     refusals: VecDeque<(u32, Box<[u8]>)>,
     refused: u32,
-    /// The bodies of the ErrorResponses that say what the proxy refuses.
-    words: Vec<(Refused, Box<[u8]>)>,
 }
 
 /// Names of channels, as the server has them.
 pub type Channels = HashSet<Box<[u8]>>;
-
-/// PostgreSQL's SQLSTATE where a statement is bound or described that it does not have.
-const MISSING: &[u8] = b"26000";
 
 /// Shared statements whose names in errors become the client's own.
 const ALIASES: usize = 8;
@@ -83,8 +77,8 @@ impl Told {
     }
 
     /// The client is refused something, and is to hear this when it is its turn: the body of an ErrorResponse. The
-    /// number for [`Asker::Instead`]. `fresh` says that nothing is under way.
-    pub fn refuse_with(&mut self, body: Vec<u8>, fresh: bool) -> u32 {
+    /// number for [`Asker::Refused`]. `fresh` says that nothing is under way.
+    pub fn refuse(&mut self, body: Vec<u8>, fresh: bool) -> u32 {
         if fresh {
             self.refusals.clear();
         }
@@ -114,29 +108,16 @@ impl Told {
         self.aliases.push_back((*key, name.into()));
     }
 
-    /// What the client is told, in the body of an ErrorResponse, where a request was made to fail.
-    pub fn refuse(&mut self, why: Refused, words: impl FnOnce() -> Box<[u8]>) {
-        if self.words.iter().all(|(known, _)| *known != why) {
-            self.words.push((why, words()));
-        }
-    }
-
     /// Takes the body of an ErrorResponse: what the server calls by its shared name, the client knows by its own.
-    pub(super) fn hear_error(&mut self, body: &[u8], reply: Reply) -> Hearing {
-        let refusal = match reply.asker {
+    pub(super) fn hear_error(&mut self, body: &[u8], asker: Asker) -> Hearing {
+        let refusal = match asker {
             Asker::Client => None,
-            Asker::Instead(number) => self.take_refusal(number).filter(|_| refusal::is_heard(body)),
+            Asker::Refused(number) => self.take_refusal(number).filter(|_| refusal::is_heard(body)),
             Asker::Proxy | Asker::Stead => return Hearing::Swallow,
         };
         self.doubtful = self.reassigning > 0;
         if let Some(refusal) = refusal {
             return Hearing::Instead(refusal.into());
-        }
-        if let ReplyKind::Error(Some(why)) = reply.kind
-            && error_fields::field(body, b'C') == Some(MISSING)
-            && let Some((_, words)) = self.words.iter().find(|(known, _)| *known == why)
-        {
-            return Hearing::Instead(words.to_vec());
         }
         let called = self.aliases.iter().rev().find_map(|(key, alias)| {
             let name = server_name(key);
@@ -241,29 +222,10 @@ mod tests {
         }
         let body = |name: &str| format!("SERROR\0Mstatement \"{name}\" is odd\0\0").into_bytes();
         let shared = |n: u8| String::from_utf8(server_name(&[n; 16])[..35].to_vec()).unwrap();
-        assert_eq!(told.hear_error(&body(&shared(19)), error(None)), Hearing::Instead(body("mine 19")));
-        assert_eq!(told.hear_error(&body(&shared(1)), error(None)), Hearing::Pass, "long ago");
-        assert_eq!(told.hear_error(&body("other"), error(None)), Hearing::Pass);
-        let own = Reply { asker: Asker::Proxy, ..error(None) };
-        assert_eq!(told.hear_error(&body("other"), own), Hearing::Swallow);
-    }
-
-    fn error(refused: Option<Refused>) -> Reply {
-        Reply { asker: Asker::Client, kind: ReplyKind::Error(refused) }
-    }
-
-    #[test]
-    fn what_the_proxy_refuses_is_said_in_its_own_words() {
-        let mut told = Told::default();
-        let missing = b"SERROR\0C26000\0Mprepared statement \"fp_none\" does not exist\0\0";
-        assert_eq!(told.hear_error(missing, error(Some(Refused::Changed))), Hearing::Pass, "there are none");
-        told.refuse(Refused::Changed, || b"words"[..].into());
-        let words = Hearing::Instead(b"words".to_vec());
-        assert_eq!(told.hear_error(missing, error(Some(Refused::Changed))), words);
-        assert_eq!(told.hear_error(missing, error(Some(Refused::Block))), Hearing::Pass);
-        assert_eq!(told.hear_error(missing, error(None)), Hearing::Pass);
-        let other = b"SERROR\0C57014\0Mcanceling statement\0\0";
-        assert_eq!(told.hear_error(other, error(Some(Refused::Changed))), Hearing::Pass);
+        assert_eq!(told.hear_error(&body(&shared(19)), Asker::Client), Hearing::Instead(body("mine 19")));
+        assert_eq!(told.hear_error(&body(&shared(1)), Asker::Client), Hearing::Pass, "long ago");
+        assert_eq!(told.hear_error(&body("other"), Asker::Client), Hearing::Pass);
+        assert_eq!(told.hear_error(&body("other"), Asker::Proxy), Hearing::Swallow);
     }
 
     #[test]

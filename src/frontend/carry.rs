@@ -16,12 +16,12 @@ use super::judge::{Message, is_unread};
 use super::names::Named;
 use super::refuse;
 use super::texts::Prepared;
-use crate::backend::own::NONE;
 use crate::backend::prepared::{Found, server_name};
+use crate::error::ErrorKind;
 use crate::relay::describe::Description;
 use crate::relay::request::{self, Stop, Walk};
 use crate::wire::frame::HEADER;
-use crate::wire::turn::{Asker, Mark, Refused};
+use crate::wire::turn::{Asker, Mark};
 
 /// The unnamed statement's Parse, as the client sent it.
 #[derive(Debug)]
@@ -178,7 +178,7 @@ impl Exchange<'_> {
                 return Ok(None);
             };
             if awaited {
-                return Ok(Some(Stop::Verdict));
+                return Ok(Some(Stop::Description));
             }
         }
         if self.client.unnamed.as_ref().is_some_and(|remembered| remembered.changed) {
@@ -204,10 +204,16 @@ impl Exchange<'_> {
     /// Sends the unnamed statement's Parse once more, and returns whether the server has to say first what it is; `None` if
     /// the client has none.
     fn parse_unnamed_again(&mut self) -> Option<bool> {
-        let remembered = self.client.unnamed.as_mut().filter(|remembered| remembered.known)?;
+        let mut remembered = self.client.unnamed.take_if(|remembered| remembered.known)?;
         remembered.changed = false;
+        let waits = self.send_unnamed(&remembered);
+        self.client.unnamed = Some(remembered);
+        waits
+    }
+
+    fn send_unnamed(&mut self, remembered: &Remembered) -> Option<bool> {
         let (_, text, types) = request::parse_parts(remembered.parse.get(HEADER..)?)?;
-        let facts = self.texts.borrow_mut().facts(text, self.server.dialect());
+        let facts = self.facts(text);
         let told = remembered.told.as_ref();
         let types = told.and_then(|told| told.types.as_deref()).unwrap_or(types);
         self.server.queue_own(b'P', &[b"\0", text, b"\0", types], Asker::Stead, Mark::default());
@@ -239,40 +245,29 @@ impl Exchange<'_> {
 
     /// The client is told that the result of a statement would not be what it knows, in answer to a Bind or Describe.
     pub(super) fn refuse_changed(&mut self, walk: &mut Walk<'_>, message: Message<'_>) {
+        let kind = ErrorKind::ResultChanged;
         self.interrupt(walk);
-        let mark = self.refuses(Refused::Changed);
-        match request::bind_names(message.body).filter(|_| message.header.tag == b'B') {
-            Some(names) => self.bind_to(walk, message, names, (NONE, mark)),
-            None => {
-                self.client.requests.replace(walk, message.header, message.header.len);
-                self.server.queue_own(b'D', &[b"S", NONE], Asker::Client, mark);
-            }
-        }
+        self.tally.refusals.push(kind);
+        self.client.requests.discard(walk, message.header);
+        self.server.refuse_parse(false, refuse::words(kind));
     }
 
     /// The client is told, in answer to a Query or Parse that is here as a whole, that it may not begin a transaction block.
     /// Nothing was done, and it stays.
     pub(super) fn refuse_block(&mut self, walk: &mut Walk<'_>, message: Message<'_>) {
+        let kind = ErrorKind::TransactionInStatementMode;
         self.interrupt(walk);
-        self.client.requests.replace(walk, message.header, message.header.len);
-        if message.header.tag == b'Q' || message.body.first() == Some(&0) {
+        self.tally.refusals.push(kind);
+        self.client.requests.discard(walk, message.header);
+        let unnamed = message.header.tag == b'Q' || message.body.first() == Some(&0);
+        if unnamed {
             // As a request that the server refuses would, it takes the unnamed statement's place.
             self.client.unnamed = None;
             walk.forget();
-            self.server.close_statement(b"\0", Asker::Stead);
         }
-        let mark = self.refuses(Refused::Block);
-        self.server.queue_own(b'B', &[b"\0", NONE, &[0; 6]], Asker::Client, mark);
-        if message.header.tag == b'Q' {
-            self.server.queue_own(b'S', &[], Asker::Client, Mark::default());
+        match message.header.tag {
+            b'Q' => self.server.refuse_query(b"", refuse::words(kind)),
+            _ => self.server.refuse_parse(unnamed, refuse::words(kind)),
         }
-    }
-
-    /// The mark of what is sent in the place of a request that the proxy refuses: a use of the statement [`NONE`], so that
-    /// the server itself ends the batch and fails the transaction.
-    pub(super) fn refuses(&mut self, why: Refused) -> Mark {
-        self.server.told.refuse(why, || refuse::words(why));
-        self.server.close_statement(NONE, Asker::Stead);
-        Mark { refused: Some(why), ..Mark::default() }
     }
 }

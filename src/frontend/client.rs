@@ -26,6 +26,8 @@ pub(super) struct Client {
     inbox_ready: bool,
     /// They may not be looked at before the server has said whether it has the unnamed statement.
     pub(super) verdict: bool,
+    /// They may not be looked at before the server has said what a statement is.
+    pub(super) description: bool,
     /// The Parse of the client's unnamed statement, if it may be bound on another server connection.
     pub(super) unnamed: Option<Remembered>,
     /// Bytes that the socket did not take yet.
@@ -40,6 +42,7 @@ impl Client {
             inbox: Vec::new(),
             inbox_ready: false,
             verdict: false,
+            description: false,
             unnamed: None,
             out: Vec::new(),
         }

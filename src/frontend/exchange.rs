@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use super::carry::Remembered;
 use super::client::Client;
 use super::footprint::Footprint;
-use super::guard::Denied;
+use super::guard::Refused;
 use super::holdings::Holdings;
 use super::refuse;
 use super::texts::Texts;
@@ -52,8 +52,10 @@ pub(super) struct Tally {
     pub(super) sent: usize,
     /// What stood in the replies.
     pub(super) seen: Seen,
-    /// What the client was refused.
-    pub(super) denied: Vec<Denied>,
+    /// What the client was refused by a read-only route.
+    pub(super) refused: Vec<Refused>,
+    /// What it was refused for other reasons.
+    pub(super) refusals: Vec<ErrorKind>,
 }
 
 /// One client and its server connection.
@@ -140,6 +142,10 @@ impl Exchange<'_> {
             Stop::Full => self.client.put_aside(rest, true),
             Stop::Verdict => {
                 self.client.verdict = true;
+                self.client.put_aside(rest, true);
+            }
+            Stop::Description => {
+                self.client.description = true;
                 self.client.put_aside(rest, true);
             }
             Stop::Goodbye => return Err(End::Left { in_order: true }),
@@ -237,9 +243,10 @@ impl Exchange<'_> {
         }
         let open =
             self.server.turn.owes_verdict() || self.holdings.removals.are_open(self.server.turn.epoch());
-        let open = open || (self.client.verdict && self.awaits_description());
-        if std::mem::take(&mut self.client.verdict) && open {
-            self.client.verdict = true;
+        // The end of the reply that tells may still be on its way.
+        self.client.verdict &= open || !self.server.is_between_replies();
+        self.client.description &= self.awaits_description();
+        if self.client.verdict || self.client.description {
             return Ok(false);
         }
         let scratch = self.client.share(scratch);

@@ -24,7 +24,7 @@ use crate::wire::turn::{Asker, Mark};
 
 /// Something that a client was refused, until it is counted and logged.
 #[derive(Debug)]
-pub(super) struct Denied {
+pub(super) struct Refused {
     pub(super) rule: Rule,
     pub(super) what: String,
     /// As much of the text as was there.
@@ -41,9 +41,9 @@ pub(super) enum Guarded {
 
 impl Session {
     /// Counts what the client was refused, and has the log tell of it.
-    pub(super) fn note_refusals(&mut self, refused: &mut Vec<Denied>) {
+    pub(super) fn note_refusals(&mut self, refused: &mut Vec<Refused>) {
         let (database, user) = (self.identity.pool.database(), self.identity.pool.user());
-        for Denied { rule, what, text } in refused.drain(..) {
+        for Refused { rule, what, text } in refused.drain(..) {
             self.shard.refused(rule);
             let rule = rule.as_str();
             let now = self.worker.shared.clock.now();
@@ -105,7 +105,7 @@ impl Exchange<'_> {
             return Guarded::Done;
         }
         match verdict.reword(text, text.len()) {
-            Some(words) if message.header.tag == b'Q' && !self.rules.statement_mode => {
+            Some(words) if message.header.tag == b'Q' => {
                 self.query_in_words(walk, message, &words);
                 Guarded::Done
             }
@@ -146,7 +146,7 @@ impl Exchange<'_> {
         breach: &Breach,
     ) {
         let error = refuse::body(breach);
-        self.tally.denied.push(Denied {
+        self.tally.refused.push(Refused {
             rule: breach.rule,
             what: breach.what.to_string(),
             text: text.into(),
@@ -188,6 +188,9 @@ impl Exchange<'_> {
     fn query_in_words(&mut self, walk: &mut Walk<'_>, message: Message<'_>, words: &[u8]) {
         let facts = self.facts(words);
         self.destroy_unnamed(walk);
+        if self.rules.statement_mode && facts.begins_block() {
+            return self.refuse_block(walk, message);
+        }
         self.arm(walk, &facts, false);
         self.attend(walk, &facts, false);
         self.interrupt(walk);

@@ -1,8 +1,8 @@
 //! Client to server, message by message: what has to be put in front of a request, behind it, or in its place, so that it
 //! means on a shared server connection what it would mean on one of the client's own.
 //!
-//! - A statement that the client prepared under a name has another name on the server. A Parse of what the server has
-//!   already is answered here; a Bind of what it does not have yet is preceded by the Parse.
+//! - A statement that the client prepared under a name has another name on the server. A Bind or Describe of what the
+//!   server does not have, or has in another form than the client, waits behind another Parse.
 //! - SQL that names such a statement (EXECUTE, DEALLOCATE) finds it under the client's name, which it is lent for as long
 //!   as the server connection is the client's.
 //! - What leads back to the server's defaults is followed by the client's own.
@@ -269,6 +269,25 @@ impl Exchange<'_> {
         Ok(None)
     }
 
+    /// What comes of a request that names a statement where that is not one of the client's, or it is not known yet; `None`
+    /// where it is: something of the proxy's own takes the request's place, and what stands before it is on its way.
+    fn unless_named(
+        &mut self,
+        walk: &mut Walk<'_>,
+        message: Message<'_>,
+        name: &[u8],
+    ) -> Option<Option<Stop>> {
+        if self.holdings.is_open(name, self.server.turn.epoch()) {
+            return Some(Some(Stop::Verdict));
+        }
+        if self.holdings.named(name).is_none() {
+            self.pass(walk, message, Mark::default());
+            return Some(None);
+        }
+        self.interrupt(walk);
+        None
+    }
+
     fn on_bind(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Result<Option<Stop>, End> {
         let Some((portal, name)) = request::bind_names(message.body) else {
             if message.is_whole() {
@@ -282,14 +301,9 @@ impl Exchange<'_> {
         if name.is_empty() {
             return self.on_unnamed(walk, message);
         }
-        if self.holdings.is_open(name, self.server.turn.epoch()) {
-            return Ok(Some(Stop::Verdict));
+        if let Some(stop) = self.unless_named(walk, message, name) {
+            return Ok(stop);
         }
-        if self.holdings.named(name).is_none() {
-            self.pass(walk, message, Mark::default());
-            return Ok(None);
-        }
-        self.interrupt(walk);
         match self.bring(name) {
             Some(Brought::There(prepared)) => {
                 self.attend(walk, &prepared.facts, true);
@@ -297,7 +311,7 @@ impl Exchange<'_> {
                 let mark = Mark { unread: is_unread(&prepared.facts), ..Mark::default() };
                 self.bind_to(walk, message, (portal, name), (&prepared.server_name, mark));
             }
-            Some(Brought::Awaited) => return Ok(Some(Stop::Verdict)),
+            Some(Brought::Awaited) => return Ok(Some(Stop::Description)),
             Some(Brought::Changed) => self.refuse_changed(walk, message),
             None => {}
         }
@@ -315,14 +329,9 @@ impl Exchange<'_> {
         if name.is_empty() && describe {
             return self.on_unnamed(walk, message);
         }
-        if self.holdings.is_open(name, self.server.turn.epoch()) {
-            return Ok(Some(Stop::Verdict));
+        if let Some(stop) = self.unless_named(walk, message, name) {
+            return Ok(stop);
         }
-        if self.holdings.named(name).is_none() {
-            self.pass(walk, message, Mark::default());
-            return Ok(None);
-        }
-        self.interrupt(walk);
         if describe {
             match self.bring(name) {
                 Some(Brought::There(prepared)) => {
@@ -330,7 +339,7 @@ impl Exchange<'_> {
                     let parts: [&[u8]; 2] = [b"S", &prepared.server_name];
                     self.server.queue_own(b'D', &parts, Asker::Client, Mark::default());
                 }
-                Some(Brought::Awaited) => return Ok(Some(Stop::Verdict)),
+                Some(Brought::Awaited) => return Ok(Some(Stop::Description)),
                 Some(Brought::Changed) => self.refuse_changed(walk, message),
                 None => {}
             }

@@ -8,7 +8,6 @@ use crate::error::{ErrorKind, Refusal};
 use crate::rule::Rule;
 use crate::statement::Breach;
 use crate::wire::frame::HEADER;
-use crate::wire::turn::Refused;
 
 /// The ErrorResponse of a refusal, with severity FATAL: the connection is closed behind it. The fields are those of
 /// the section "Error and Notice Message Fields" of PostgreSQL's documentation.
@@ -22,6 +21,24 @@ pub(super) fn answer(refusal: &Refusal) -> Vec<u8> {
     bytes.extend_from_slice(&[b'Z', 0, 0, 0, 5, b'I']);
     bytes
 }
+
+/// The body of the ErrorResponse to a request that is refused in its place between others; the client stays.
+pub(super) fn words(kind: ErrorKind) -> Vec<u8> {
+    let (message, source): (_, &[_]) = match kind {
+        // As in PostgreSQL's `src/backend/utils/cache/plancache.c`. Drivers look for the function's name, and prepare the
+        // statement again.
+        ErrorKind::ResultChanged => (
+            "cached plan must not change result type",
+            &[(b'F', "plancache.c"), (b'R', "RevalidateCachedQuery")],
+        ),
+        _ => (NO_BLOCKS, &[]),
+    };
+    let more = source.iter().map(|(field, text)| (*field, (*text).to_owned()));
+    with_fields(&Refusal::new(kind, message), "ERROR", more)[HEADER..].into()
+}
+
+/// What a client is told that begins a transaction block in statement mode.
+pub(super) const NO_BLOCKS: &str = "transaction blocks are not allowed in statement pooling mode";
 
 /// The body of the ErrorResponse that answers what a read-only route refuses.
 pub(super) fn body(breach: &Breach) -> Vec<u8> {
@@ -49,33 +66,6 @@ pub(super) fn body(breach: &Breach) -> Vec<u8> {
 pub(super) fn rule(rule: Rule) -> String {
     format!("The proxy refused it under the rule \"{}\".", rule.as_str())
 }
-
-/// The kind of what is refused in its place between other requests.
-pub(super) fn kind(why: Refused) -> ErrorKind {
-    match why {
-        Refused::Changed => ErrorKind::ResultChanged,
-        Refused::Block => ErrorKind::TransactionInStatementMode,
-    }
-}
-
-/// The body of the ErrorResponse to a request that is refused in its place between others; the client stays.
-pub(super) fn words(why: Refused) -> Box<[u8]> {
-    let (message, source): (_, &[_]) = match why {
-        // As in PostgreSQL's `src/backend/utils/cache/plancache.c`. Drivers look for the function's name, and prepare the
-        // statement again.
-        Refused::Changed => (
-            "cached plan must not change result type",
-            &[(b'F', "plancache.c"), (b'R', "RevalidateCachedQuery")],
-        ),
-        Refused::Block => (NO_BLOCKS, &[]),
-    };
-    let refusal = Refusal::new(kind(why), message);
-    let more = source.iter().map(|(field, text)| (*field, (*text).to_owned()));
-    with_fields(&refusal, "ERROR", more)[HEADER..].into()
-}
-
-/// What a client is told that begins a transaction block in statement mode.
-pub(super) const NO_BLOCKS: &str = "transaction blocks are not allowed in statement pooling mode";
 
 fn with_severity(refusal: &Refusal, severity: &str) -> Vec<u8> {
     with_fields(refusal, severity, [])
@@ -123,8 +113,8 @@ mod tests {
 
     #[test]
     fn what_is_refused_among_others_is_no_reason_to_leave() {
-        let body = words(Refused::Changed);
-        assert!(!is_fatal(&body) && !is_fatal(&words(Refused::Block)));
+        let body = words(ErrorKind::ResultChanged);
+        assert!(!is_fatal(&body) && !is_fatal(&words(ErrorKind::TransactionInStatementMode)));
         assert_eq!(field(&body, b'C'), Some(&b"0A000"[..]));
         assert_eq!(field(&body, b'R'), Some(&b"RevalidateCachedQuery"[..]));
     }

@@ -417,10 +417,10 @@ impl Session {
             }
         }
         seen.ready = 0;
-        self.note_refusals(&mut tally.denied);
-        for why in seen.refused.drain(..) {
-            self.worker.shared.metrics.refused(refuse::kind(why));
+        for kind in tally.refusals.drain(..) {
+            self.worker.shared.metrics.refused(kind);
         }
+        self.note_refusals(&mut tally.refused);
     }
 
     /// Whether the client keeps its server connection though nothing is under way.

@@ -7,7 +7,7 @@ use super::describe::{Description, Scribe};
 use crate::wire::error_fields;
 use crate::wire::frame::{self, FrameError, HEADER};
 use crate::wire::tag::{self, Deallocated, Pins, SessionState};
-use crate::wire::turn::{Asker, Mark, Refused, Reply, ReplyKind, Turn, Violation};
+use crate::wire::turn::{Asker, Mark, ReplyKind, Turn, Violation};
 
 /// The server sent what an honest server does not send. The connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,8 +61,6 @@ pub struct Seen {
     pub farewell: bool,
     /// The client got an error that a statement may cause that was parsed before definitions changed.
     pub stale: bool,
-    /// What the proxy refused, and the client was told.
-    pub refused: Vec<Refused>,
     /// An error that answered the proxy's own request: its body.
     pub own_failure: Option<Vec<u8>>,
     /// The rows that answered the proxy's own requests: their bodies, as far as they are short.
@@ -200,7 +198,7 @@ impl ReplyScan {
         turn: &mut Turn,
         chunk: &mut [u8],
         (seen, out): (&mut Seen, &mut Vec<u8>),
-        mut hear: impl FnMut(u8, &[u8], Reply) -> Hearing,
+        mut hear: impl FnMut(u8, &[u8], Asker) -> Hearing,
     ) -> Result<Scanned, ReplyError> {
         let mut sieve = Sieve { chunk, read: 0, forward: 0, out };
         loop {
@@ -242,7 +240,7 @@ impl ReplyScan {
         turn: &mut Turn,
         chunk: &[u8],
         seen: &mut Seen,
-        hear: &mut impl FnMut(u8, &[u8], Reply) -> Hearing,
+        hear: &mut impl FnMut(u8, &[u8], Asker) -> Hearing,
     ) -> Result<Option<usize>, ReplyError> {
         let Some(header) = frame::reply(chunk)? else { return Ok(None) };
         let own = turn.next_asker() == Asker::Proxy;
@@ -269,7 +267,7 @@ impl ReplyScan {
         if let ReplyKind::Described(mark) = reply.kind {
             self.begin_description(header.tag, mark, reply.asker);
         } else if reply.kind != ReplyKind::Part {
-            let asker = if matches!(reply.asker, Asker::Instead(_)) { Asker::Client } else { reply.asker };
+            let asker = if matches!(reply.asker, Asker::Refused(_)) { Asker::Client } else { reply.asker };
             note(seen, turn, reply.kind, (asker, body));
             if reply.kind == ReplyKind::Row && own && seen.own_rows.len() < OWN_ROWS {
                 // One that is too long is left empty, so that whoever asked finds that it is not all there.
@@ -279,7 +277,7 @@ impl ReplyScan {
             self.exclusive |= seen.leaves.contains(SessionState::Listen);
             let heard = matches!(header.tag, b'S' | b'E') || (header.tag == b'A' && !strayed);
             if whole && heard {
-                let hearing = hear(header.tag, body, reply);
+                let hearing = hear(header.tag, body, reply.asker);
                 self.swallow = hearing != Hearing::Pass;
                 if let Hearing::Instead(body) = hearing {
                     self.instead = Some((header.tag, body));
@@ -325,15 +323,14 @@ impl ReplyScan {
 
 fn note(seen: &mut Seen, turn: &mut Turn, kind: ReplyKind, (asker, body): (Asker, &[u8])) {
     match (kind, asker) {
-        (ReplyKind::Error(refused), _) => {
+        (ReplyKind::Error, _) => {
             let dropped = turn.take_dropped();
             push_dropped(&mut seen.names, dropped.naming);
             push_dropped(&mut seen.shared, dropped.shared);
             if asker == Asker::Client {
                 seen.errors += 1;
                 seen.farewell |= error_fields::is_fatal(body);
-                seen.stale |= refused.is_none() && may_be_stale(body);
-                seen.refused.extend(refused);
+                seen.stale |= may_be_stale(body);
             } else {
                 seen.own_failure = Some(body.to_vec());
             }
@@ -431,7 +428,7 @@ mod tests {
                 let scanned = scan
                     .scan(&mut turn, &mut chunk, (&mut seen, &mut out), |_, _, reply| {
                         parameters += 1;
-                        Hearing::plain(reply.asker == Asker::Client)
+                        Hearing::plain(reply == Asker::Client)
                     })
                     .unwrap();
                 got.extend(if out.is_empty() { &chunk[..scanned.forward] } else { &out });

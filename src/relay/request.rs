@@ -27,6 +27,8 @@ pub enum Stop {
     Full,
     /// The answer to a Parse of the unnamed statement has to come first: it decides whether what is next may be sent.
     Verdict,
+    /// The server has to say first what a statement is, and was asked to say it now.
+    Description,
     /// The client ended its session (Terminate).
     Goodbye,
     /// What no honest client sends.

@@ -189,7 +189,12 @@ struct Shared {
     plain: [Rc<Facts>; Kind::COUNT],
     unknown: Rc<Facts>,
     too_long: Rc<Facts>,
+    /// Those of texts that were seen last: what differs in its literals only has the same.
+    recent: [Rc<Facts>; RECENT],
+    next: usize,
 }
+
+const RECENT: usize = 16;
 
 impl Shared {
     fn new(guarded: bool) -> Self {
@@ -211,7 +216,14 @@ impl Shared {
         ];
         let too_long = Verdict::refused(Rule::Unread, "a text that is too long to be read");
         let too_long = if guarded { Facts::unknown().guarded(too_long) } else { Facts::unknown() };
-        Self { plain: kinds.map(of), unknown: Rc::new(Facts::unknown()), too_long: Rc::new(too_long) }
+        let plain = kinds.map(of);
+        Self {
+            recent: std::array::from_fn(|_| Rc::clone(&plain[0])),
+            next: 0,
+            plain,
+            unknown: Rc::new(Facts::unknown()),
+            too_long: Rc::new(too_long),
+        }
     }
 
     fn too_long(&self) -> Rc<Facts> {
@@ -222,14 +234,21 @@ impl Shared {
         Rc::clone(&self.unknown)
     }
 
-    fn of(&self, facts: Facts) -> Rc<Facts> {
+    fn of(&mut self, facts: Facts) -> Rc<Facts> {
         let plain = &self.plain[facts.kind as usize];
         if **plain == facts {
             Rc::clone(plain)
         } else if facts == *self.unknown {
             self.unknown()
+        } else if let Some(same) =
+            self.recent.iter().find(|recent| recent.words() == facts.words() && ***recent == facts)
+        {
+            Rc::clone(same)
         } else {
-            Rc::new(facts)
+            let facts = Rc::new(facts);
+            self.next = (self.next + 1) % RECENT;
+            self.recent[self.next] = Rc::clone(&facts);
+            facts
         }
     }
 }

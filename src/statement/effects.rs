@@ -42,7 +42,7 @@ pub(super) struct Findings {
     pub(super) defines: bool,
     /// The result's columns are those of a cursor or of another statement.
     pub(super) varies: bool,
-    /// A transaction block is begun.
+    /// A transaction block was begun, and has not ended so far.
     begins: bool,
 }
 
@@ -207,8 +207,14 @@ impl Findings {
     pub(super) fn is_session_statement(&mut self, node: Node<'_>) -> bool {
         match node {
             Node::TransactionStmt(transaction) => {
-                let begins = [TransactionStmtKind::TRANS_STMT_BEGIN, TransactionStmtKind::TRANS_STMT_START];
-                self.begins |= begins.contains(&transaction.kind);
+                self.begins = match transaction.kind {
+                    TransactionStmtKind::TRANS_STMT_BEGIN | TransactionStmtKind::TRANS_STMT_START => true,
+                    TransactionStmtKind::TRANS_STMT_COMMIT | TransactionStmtKind::TRANS_STMT_ROLLBACK => {
+                        self.begins && transaction.chain
+                    }
+                    TransactionStmtKind::TRANS_STMT_PREPARE => false,
+                    _ => self.begins,
+                };
                 self.effects.transaction_control = true;
                 self.kind(Kind::Transaction);
                 return true;

@@ -91,7 +91,7 @@ impl Facts {
         Self { begins, ..self }
     }
 
-    /// Whether a transaction block is begun: BEGIN and START TRANSACTION, also where it ends in the same text.
+    /// Whether a transaction block is begun that does not end in the same text, if nothing fails.
     pub fn begins_block(&self) -> bool {
         self.begins
     }

@@ -35,7 +35,12 @@ fn what_begins_a_transaction_block_is_told_from_what_only_ends_one() {
     for (text, begins) in [
         ("BEGIN", true),
         ("START TRANSACTION READ ONLY", true),
-        ("SELECT 1; BEGIN; COMMIT", true),
+        ("SELECT 1; BEGIN; SAVEPOINT s; ROLLBACK TO s", true),
+        ("BEGIN; COMMIT; BEGIN", true),
+        ("BEGIN; COMMIT AND CHAIN", true),
+        ("SELECT 1; BEGIN; SELECT 2; COMMIT", false),
+        ("BEGIN; PREPARE TRANSACTION 'x'", false),
+        ("START TRANSACTION; ROLLBACK", false),
         ("COMMIT", false),
         ("ROLLBACK AND CHAIN", false),
         ("SAVEPOINT s", false),

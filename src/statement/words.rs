@@ -1,10 +1,16 @@
 //! The names that a text uses: relations, functions, types, and what may be a function in disguise (`row.f`). Whoever
 //! knows that some of them do more than they say can tell whether a text has to do with them.
 
-/// Names by their hashes, sorted. Other names may have the same: who asks gets a yes too many, never a no.
+/// Names that are held without an allocation. Most texts have no more.
+const HELD: usize = 8;
+
+/// Names by their hashes. Other names may have the same: who asks gets a yes too many, never a no.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Words {
-    hashes: Box<[u32]>,
+    held: [u32; HELD],
+    count: u8,
+    /// All of them, if there are more than that.
+    more: Box<[u32]>,
     uncertain: bool,
 }
 
@@ -17,12 +23,16 @@ impl Words {
     /// Whether the text may use a name of which `others`, in ascending order, has the hash.
     pub fn meet(&self, others: &[u32]) -> bool {
         !others.is_empty()
-            && (self.uncertain || self.hashes.iter().any(|hash| others.binary_search(hash).is_ok()))
+            && (self.uncertain || self.hashes().iter().any(|hash| others.binary_search(hash).is_ok()))
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.hashes.is_empty() && !self.uncertain
+        self.hashes().is_empty() && !self.uncertain
+    }
+
+    fn hashes(&self) -> &[u32] {
+        if self.more.is_empty() { &self.held[..usize::from(self.count)] } else { &self.more }
     }
 
     /// The hash of a name as the catalogue has it: FNV-1a, whose offset and prime are its authors'.
@@ -31,7 +41,7 @@ impl Words {
     }
 }
 
-/// Names without an allocation: most texts have no more.
+/// Names that are gathered without an allocation.
 const FEW: usize = 24;
 
 /// Names of a text that are told apart. A text with more may use any.
@@ -76,10 +86,19 @@ impl Gathered {
             self.more.extend_from_slice(few);
             self.more.sort_unstable();
             self.more.dedup();
-            return Words { hashes: self.more.into(), uncertain: false };
+            return Words { more: self.more.into(), ..Words::default() };
         }
         few.sort_unstable();
-        Words { hashes: few.as_ref().into(), uncertain: false }
+        let mut words = Words::default();
+        let mut last = None;
+        for hash in few.iter().filter(|hash| last.replace(**hash) != Some(**hash)) {
+            let Some(place) = words.held.get_mut(usize::from(words.count)) else {
+                return Words { more: (&*few).into(), ..Words::default() };
+            };
+            *place = *hash;
+            words.count += 1;
+        }
+        words
     }
 }
 

@@ -24,7 +24,7 @@ pub enum Asker {
     Stead,
     /// The client, whose request does not go to the server: one that fails goes in its place, so that what follows it
     /// is skipped and its transaction fails, and the error has the client's words under this number.
-    Instead(u32),
+    Refused(u32),
 }
 
 /// What is to be remembered about a request until it is answered.
@@ -42,18 +42,6 @@ pub struct Mark {
     pub unread: bool,
     /// The Sync behind the client's startup settings, which follow what reset them.
     pub reassigns: bool,
-    /// It stands in the place of a request that the proxy refuses, and is to fail.
-    pub refused: Option<Refused>,
-}
-
-/// Why the proxy has a request of the client's fail in its place between the others. The server's error, which is that it
-/// has no such statement, becomes the proxy's own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// The result of a prepared statement would not be what the client was told.
-    Changed,
-    /// It would begin a transaction block where the client may have none.
-    Block,
 }
 
 /// A reply that the proxy gives by itself, when it is its turn.
@@ -107,8 +95,8 @@ pub enum ReplyKind {
     Carried,
     /// CommandComplete.
     Command(Mark),
-    /// ErrorResponse; to what the proxy had fail, and why.
-    Error(Option<Refused>),
+    /// ErrorResponse.
+    Error,
     /// ReadyForQuery.
     Ready(Mark),
     /// ParameterStatus, which can come at any moment.

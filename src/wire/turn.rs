@@ -13,7 +13,7 @@
 
 use std::collections::VecDeque;
 
-pub use super::owed::{Asker, Dropped, Local, Mark, Refused, Reply, ReplyKind, Status, Violation};
+pub use super::owed::{Asker, Dropped, Local, Mark, Reply, ReplyKind, Status, Violation};
 
 /// Replies that may be owed before the caller must stop sending. Large enough that a server that owes so many has
 /// filled its output buffer (8 kB, `PQ_SEND_BUFFER_SIZE` in `src/backend/libpq/pqcomm.c`; the smallest reply is 5
@@ -254,7 +254,7 @@ impl Turn {
         if asker == Asker::Stead {
             asker = if tag == b'E' { Asker::Client } else { Asker::Proxy };
         }
-        if tag != b'E' && matches!(asker, Asker::Instead(_)) {
+        if tag != b'E' && matches!(asker, Asker::Refused(_)) {
             asker = Asker::Client;
         }
         let kind = match tag {
@@ -262,7 +262,7 @@ impl Turn {
             b'S' => ReplyKind::Parameter,
             b'E' => {
                 self.error(front);
-                ReplyKind::Error(front.and_then(|owed| owed.mark.refused))
+                ReplyKind::Error
             }
             b'Z' => {
                 self.ready(front, status)?;

@@ -295,7 +295,7 @@ fn an_error_skips_local_replies_and_counts_what_was_not_done() {
     turn.answer_locally(Local::Closed);
     send(&mut turn, "S");
     let reply = turn.reply(b'E', 0).unwrap();
-    assert_eq!(reply, Reply { asker: Asker::Client, kind: ReplyKind::Error(None) });
+    assert_eq!(reply, Reply { asker: Asker::Client, kind: ReplyKind::Error });
     assert_eq!(turn.take_dropped(), Dropped { naming: 2, shared: 2 });
     assert_eq!(turn.take_dropped(), Dropped::default());
     assert_eq!(turn.take_local(), None);

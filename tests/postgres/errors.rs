@@ -114,7 +114,7 @@ pub fn transaction_blocks_are_refused_in_statement_mode_before_anything_is_done(
     let begins = [
         vec![query("BEGIN")],
         vec![query("INSERT INTO t VALUES (1); START TRANSACTION; SELECT 2")],
-        vec![query("BEGIN; INSERT INTO t VALUES (1); COMMIT")],
+        vec![query("BEGIN; INSERT INTO t VALUES (1); COMMIT AND CHAIN")],
         vec![unnamed("BEGIN", &[]), insert.clone(), sync()],
         vec![parse("b", "BEGIN"), bind("", "b", &[]), execute("", 0), sync()],
         // What stands before it in its batch is taken back with it.
@@ -137,6 +137,9 @@ pub fn transaction_blocks_are_refused_in_statement_mode_before_anything_is_done(
     client.send(&[&writes[..], &[unnamed("SELECT 3", &[]), sync()]].concat().concat());
     let replies: Vec<_> = (0..5).map(|_| client.reply().tags()).collect();
     assert_eq!(replies, ["TDCZ", "EZ", "TDCZ", "EZ", "12TDCZ"]);
+    // A block that ends where it began is none of anybody else's.
+    assert_eq!(client.query("BEGIN; INSERT INTO t VALUES (1); COMMIT").status(), 'I');
+    assert_eq!(client.value("SELECT count(*) FROM t"), "1");
     // Nothing but warnings comes of these, and a prepared transaction is none of the session's.
     for end in ["COMMIT", "ROLLBACK"] {
         assert_eq!(client.query(end).commands(), [end]);

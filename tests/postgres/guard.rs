@@ -336,6 +336,13 @@ pub fn every_mode_of_a_pool_is_guarded() {
             client.run("RESET ALL");
             client.run("DISCARD ALL");
         }
+        if mode == "statement" {
+            for way in &WAYS[..3] {
+                let begun = send(&mut client, &["BEGIN READ WRITE".to_owned()], way);
+                assert_eq!((begun.code().as_str(), begun.ended), ("0A000", false), "{way}");
+            }
+            assert_eq!(client.query("BEGIN READ WRITE; SELECT 1; COMMIT").tags(), "CTDCCZ");
+        }
         assert_eq!(client.query("SELECT writes()").code(), READ_ONLY);
         assert_eq!(ground.state(), before, "{mode}");
     }
