@@ -11,6 +11,8 @@
 //! - [`relay`]: original bytes from one side to the other.
 //! - [`statement`]: what SQL does to a session, pure.
 //! - [`wire`]: the protocol, pure.
+//! - [`secret`]: what is known of passwords.
+//! - [`hba`]: who has to prove what, as `pg_hba.conf` says it.
 //! - On the ground floor: [`metrics`], [`scram`], [`stream`], [`clock`], [`error`], [`rule`].
 
 #![forbid(unsafe_code)]
@@ -23,12 +25,14 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod frontend;
+pub mod hba;
 pub mod metrics;
 pub mod notify;
 pub mod pool;
 pub mod relay;
 pub mod rule;
 pub mod scram;
+pub mod secret;
 pub mod statement;
 pub mod stream;
 pub mod wire;
