@@ -339,9 +339,7 @@ impl Session {
         for kind in tally.refusals.drain(..) {
             self.worker.shared.metrics.refused(kind);
         }
-        if !tally.refused.is_empty() {
-            self.note_refusals(&mut tally.refused);
-        }
+        self.note_refusals(&mut tally.refused);
     }
 
     /// Whether the client keeps its server connection though nothing is under way.
