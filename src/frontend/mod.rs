@@ -8,7 +8,8 @@
 //! - `lobby`: how many may be in the middle of a login.
 //! - `login`: everything between startup and the first ReadyForQuery; `identity` is what it found out.
 //! - `session`: the life of a client that is logged in; `exchange` is its only relay loop, `phase` its time-outs,
-//!   `settle` what becomes of a server connection after a transaction, and `parting` how the client leaves it.
+//!   `equip` how the client gets a server connection, `settle` what becomes of that after a transaction, and `parting` how
+//!   the client leaves it.
 //! - `judge`: what a request needs to mean on a shared server connection what it means on one of the client's own;
 //!   `attend` is what a statement needs around it, `carry` brings prepared statements to the server connection.
 //! - `guard`: what a read-only route refuses, of which `audit` tells the log.
@@ -29,6 +30,7 @@ mod cancel;
 mod carry;
 mod channel;
 mod client;
+mod equip;
 mod exchange;
 mod footprint;
 mod guard;

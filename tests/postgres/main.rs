@@ -119,6 +119,7 @@ fn main() -> ExitCode {
             refusals_are_counted_by_rule,
             a_text_that_is_too_long_is_refused,
             every_mode_of_a_pool_is_guarded,
+            requests_that_are_torn_or_out_of_order_are_guarded,
             every_function_of_postgresqls_own_that_may_do_more_than_compute_is_known;
         guard_programs:
             the_backslash_commands_of_psql_print_what_they_print_without_a_proxy,
