@@ -8,8 +8,8 @@ use super::problem::{Found, did_you_mean};
 use super::resolve::{Declared, lasting, number, or_off, refuse_bad_name};
 use super::typed::{Field, List};
 use super::values::Text;
-use super::{Authentication, Lookup, Target, User, secrets};
-use crate::hba::{self, Fields, Method, Rule, Word};
+use super::{Authentication, Lookup, Target, Tls, User, secrets};
+use crate::hba::{self, Certificate, Fields, Method, Rule, Word};
 
 /// What is asked where `auth_query` says nothing. Only superusers may read `pg_authid`. A role that may not log in, or
 /// whose password has expired, is not there; every name is PostgreSQL's own, operators among them.
@@ -26,16 +26,17 @@ const MOST_ENTRIES: u32 = 1_000_000;
 pub(super) fn resolve(
     table: &AuthenticationTable,
     rules: Field<List<RuleTable>>,
+    tls: &Tls,
     found: &mut Found<'_>,
 ) -> Authentication {
     let rules = match (table.hba_file.get(), rules) {
-        (Some((Text(file), at)), Field::Absent) if !file.is_empty() => Some(of_file(file, at, found)),
+        (Some((Text(file), at)), Field::Absent) if !file.is_empty() => Some(of_file((file, at), tls, found)),
         (Some((Text(file), at)), _) if !file.is_empty() => {
             found.error(at, "both `hba_file` and [[rules]]: which of them comes first is not known");
             None
         }
         (_, Field::Absent) => None,
-        (_, rules) => Some(typed(rules, found)),
+        (_, rules) => Some(typed(rules, tls, found)),
     };
     let failures = number("failed_logins", &table.failed_logins, 100, 0..=u32::MAX, found);
     let window = lasting("failed_logins_within", &table.failed_logins_within, Duration::from_secs(60), found);
@@ -48,7 +49,7 @@ pub(super) fn resolve(
     }
 }
 
-fn of_file(typed: &str, at: usize, found: &mut Found<'_>) -> Vec<Rule> {
+fn of_file((typed, at): (&str, usize), tls: &Tls, found: &mut Found<'_>) -> Vec<Rule> {
     let (path, text) = secrets::read(typed, LONGEST_RULES, found);
     let rules = match text {
         Ok(text) => hba::parse(&text),
@@ -63,7 +64,8 @@ fn of_file(typed: &str, at: usize, found: &mut Found<'_>) -> Vec<Rule> {
                 found.warning(at, format!("{} has no rules: nobody may log in", path.display()));
             }
             for rule in &rules {
-                warn(rule, at, &format!("{} line {}", path.display(), rule.place), found);
+                let what = format!("{} line {}", path.display(), rule.place);
+                judge(rule, tls, (at, &what), found);
             }
             rules
         }
@@ -74,14 +76,14 @@ fn of_file(typed: &str, at: usize, found: &mut Found<'_>) -> Vec<Rule> {
     }
 }
 
-fn typed(rules: Field<List<RuleTable>>, found: &mut Found<'_>) -> Vec<Rule> {
+fn typed(rules: Field<List<RuleTable>>, tls: &Tls, found: &mut Found<'_>) -> Vec<Rule> {
     let tables = rules.into_value().map_or_else(Vec::new, |list| list.items);
     let mut rules = Vec::new();
     for (number, (table, at)) in tables.iter().enumerate() {
         let Some(fields) = fields(table, number + 1, *at, found) else { continue };
         match Rule::new(&fields) {
             Ok(rule) => {
-                warn(&rule, *at, "the rule", found);
+                judge(&rule, tls, (*at, "the rule"), found);
                 rules.push(rule);
             }
             Err(problem) => found.error(*at, format!("[[rules]]: {problem}")),
@@ -97,7 +99,7 @@ fn fields(table: &RuleTable, place: usize, at: usize, found: &mut Found<'_>) -> 
         None => preset.iter().map(|text| word(text)).collect::<Vec<_>>(),
     };
     let wrong = table.r#type.is_wrong() || table.method.is_wrong() || table.addresses.is_wrong();
-    if wrong || table.databases.is_wrong() || table.users.is_wrong() {
+    if wrong || table.databases.is_wrong() || table.users.is_wrong() || table.clientcert.is_wrong() {
         return None;
     }
     let connection = text(&table.r#type).unwrap_or_else(|| "host".to_owned());
@@ -108,7 +110,9 @@ fn fields(table: &RuleTable, place: usize, at: usize, found: &mut Found<'_>) -> 
     let everywhere: &[&str] = if connection == "local" { &[] } else { &["all"] };
     let addresses = words(&table.addresses, everywhere).into_iter().map(|word| (word, None)).collect();
     let without_tls = table.cleartext_without_tls.get().is_some_and(|(switch, _)| switch.0);
-    let options = if without_tls { vec!["cleartext_without_tls=1".to_owned()] } else { Vec::new() };
+    let certificate = text(&table.clientcert).map(|wanted| format!("clientcert={wanted}"));
+    let options =
+        without_tls.then(|| "cleartext_without_tls=1".to_owned()).into_iter().chain(certificate).collect();
     let (databases, users) = (words(&table.databases, &["all"]), words(&table.users, &["all"]));
     Some(Fields { place, connection, databases, users, addresses, method, options })
 }
@@ -121,14 +125,21 @@ fn word(text: &str) -> Word {
     }
 }
 
-/// What is allowed, but may not have been meant.
-fn warn(rule: &Rule, at: usize, what: &str, found: &mut Found<'_>) {
+/// What a rule lacks, and what is allowed but may not have been meant.
+fn judge(rule: &Rule, tls: &Tls, (at, what): (usize, &str), found: &mut Found<'_>) {
     use hba::Connection::{Host, HostNoSsl, HostSsl};
+    let is_certified = rule.certificate != Certificate::NotAsked;
     match (rule.connection, rule.method) {
-        (HostSsl, _) => {
-            found.warning(at, format!("{what} is for TLS, which is not there yet: it never fits"))
+        (HostSsl, _) if tls.acceptor.is_none() => {
+            found.warning(at, format!("{what} is for TLS, which is off: it never fits"));
         }
-        (Host | HostNoSsl, Method::Trust) => {
+        (HostSsl, _) if is_certified && tls.files.as_ref().is_none_or(|files| files.client_ca.is_none()) => {
+            found.error(
+                at,
+                format!("{what} wants certificates of clients, which need a `client_ca` in [tls]"),
+            );
+        }
+        (Host | HostNoSsl | HostSsl, Method::Trust) if !is_certified => {
             found.warning(at, format!("{what} lets clients in from the network that prove nothing"));
         }
         (Host | HostNoSsl, Method::Password) if rule.cleartext_without_tls => {

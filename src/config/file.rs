@@ -165,7 +165,11 @@ table! {
             "Networks such as `10.0.0.0/8` or `::1/128`, or `all`. Not for `local`.";
         method: Text, "", Words("required"), Reload,
             "`scram-sha-256`; `md5` (SCRAM where only a verifier is known); `password`, which is clear text; `peer`, the \
-             system's user of that name at the other end of a Unix socket; `trust`, nothing; `reject`.";
+             system's user of that name at the other end of a Unix socket; `cert`, a certificate that names the user, for \
+             `hostssl` only; `trust`, nothing; `reject`.";
+        clientcert: Text, "", Words("nothing"), Reload,
+            "What is wanted of the client's certificate beside that, for `hostssl` only: `verify-ca`, that there is one; \
+             `verify-full`, that it names the user. It needs a `client_ca` in [tls].";
         cleartext_without_tls: Switch, "", Typed("false"), Reload,
             "Whether `password` also takes clear text over TCP without TLS.";
     }

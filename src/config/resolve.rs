@@ -64,7 +64,7 @@ pub(super) fn resolve(file: File, env: Env<'_>, found: &mut Found<'_>) -> Config
         found.whole_file("there are no targets: a [targets.NAME] with a `host` is needed");
     }
     let table = file.authentication.into_value().unwrap_or_default();
-    let mut authentication = authentication::resolve(&table, file.rules, found);
+    let mut authentication = authentication::resolve(&table, file.rules, &tls, found);
     let looked_up = table.auth_user.get().is_some_and(|(Text(name), _)| !name.is_empty());
     let (listed, listed_at) = secrets::userlist_file(&table.userlist_file, found);
     let optional = looked_up || authentication.rules.is_some();

@@ -796,7 +796,15 @@ fn a_rule_that_is_wrong_or_dangerous_is_told_with_its_place() {
         ),
         (
             "[[rules]]\nmethod = \"cert\"".to_owned(),
-            "f:13: error: [[rules]]: `cert` needs TLS, which is not there yet".to_owned(),
+            "f:13: error: [[rules]]: `cert` is for `hostssl` rules only".to_owned(),
+        ),
+        (
+            "[[rules]]\ntype = \"hostssl\"\nmethod = \"cert\"".to_owned(),
+            "f:13: warning: the rule is for TLS, which is off: it never fits".to_owned(),
+        ),
+        (
+            "[[rules]]\nclientcert = \"verify-ca\"\nmethod = \"md5\"".to_owned(),
+            "f:13: error: [[rules]]: `clientcert` is for `hostssl` rules only".to_owned(),
         ),
         (
             "[[rules]]\nmetod = \"md5\"\nmethod = \"md5\"".to_owned(),

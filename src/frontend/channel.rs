@@ -2,6 +2,7 @@
 
 use crate::config::TlsMode;
 use crate::error::{ErrorKind, Refusal};
+use crate::hba::Certificate;
 use crate::stream::Stream;
 use crate::tls::Established;
 
@@ -25,12 +26,29 @@ pub(super) fn must_name(
     if mode != TlsMode::VerifyFull || stream.is_local() || names(channel, user) {
         return Ok(());
     }
+    Err(names_another(user))
+}
+
+/// Refuses a client whose certificate is not what its rule wants. In PostgreSQL's words.
+pub(super) fn must_show(wanted: Certificate, channel: &Established, user: &str) -> Result<(), Refusal> {
+    match (wanted, &channel.client) {
+        (Certificate::NotAsked, _) | (Certificate::Verified, Some(_)) => Ok(()),
+        (Certificate::OfUser, Some(_)) if names(channel, user) => Ok(()),
+        (Certificate::OfUser, Some(_)) => Err(names_another(user)),
+        (Certificate::Verified | Certificate::OfUser, None) => {
+            let message = "connection requires a valid client certificate";
+            Err(Refusal::new(ErrorKind::InsecureChannel, message))
+        }
+    }
+}
+
+fn names_another(user: &str) -> Refusal {
     let message = format!("certificate authentication failed for user \"{user}\"");
-    Err(Refusal::new(ErrorKind::InsecureChannel, message))
+    Refusal::new(ErrorKind::InsecureChannel, message)
 }
 
 /// Whether a client has shown a certificate, which was verified, that names `user`: as its common name, or as one of
 /// its alternative names.
-pub(super) fn names(channel: &Established, user: &str) -> bool {
+fn names(channel: &Established, user: &str) -> bool {
     channel.client.as_ref().is_some_and(|names| names.name(user))
 }

@@ -61,8 +61,20 @@ pub enum Method {
     Password,
     /// That the process at the other end of the Unix socket runs as the system's user of that name.
     Peer,
-    /// A client certificate.
+    /// Nothing but what [`Certificate::OfUser`] asks for.
     Cert,
+}
+
+/// What a rule wants of a client's certificate: PostgreSQL's `clientcert`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Certificate {
+    /// Nothing.
+    #[default]
+    NotAsked,
+    /// That there is one: `verify-ca`.
+    Verified,
+    /// That it names the user as well: `verify-full`.
+    OfUser,
 }
 
 /// A name in a rule.
@@ -91,6 +103,8 @@ pub struct Rule {
     networks: Option<Vec<Network>>,
     /// What to prove.
     pub method: Method,
+    /// What the client's certificate has to be, beside [`Rule::method`].
+    pub certificate: Certificate,
     /// Of [`Method::Password`]: also without TLS over TCP.
     pub cleartext_without_tls: bool,
 }
@@ -188,12 +202,15 @@ impl Rule {
         if method == Method::Peer && connection != Connection::Local {
             return Err("`peer` is for `local` rules only".to_owned());
         }
-        if method == Method::Cert {
-            return Err("`cert` needs TLS, which is not there yet".to_owned());
+        if method == Method::Cert && connection != Connection::HostSsl {
+            return Err("`cert` is for `hostssl` rules only".to_owned());
         }
-        let cleartext_without_tls = options(&fields.options, method)?;
+        let (cleartext_without_tls, certificate) = options(&fields.options, method)?;
+        if certificate != Certificate::NotAsked && connection != Connection::HostSsl {
+            return Err("`clientcert` is for `hostssl` rules only".to_owned());
+        }
         let place = fields.place;
-        Ok(Self { place, connection, databases, users, networks, method, cleartext_without_tls })
+        Ok(Self { place, connection, databases, users, networks, method, certificate, cleartext_without_tls })
     }
 
     /// Whether it is about such a client.
@@ -288,9 +305,10 @@ fn name(what: &str, word: &Word) -> Result<Name, String> {
     }
 }
 
-/// Whether clear text is allowed without TLS, which is the only option.
-fn options(options: &[String], method: Method) -> Result<bool, String> {
+/// Whether clear text is allowed without TLS, and what is wanted of a certificate: the only options.
+fn options(options: &[String], method: Method) -> Result<(bool, Certificate), String> {
     let mut without_tls = false;
+    let mut certificate = if method == Method::Cert { Certificate::OfUser } else { Certificate::NotAsked };
     for option in options {
         match option.split_once('=') {
             Some(("cleartext_without_tls", value)) if method == Method::Password => {
@@ -303,8 +321,17 @@ fn options(options: &[String], method: Method) -> Result<bool, String> {
             Some(("cleartext_without_tls", _)) => {
                 return Err("`cleartext_without_tls` is for the method `password` only".to_owned());
             }
-            Some(("clientcert" | "clientname", _)) => {
-                return Err("client certificates need TLS, which is not there yet".to_owned());
+            Some(("clientcert", "verify-full")) => certificate = Certificate::OfUser,
+            Some(("clientcert", _)) if method == Method::Cert => {
+                return Err("of the method `cert`, `clientcert` can only be `verify-full`".to_owned());
+            }
+            Some(("clientcert", "verify-ca")) => certificate = Certificate::Verified,
+            Some(("clientcert", _)) => {
+                return Err("`clientcert` must be `verify-ca` or `verify-full`".to_owned());
+            }
+            Some(("clientname", _)) => {
+                let names = "a certificate names its user by its common name or an alternative one";
+                return Err(format!("`clientname` is not supported: {names}"));
             }
             Some(("map", _)) => {
                 return Err("`map` is not supported: there is no pg_ident.conf here".to_owned());
@@ -313,5 +340,5 @@ fn options(options: &[String], method: Method) -> Result<bool, String> {
             None => return Err(format!("an option must be `name=value`, not `{option}`")),
         }
     }
-    Ok(without_tls)
+    Ok((without_tls, certificate))
 }

@@ -10,6 +10,7 @@
 mod binding;
 mod bulk;
 mod forged;
+mod methods;
 mod modes;
 mod renewal;
 mod stage;
@@ -42,6 +43,12 @@ fn main() -> ExitCode {
             a_client_that_replicates_is_encrypted_on_both_legs,
             a_query_is_cancelled_over_tls_on_both_legs,
             connections_change_workers_with_their_sessions;
+        methods:
+            each_method_asks_each_client_for_what_its_rule_says,
+            a_certificate_that_nobody_vouches_for_lets_nobody_in,
+            servers_are_proved_what_they_ask_for_over_tls,
+            what_a_client_has_proved_over_its_channel_is_proved_over_the_servers,
+            users_are_looked_up_over_tls;
         renewal:
             renewed_certificates_are_shown_to_new_clients_and_disturb_no_others,
             a_renewal_that_does_not_fit_keeps_the_old_certificate;

@@ -140,3 +140,26 @@ fn days_from_now(days: i64) -> SystemTime {
     let span = Duration::from_secs(days.unsigned_abs() * 24 * 60 * 60);
     if days < 0 { SystemTime::now() - span } else { SystemTime::now() + span }
 }
+
+#[test]
+fn rules_that_want_certificates_need_those_who_vouch_for_them() {
+    let folder = Folder::new("rules");
+    let tls = "certificate = \"a.crt\"\nkey = \"a.key\"";
+    let problems = |ca: &str, rule: &str| {
+        let rule = format!("[[rules]]\ntype = \"hostssl\"\n{rule}\n[targets.main]");
+        let text = format!(
+            "[tls]\n{tls}\n{ca}\n{rule}\nhost = \"pg\"\n[users.app]\npassword = \"sesame\"\n[[routes]]\n"
+        );
+        examine_text(&text, &folder.0.join("firepool.toml"), &|_| None).problems.to_string()
+    };
+    let lacks = "the rule wants certificates of clients, which need a `client_ca` in [tls]";
+    for rule in ["method = \"cert\"", "method = \"md5\"\nclientcert = \"verify-ca\""] {
+        assert!(problems("", rule).contains(lacks), "{rule}");
+        assert_eq!(problems("client_ca = \"a.crt\"", rule), "", "{rule}");
+    }
+    assert_eq!(problems("", "method = \"scram-sha-256\""), "");
+    let open = problems("client_ca = \"a.crt\"", "method = \"trust\"");
+    assert!(open.contains("lets clients in from the network that prove nothing"), "{open}");
+    let certified = problems("client_ca = \"a.crt\"", "method = \"trust\"\nclientcert = \"verify-full\"");
+    assert_eq!(certified, "");
+}

@@ -14,10 +14,11 @@ use std::io;
 use std::sync::Arc;
 
 use super::Shared;
+use super::channel;
 use super::lookup::Lookups;
 use crate::config::User;
 use crate::error::{ErrorKind, Refusal};
-use crate::hba::{self, Asked, Method, Transport};
+use crate::hba::{self, Asked, Certificate, Method, Rule, Transport};
 use crate::scram::{Keys, ScramError, Verifier};
 use crate::secret::{self, Credential};
 use crate::stream::Stream;
@@ -79,16 +80,17 @@ pub(super) async fn authenticate(
         let detail = format!("Failed logins are forgotten {within:?} after the first of them.");
         return Err(refusal.detail(detail).into());
     }
-    let (method, cleartext) = method(&state, &asked)?;
+    let demand = demand(&state, &asked)?;
+    channel::must_show(demand.certificate, channel, asked.user)?;
     let found = find((shared, &state), asked.user).await?;
-    let proved = prove((stream, channel), (shared, &state), (&asked, method, cleartext), &found).await;
+    let proved = prove((stream, channel), (shared, &state), (&asked, demand), &found).await;
     match proved {
         Ok((renewed, keys)) => {
             let Some(user) = found.user else {
                 let message = format!("role \"{}\" does not exist", asked.user);
                 return Err(Refusal::new(ErrorKind::LoginRefused, message).into());
             };
-            tracing::debug!(user = ?asked.user, method = method.as_str(), "a client has proved who it is");
+            tracing::debug!(user = ?asked.user, method = demand.method.as_str(), "a client has proved who it is");
             let user = renewed.unwrap_or(user);
             // Those of the configuration are replaced by a reload only: this login may have begun before it.
             if found.looked_up {
@@ -113,9 +115,21 @@ pub(super) async fn authenticate(
     }
 }
 
-/// What the rules want of such a client, and whether clear text is allowed whatever the way.
-fn method(state: &State, asked: &Asked<'_>) -> Result<(Method, bool), Refusal> {
-    let Some(rules) = state.rules() else { return Ok((Method::ScramSha256, false)) };
+/// What a client has to prove.
+#[derive(Clone, Copy)]
+struct Demand {
+    method: Method,
+    certificate: Certificate,
+    /// Clear text is allowed whatever the way.
+    cleartext: bool,
+}
+
+/// What the rules want of such a client.
+fn demand(state: &State, asked: &Asked<'_>) -> Result<Demand, Refusal> {
+    let Some(rules) = state.rules() else {
+        let (method, certificate) = (Method::ScramSha256, Certificate::NotAsked);
+        return Ok(Demand { method, certificate, cleartext: false });
+    };
     let refused = |what: &str| {
         let host = asked.transport.address().map_or(Cow::Borrowed("[local]"), |host| host.to_string().into());
         let encryption = match asked.transport {
@@ -136,7 +150,9 @@ fn method(state: &State, asked: &Asked<'_>) -> Result<(Method, bool), Refusal> {
     match hba::first(rules, asked) {
         None => Err(refused("no pg_hba.conf entry for")),
         Some(rule) if rule.method == Method::Reject => Err(refused(reject)),
-        Some(rule) => Ok((rule.method, rule.cleartext_without_tls)),
+        Some(&Rule { method, certificate, cleartext_without_tls: cleartext, .. }) => {
+            Ok(Demand { method, certificate, cleartext })
+        }
     }
 }
 
@@ -186,12 +202,13 @@ type Proved = (Option<Arc<User>>, Option<Keys>);
 async fn prove(
     (stream, channel): (&mut Stream, &Established),
     (shared, state): Both<'_>,
-    (asked, method, cleartext): (&Asked<'_>, Method, bool),
+    (asked, Demand { method, cleartext, .. }): (&Asked<'_>, Demand),
     found: &Candidate,
 ) -> Result<Proved, AuthError> {
     let known = known(state, asked.user, found);
     match method {
-        Method::Trust => Ok((None, None)),
+        // Of the second, the certificate was looked at before.
+        Method::Trust | Method::Cert => Ok((None, None)),
         Method::Peer => methods::peer(asked).await.map(|()| (None, None)),
         Method::Md5 if known.appearance.md5 => {
             let answer = methods::md5(stream, &known).await?;
@@ -222,10 +239,8 @@ async fn prove(
                 }
             }
         }
-        // The configuration has refused the second, and the first was answered before.
-        Method::Reject | Method::Cert => {
-            Err(Refusal::new(ErrorKind::LoginRefused, "the method is not supported").into())
-        }
+        // It was answered before.
+        Method::Reject => Err(Refusal::new(ErrorKind::LoginRefused, "the client is rejected").into()),
     }
 }
 
