@@ -198,8 +198,8 @@ table! {
             "`direct` begins with TLS, without asking first: one round trip less, from PostgreSQL 17 on. It needs an \
              `sslmode` of `require` or more.";
         cleartext_without_tls: Switch, "", Typed("false"), Reload,
-            "Whether a password is sent to this server in clear text over TCP, if it asks for that. Over Unix sockets it \
-             always is.";
+            "Whether a password is sent to this server in clear text over TCP without TLS, if it asks for that. Over TLS and \
+             Unix sockets it always is: only `sslmode` says whether the server's certificate is verified.";
     }
 
     /// One login role.

@@ -162,22 +162,8 @@ fn what_is_wrong_or_not_supported_is_refused_and_never_left_out() {
         ("local \"\" all trust", "the name of a database is empty"),
         ("local \"a all trust", "a quote is not closed"),
         ("host all all all ldap ldapserver=x", "the method `ldap` of PostgreSQL is not supported"),
-        ("host all all all cert", "`cert` is for `hostssl` rules only"),
-        ("hostnossl all all all cert", "`cert` is for `hostssl` rules only"),
-        ("local all all cert", "`cert` is for `hostssl` rules only"),
-        (
-            "hostssl all all all cert clientcert=verify-ca",
-            "of the method `cert`, `clientcert` can only be `verify-full`",
-        ),
-        ("host all all all md5 clientcert=verify-full", "`clientcert` is for `hostssl` rules only"),
-        ("local all all md5 clientcert=verify-ca", "`clientcert` is for `hostssl` rules only"),
-        ("hostssl all all all md5 clientcert=1", "`clientcert` must be `verify-ca` or `verify-full`"),
         ("host all all all peer", "`peer` is for `local` rules only"),
         ("local all all peer map=x", "`map` is not supported: there is no pg_ident.conf here"),
-        (
-            "hostssl all all all cert clientname=DN",
-            "`clientname` is not supported: a certificate names its user by its common name or an alternative one",
-        ),
         (
             "host all all all md5 cleartext_without_tls=1",
             "`cleartext_without_tls` is for the method `password` only",
@@ -211,6 +197,24 @@ fn what_is_wanted_of_a_certificate_is_said_by_the_method_or_an_option() {
         ("hostssl all all all cert clientcert=verify-full", Certificate::OfUser),
     ] {
         assert_eq!(rules(text)[0].certificate, expected, "{text}");
+    }
+    for (text, expected) in [
+        ("host all all all cert", "`cert` is for `hostssl` rules only"),
+        ("hostnossl all all all cert", "`cert` is for `hostssl` rules only"),
+        ("local all all cert", "`cert` is for `hostssl` rules only"),
+        (
+            "hostssl all all all cert clientcert=verify-ca",
+            "of the method `cert`, `clientcert` can only be `verify-full`",
+        ),
+        ("host all all all md5 clientcert=verify-full", "`clientcert` is for `hostssl` rules only"),
+        ("local all all md5 clientcert=verify-ca", "`clientcert` is for `hostssl` rules only"),
+        ("hostssl all all all md5 clientcert=1", "`clientcert` must be `verify-ca` or `verify-full`"),
+        (
+            "hostssl all all all cert clientname=DN",
+            "`clientname` is not supported: a certificate names its user by its common name or an alternative one",
+        ),
+    ] {
+        assert_eq!(problem(text), expected, "{text}");
     }
 }
 

@@ -51,7 +51,8 @@ fn main() -> ExitCode {
             users_are_looked_up_over_tls;
         renewal:
             renewed_certificates_are_shown_to_new_clients_and_disturb_no_others,
-            a_renewal_that_does_not_fit_keeps_the_old_certificate;
+            a_renewal_that_does_not_fit_keeps_the_old_certificate,
+            one_sighup_renews_certificates_and_has_passwords_and_rules_read_again;
     };
     support::run::run(trials)
 }

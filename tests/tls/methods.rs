@@ -183,9 +183,9 @@ pub fn servers_are_proved_what_they_ask_for_over_tls() {
     }
 }
 
-/// 1. The proxy has a verifier only. 2. The client binds its proof to its channel to the proxy. 3. With the keys that this
-/// has shown, the proxy binds a proof to its own channel to the server: without, the server, which offers it, would refuse
-/// what says that it could (`y`).
+/// The proxy has a verifier only. The client binds its proof to its channel to the proxy; with the keys that this has shown,
+/// the proxy binds a proof to its own channel to the server. Without, the server, which offers it, would refuse what says
+/// that it could (`y`).
 pub fn what_a_client_has_proved_over_its_channel_is_proved_over_the_servers() {
     let encrypted = Encrypted::shared();
     let Encrypted { server, authority } = encrypted;

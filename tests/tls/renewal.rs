@@ -1,10 +1,13 @@
 //! Certificates that are replaced while the proxy runs.
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 
-use super::stage::{Authority, Encrypted, psql, tunnel};
+use super::stage::{Authority, Encrypted, psql, text_of, tunnel};
 use super::support::raw::Raw;
-use super::support::server::DATABASE;
+use super::support::server::{DATABASE, PASSWORD};
+use super::support::wait::until;
 
 /// Whether libpq takes the proxy for `localhost`, of which only this authority may convince it.
 fn convinces(
@@ -47,4 +50,62 @@ pub fn a_renewal_that_does_not_fit_keeps_the_old_certificate() {
     fs::copy(certificate, old.folder.join("proxy.crt")).unwrap();
     proxy.app.as_ref().unwrap().reload_certificates();
     assert!(convinces(encrypted, proxy.address, &role, &old));
+}
+
+/// `firepool serve`, which is killed at the end.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub fn one_sighup_renews_certificates_and_has_passwords_and_rules_read_again() {
+    let encrypted = Encrypted::shared();
+    let server = &encrypted.server;
+    let role = server.role();
+    let (old, new) = (Authority::new(), Authority::new());
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let path = old.folder.join("firepool.toml");
+    let tls = old.tls("allow");
+    let write = |password: &str, kind: &str| {
+        let tables = format!(
+            "{tls}[proxy]\nlisten = [\"{address}\"]\nworkers = 1\n[admin]\nlisten = \"\"\n\
+             [[rules]]\ntype = \"{kind}\"\nmethod = \"password\"\ncleartext_without_tls = true"
+        );
+        let text = text_of(server.address(), &role, &tables, "");
+        fs::write(&path, text.replace(PASSWORD, password)).unwrap();
+    };
+    write("sealed", "host");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_firepool"));
+    command.args(["serve", "--config", path.to_str().unwrap()]).stdout(Stdio::null()).stderr(Stdio::null());
+    let serving = Serving(command.spawn().unwrap());
+    until("it listens", || TcpStream::connect(address).is_ok());
+    let login = |authority: &Authority, password: &str| {
+        let env = [
+            ("PGSSLMODE", "verify-full"),
+            ("PGSSLROOTCERT", authority.root.to_str().unwrap()),
+            ("PGPASSWORD", password),
+        ];
+        let output = psql(server, address, &role, &env, "SELECT 1");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    // The proxy lets it in; the server knows another password.
+    let refused = login(&old, "sealed");
+    assert!(refused.contains("the server refused the connection of the pool"), "{refused}");
+
+    let (certificate, key) = new.issue("proxy", "proxy", &["localhost"]);
+    fs::copy(certificate, old.folder.join("proxy.crt")).unwrap();
+    fs::copy(key, old.folder.join("proxy.key")).unwrap();
+    write(PASSWORD, "hostssl");
+    assert!(login(&old, PASSWORD).contains("password authentication failed"), "nobody said so");
+    let hangup = Command::new("kill").args(["-HUP", &serving.0.id().to_string()]).status().unwrap();
+    assert!(hangup.success());
+    until("users are read again", || login(&new, PASSWORD).trim() == "1");
+    assert!(login(&old, PASSWORD).contains("certificate verify failed"), "{}", login(&old, PASSWORD));
+    let plain = psql(server, address, &role, &[("PGSSLMODE", "disable")], "SELECT 1");
+    let said = String::from_utf8_lossy(&plain.stderr).into_owned();
+    assert!(said.contains("no pg_hba.conf entry"), "{said}");
 }
