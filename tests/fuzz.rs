@@ -1,14 +1,18 @@
 //! The fuzz targets of `fuzz/`, run by a bounded and reproducible driver: random bytes, and random messages that are
 //! nearly right. `cargo +nightly fuzz run TARGET` in that folder goes further.
 #![allow(unreachable_pub, dead_code, reason = "the targets are a library where cargo-fuzz builds them")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests panic, and so do their helpers")]
 
 mod peers;
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use firepool::stream::Stream;
+use firepool::tls::{ClientFiles, Connector, Trust};
 use peers::Dice;
 use peers::bytes::message;
 
@@ -86,7 +90,11 @@ fn a_startup_packet_is_taken_only_whole() {
 
 /// Honest messages with a few wrong bytes, torn, or joined to others.
 fn nearly(target: fn(&[u8]), honest: &[&[u8]]) {
-    for seed in 0..ROUNDS {
+    nearly_so_often(ROUNDS, target, honest);
+}
+
+fn nearly_so_often(rounds: u64, target: fn(&[u8]), honest: &[&[u8]]) {
+    for seed in 0..rounds {
         let mut dice = Dice(seed);
         let mut input = honest[dice.below(honest.len())].to_vec();
         for _ in 0..dice.below(4) {
@@ -113,6 +121,7 @@ fn nobody_gets_in_by_what_they_send_in_the_place_of_a_password() {
         targets::login,
         &[
             b"SCRAM-SHA-256\0\0\0\0\x10n,,n=,r=abcdefgh",
+            b"SCRAM-SHA-256-PLUS\0\0\0\0\x25p=tls-server-end-point,,n=,r=abcdefgh",
             b"n,,n=,r=abcdefgh\xffc=biws,r=abcdefgh,p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
             b"y,,n=u,r=rOprNGfwEbeRWgbNEkqO\xffc=eSws,r=rOprNGfwEbeRWgbNEkqO,p=",
             b"p=tls-server-end-point,,n=,r=x\xffc=cD10,r=x,p=AAAA",
@@ -121,6 +130,43 @@ fn nobody_gets_in_by_what_they_send_in_the_place_of_a_password() {
             b"md50123456789abcdef0123456789abcdef\0",
         ],
     );
+}
+
+/// What a client of TLS sends first.
+fn client_hello() -> Vec<u8> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+            let connector = Connector::load("localhost", ClientFiles::default(), Trust::Roots).unwrap();
+            Stream::tcp(socket).unwrap().connect_tls(&connector).await.map(drop)
+        })
+    });
+    let mut socket = listener.accept().unwrap().0;
+    let mut record = vec![0; 5];
+    socket.read_exact(&mut record).unwrap();
+    record.resize(5 + usize::from(u16::from_be_bytes([record[3], record[4]])), 0);
+    socket.read_exact(&mut record[5..]).unwrap();
+    drop(socket);
+    assert!(client.join().unwrap().is_err());
+    record
+}
+
+#[test]
+fn nobody_says_what_they_want_in_front_of_a_handshake() {
+    let hello = client_hello();
+    let ssl = &[0, 0, 0, 8, 4, 210, 22, 47][..];
+    let gss = &[0, 0, 0, 8, 4, 210, 22, 48][..];
+    let startup = b"\0\0\0\x11\0\x03\0\0user\0a\0\0";
+    let cancel = b"\0\0\0\x10\x04\xd2\x16\x2e\0\0\0\x01\0\0\0\x02";
+    let joined = [ssl, startup].concat();
+    let answered = [ssl, &hello].concat();
+    let honest: [&[u8]; 9] = [ssl, gss, startup, cancel, &hello, &hello, &joined, &answered, b"\x16\x03\x01"];
+    honest.into_iter().for_each(targets::entry);
+    // Each takes a few sockets.
+    nearly_so_often(ROUNDS / 4, targets::entry, &honest);
 }
 
 #[test]

@@ -6,17 +6,21 @@
 //!
 //! The tests of firepool run the same functions with a bounded, reproducible driver.
 
+mod entry;
+
 use firepool::frontend::{takes_password, takes_startup};
 use firepool::hba;
 use firepool::relay::reply::{Hearing, ReplyScan, Seen};
 use firepool::relay::request::{Judging, RequestScan, Step, Stop, Walk};
-use firepool::scram::{ClientExchange, Look, MAX_ITERATIONS, ServerExchange, Verifier};
+use firepool::scram::{Channel, ClientExchange, Look, MAX_ITERATIONS, ServerExchange, Verifier};
 use firepool::secret::{Credential, Secret, userlist};
 use firepool::statement::{Cache, Dialect, Encoding, Kind, Pin, States, Touched, judge};
 use firepool::wire::frame::{self, FrameError, HEADER, Header};
 use firepool::wire::turn::{Asker, ReplyKind, Turn};
 use firepool::wire::version::{self, Version};
 use firepool::wire::{error_fields, tag};
+
+pub use entry::entry;
 
 /// A header is judged by its five bytes alone, and what it claims is believable.
 pub fn frame(data: &[u8]) {
@@ -60,10 +64,13 @@ pub fn login(data: &[u8]) {
     // Also against a verifier that all the keys of are known: a proof has to be made for the nonce.
     let open = format!("SCRAM-SHA-256$1:AAAA${0}:{0}", "A".repeat(43) + "=");
     for verifier in [Some(keyless), Verifier::parse(&open).ok()].into_iter().flatten() {
-        if let Ok((challenge, challenged)) = ServerExchange::new(verifier).challenge(first) {
-            assert!(challenge.starts_with("r=") && challenge.len() < 8192);
-            // The nonce that the client has to repeat is not known before.
-            assert!(challenged.learn(rest.get(1..).unwrap_or_default()).is_err());
+        for channel in [Channel::Plain, Channel::Able, Channel::Bound(b"hash".as_slice().into())] {
+            let exchange = ServerExchange::new(verifier.clone()).over(channel);
+            if let Ok((challenge, challenged)) = exchange.challenge(first) {
+                assert!(challenge.starts_with("r=") && challenge.len() < 8192);
+                // The nonce that the client has to repeat is not known before.
+                assert!(challenged.learn(rest.get(1..).unwrap_or_default()).is_err());
+            }
         }
     }
     let challenged = ClientExchange::new().and_then(|exchange| exchange.challenge(data));

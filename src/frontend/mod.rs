@@ -65,6 +65,8 @@ use crate::config::{Config, User};
 use crate::metrics::Metrics;
 use crate::pool::{Limit, Registry};
 use crate::scram::{self, ScramError};
+use crate::stream::Stream;
+use crate::tls::Acceptor;
 use auth::{Failures, State};
 use cancel::Cancels;
 use listening::Hubs;
@@ -75,6 +77,12 @@ use lookup::{Asker, Lookups};
 #[doc(hidden)]
 pub fn takes_startup(body: &[u8]) -> bool {
     startup::takes(body)
+}
+
+/// For the fuzz targets: whether a client says what it wants. Its handshake of TLS is done on the way.
+#[doc(hidden)]
+pub async fn takes_opening(stream: &mut Stream, acceptor: Option<&Acceptor>) -> bool {
+    startup::read(stream, acceptor).await.is_ok()
 }
 
 /// For the fuzz targets: whether a first SASL message, and a password, would be understood.
