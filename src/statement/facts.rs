@@ -3,6 +3,8 @@
 use std::sync::LazyLock;
 
 use super::body::Touch;
+use super::commands::Command;
+use super::schemas::Named;
 use super::verdict::Verdict;
 use super::words::Words;
 use crate::rule::Rule;
@@ -17,6 +19,7 @@ pub struct Facts {
     /// What it may leave behind.
     pub effects: Effects,
     words: Words,
+    named: Named,
     plain: bool,
     long: bool,
     defines: bool,
@@ -44,6 +47,7 @@ impl Facts {
             kind,
             effects,
             words: Words::default(),
+            named: Named::nothing(command(kind)),
             plain,
             long: false,
             defines: false,
@@ -76,6 +80,15 @@ impl Facts {
 
     pub(super) fn using(self, words: Words) -> Self {
         Self { words, ..self }
+    }
+
+    pub(super) fn naming(self, named: Named) -> Self {
+        Self { named, ..self }
+    }
+
+    /// What its statements are, and what they name.
+    pub fn named(&self) -> &Named {
+        &self.named
     }
 
     /// The names that it uses. Those of DDL are not all there: it may use any.
@@ -160,6 +173,17 @@ pub enum Kind {
     Ddl,
     /// Could not be read.
     Unknown,
+}
+
+/// What most texts of a kind are that name nothing.
+fn command(kind: Kind) -> Command {
+    match kind {
+        Kind::Empty | Kind::Unknown => Command::Unknown,
+        Kind::Read => Command::Select,
+        Kind::Transaction => Command::Transaction,
+        Kind::Copy => Command::Copy,
+        Kind::Session | Kind::Other | Kind::Write | Kind::Ddl => Command::Utility,
+    }
 }
 
 impl Kind {
