@@ -9,12 +9,13 @@
 //! | 8 | `cli` | `app`, `backend` (to try a login), `config` |
 //! | 7 | `app` | every room below |
 //! | 6 | `admin` | `metrics` |
-//! | 6 | `frontend` | `pool`, `notify`, `backend`, `relay`, `statement`, `wire`, the ground floor |
-//! | 5 | `pool` | `backend`, the ground floor |
+//! | 6 | `frontend` | `pool`, `notify`, `backend`, `relay`, `schemas`, `statement`, `wire`, the ground floor |
+//! | 5 | `pool` | `backend`, `schemas`, `statement`, the ground floor |
 //! | 5 | `notify` | `backend`, `relay`, `wire`, the ground floor |
 //! | 4 | `backend` | `relay`, `statement`, `wire`, and of the ground floor `config`, `error`, `scram`, `stream` |
 //! | 3 | `relay` | `wire` |
-//! | 2 | `metrics` | `wire`, `error`, `rule` |
+//! | 3 | `schemas` | `statement`, and of the ground floor `metrics` |
+//! | 2 | `metrics` | `wire`, `statement`, `error`, `rule` |
 //! | 1 | `wire` | nothing |
 //! | 1 | `statement` | `rule` |
 //! | 0 | `config`, `scram`, `stream`, `clock`, `error`, `rule` | nothing |
@@ -23,7 +24,7 @@
 //!
 //! | crate | may be named in |
 //! |---|---|
-//! | tokio | everywhere but in `wire`, `relay` and `statement` |
+//! | tokio | everywhere but in `wire`, `relay`, `schemas` and `statement` |
 //! | bb8 | `pool` |
 //! | pgwire | `frontend`, `backend`, `admin` |
 //! | prometheus | `metrics`, and `admin/http.rs` |
@@ -56,6 +57,7 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
             "notify",
             "backend",
             "relay",
+            "schemas",
             "statement",
             "wire",
             "metrics",
@@ -67,11 +69,16 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
             "rule",
         ],
     ),
-    ("pool", 5, &["backend", "metrics", "config", "scram", "stream", "clock", "error"]),
+    (
+        "pool",
+        5,
+        &["backend", "schemas", "statement", "metrics", "config", "scram", "stream", "clock", "error"],
+    ),
     ("notify", 5, &["backend", "relay", "wire", "metrics", "config", "scram", "stream", "clock", "error"]),
     ("backend", 4, &["relay", "statement", "wire", "config", "error", "scram", "stream"]),
     ("relay", 3, &["wire"]),
-    ("metrics", 2, &["wire", "error", "rule"]),
+    ("schemas", 3, &["statement", "metrics"]),
+    ("metrics", 2, &["wire", "statement", "error", "rule"]),
     ("wire", 1, &[]),
     ("statement", 1, &["rule"]),
     ("config", 0, &[]),
@@ -91,7 +98,7 @@ const DOORS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that are pure: no sockets, no clock.
-const WITHOUT_TOKIO: &[&str] = &["wire", "relay", "statement"];
+const WITHOUT_TOKIO: &[&str] = &["wire", "relay", "schemas", "statement"];
 
 /// Lines of a file, its inline tests not counted.
 const LONGEST_FILE: usize = 450;

@@ -16,6 +16,18 @@ const MAX_ANSWER: usize = 1 << 20;
 /// # Errors
 /// [`Lost::Refused`] if the server answered with an error or with more than a megabyte.
 pub async fn rows(conn: &mut ServerConn, sql: &str) -> Result<Vec<Vec<Option<String>>>, Lost> {
+    rows_within(conn, sql, MAX_ANSWER).await
+}
+
+/// [`rows`] of an answer of at most so many bytes.
+///
+/// # Errors
+/// As of [`rows`].
+pub async fn rows_within(
+    conn: &mut ServerConn,
+    sql: &str,
+    most: usize,
+) -> Result<Vec<Vec<Option<String>>>, Lost> {
     let mut message = vec![b'Q'];
     message.extend_from_slice(&(sql.len() as u32 + 5).to_be_bytes());
     message.extend_from_slice(sql.as_bytes());
@@ -34,7 +46,7 @@ pub async fn rows(conn: &mut ServerConn, sql: &str) -> Result<Vec<Vec<Option<Str
         let read = read.await?;
         answer.extend_from_slice(&scratch[..read]);
         conn.flush()?;
-        if seen.errors > 0 || answer.len() > MAX_ANSWER {
+        if seen.errors > 0 || answer.len() > most {
             return Err(Lost::Refused);
         }
     }

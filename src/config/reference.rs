@@ -24,13 +24,15 @@ prints everything that is wrong with a file at once, and changes nothing.
 ";
 
 /// One section of the document: heading, what it is for, keys.
-fn sections() -> [(&'static str, &'static str, &'static [Key]); 8] {
+fn sections() -> [(&'static str, &'static str, &'static [Key]); 9] {
     use file::{
-        AdminTable, DatabaseTable, LogTable, ProxyTable, RouteTable, TargetTable, TimeoutsTable, UserTable,
+        AdminTable, DatabaseTable, LogTable, MetricsTable, ProxyTable, RouteTable, TargetTable,
+        TimeoutsTable, UserTable,
     };
     [
         (ProxyTable::TITLE, "Listeners, workers and limits of the whole proxy.", ProxyTable::KEYS),
         (AdminTable::TITLE, "The page for Prometheus and for health checks.", AdminTable::KEYS),
+        (MetricsTable::TITLE, "What is counted.", MetricsTable::KEYS),
         (LogTable::TITLE, "What is logged, and how.", LogTable::KEYS),
         (TargetTable::TITLE, "One PostgreSQL server. At least one is required.", TargetTable::KEYS),
         (UserTable::TITLE, "One login role, which must exist in PostgreSQL.", UserTable::KEYS),

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use super::books::{Account, Books};
 use super::client::Client;
 use super::exchange::{End, Exchange, Rules, Tally};
 use super::footprint::Footprint;
@@ -75,6 +76,8 @@ pub(super) struct Session {
     pub(super) inquiry: Option<Inquiry>,
     /// How far what it listens to is on its way to the hub.
     pub(super) transfer: Option<Transfer>,
+    /// What its statements are counted under.
+    account: Account,
 }
 
 impl Drop for Session {
@@ -92,8 +95,20 @@ impl Session {
         let welcome = Arc::clone(&identity.parameters);
         let holdings = Holdings::new(startup, welcome, worker.next_number(), &worker.texts.borrow());
         let told = Told::new(Arc::clone(&identity.parameters), Arc::clone(&identity.settings));
-        let phase = Phase::Running;
-        Self { client, worker, identity, shard, watch, phase, holdings, told, inquiry: None, transfer: None }
+        let (phase, account) = (Phase::Running, Account::default());
+        Self {
+            client,
+            worker,
+            identity,
+            shard,
+            watch,
+            phase,
+            holdings,
+            told,
+            inquiry: None,
+            transfer: None,
+            account,
+        }
     }
 
     /// Serves the client to its end.
@@ -161,6 +176,7 @@ impl Session {
     /// `None` if the client has cancelled its request and was told so.
     async fn equip(&mut self, mut checkout: Checkout) -> Result<Option<Lease>, Finish> {
         self.enter(Phase::Waiting);
+        let since = self.worker.shared.clock.exact();
         let mut attempts = 0;
         loop {
             let mut lease = match checkout {
@@ -168,7 +184,10 @@ impl Session {
                 Checkout::Refused(error) => return Err(error.refusal(self.identity.pool.database()).into()),
                 Checkout::Wait(mut wait) => {
                     match std::future::poll_fn(|cx| self.poll_wait(&mut wait, cx)).await? {
-                        Some(lease) => lease,
+                        Some(lease) => {
+                            self.account.waited = Some(self.worker.shared.clock.exact() - since);
+                            lease
+                        }
                         None => return Ok(None),
                     }
                 }
@@ -283,6 +302,7 @@ impl Session {
             lease.queue_sync();
         }
         lease.set_exclusive(self.keeps(&visit.footprint));
+        lease.count(self.shard.traffic().is_some());
         lease.used = true;
         let mut end = None;
         if length > 0 {
@@ -338,6 +358,14 @@ impl Session {
     fn exchange<'a>(&'a mut self, lease: &'a mut Lease, visit: &'a mut Visit) -> Exchange<'a> {
         let mode = self.identity.pool.route().mode;
         let asking = self.asks() || self.holdings.listening.is_handing_over();
+        let (traffic, catalogue) = (self.shard.traffic(), self.identity.pool.catalogue());
+        let books = traffic.zip(catalogue).map(|(traffic, catalogue)| Books {
+            account: &mut self.account,
+            traffic,
+            catalogue,
+            views: &self.worker.views,
+            clock: &self.worker.shared.clock,
+        });
         let Visit { footprint, tally, .. } = visit;
         Exchange {
             client: &mut self.client,
@@ -350,8 +378,10 @@ impl Session {
                 has_defaults: !self.holdings.startup().is_empty(),
                 keeps: mode == PoolMode::Session || !self.holdings.pins.is_empty(),
                 statement_mode: mode == PoolMode::Statement,
+                counted: books.is_some(),
                 asking,
             },
+            books,
             holdings: &mut self.holdings,
             texts: &self.worker.texts,
             pool: &self.identity.pool,

@@ -52,6 +52,53 @@ impl Command {
         Self::Utility,
     ];
 
+    /// The word of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Select => "select",
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Merge => "merge",
+            Self::Truncate => "truncate",
+            Self::Copy => "copy",
+            Self::Fetch => "fetch",
+            Self::Call => "call",
+            Self::Ddl => "ddl",
+            Self::Transaction => "transaction",
+            Self::Utility => "utility",
+        }
+    }
+
+    /// What the first letters of a CommandComplete tag say: those of PostgreSQL's `src/include/tcop/cmdtaglist.h`.
+    pub fn of_tag(tag: &[u8; 6]) -> Self {
+        match tag {
+            b"SELECT" => Self::Select,
+            b"INSERT" => Self::Insert,
+            b"UPDATE" => Self::Update,
+            b"DELETE" => Self::Delete,
+            b"MERGE " => Self::Merge,
+            b"TRUNCA" => Self::Truncate,
+            b"FETCH " => Self::Fetch,
+            b"CREATE" | b"COMMEN" | b"REVOKE" => Self::Ddl,
+            b"COMMIT" | b"ROLLBA" | b"SAVEPO" | b"RELEAS" | b"START " => Self::Transaction,
+            [b'C', b'O', b'P', b'Y', ..] => Self::Copy,
+            [b'M', b'O', b'V', b'E', ..] => Self::Fetch,
+            [b'C', b'A', b'L', b'L', ..] => Self::Call,
+            [b'D', b'R', b'O', b'P', ..] | [b'A', b'L', b'T', b'E', ..] | [b'G', b'R', b'A', b'N', ..] => {
+                Self::Ddl
+            }
+            [b'B', b'E', b'G', b'I', ..] => Self::Transaction,
+            _ => Self::Utility,
+        }
+    }
+
+    /// The one of that number.
+    pub fn numbered(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or_default()
+    }
+
     pub(super) fn of(statement: Node<'_>) -> Self {
         match statement {
             Node::SelectStmt(select) if select.into_clause().is_none() => Self::Select,
@@ -65,6 +112,8 @@ impl Command {
             Node::CallStmt(_) => Self::Call,
             Node::TransactionStmt(_) => Self::Transaction,
             Node::SelectStmt(_) => Self::Ddl,
+            // Its tag says what was executed.
+            Node::ExecuteStmt(_) => Self::Unknown,
             _ => Self::Utility,
         }
     }

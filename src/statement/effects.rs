@@ -41,6 +41,8 @@ pub(super) struct Findings {
     words: Gathered,
     /// What the statements name.
     pub(super) names: Gatherer,
+    /// The `search_path` that was set last.
+    pub(super) path: Option<Box<str>>,
     /// What runs when others are used is made or changed.
     pub(super) defines: bool,
     /// The result's columns are those of a cursor or of another statement.
@@ -63,6 +65,7 @@ impl Findings {
             letters,
             words: Gathered::new(),
             names: Gatherer::new(),
+            path: None,
             defines: false,
             varies: false,
             begins: false,
@@ -80,7 +83,7 @@ impl Findings {
             ..self.effects
         };
         let facts = Facts::new(statements, self.kind, effects).using(self.words.words());
-        let facts = facts.naming(self.names.named());
+        let facts = facts.naming(self.names.named(), self.path);
         facts.defining(self.defines).varying(self.varies).beginning(self.begins)
     }
 

@@ -20,6 +20,7 @@ pub struct Facts {
     pub effects: Effects,
     words: Words,
     named: Named,
+    path: Option<Box<str>>,
     plain: bool,
     long: bool,
     defines: bool,
@@ -48,6 +49,7 @@ impl Facts {
             effects,
             words: Words::default(),
             named: Named::nothing(command(kind)),
+            path: None,
             plain,
             long: false,
             defines: false,
@@ -82,8 +84,25 @@ impl Facts {
         Self { words, ..self }
     }
 
-    pub(super) fn naming(self, named: Named) -> Self {
-        Self { named, ..self }
+    pub(super) fn naming(self, named: Named, path: Option<Box<str>>) -> Self {
+        Self { named, path, ..self }
+    }
+
+    /// Whether the `search_path` of the session, or who looks along it, may be another one afterwards, be it only until
+    /// the end of the transaction.
+    pub fn changes_path(&self) -> bool {
+        let touches = |touched: &Touched| match touched {
+            Touched::None => false,
+            Touched::Any => true,
+            Touched::Names(names) => names.iter().any(|name| matches!(&**name, "search_path" | "role")),
+        };
+        let Effects { settings, local_settings, .. } = &self.effects;
+        touches(settings) || touches(local_settings)
+    }
+
+    /// The `search_path` that it sets last, if it says so itself.
+    pub fn path(&self) -> Option<&str> {
+        self.path.as_deref()
     }
 
     /// What its statements are, and what they name.

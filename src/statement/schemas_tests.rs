@@ -94,7 +94,7 @@ fn other_statements_name_what_they_are_about() {
         ("COPY (SELECT * FROM a.t, u) TO STDOUT", "copy a r:u"),
         ("EXPLAIN ANALYZE SELECT * FROM wm.a", "utility wm"),
         ("PREPARE p AS INSERT INTO wm.a VALUES ($1)", "utility wm"),
-        ("EXECUTE p(1)", "utility"),
+        ("EXECUTE p(1)", "unknown"),
         ("DECLARE c CURSOR FOR SELECT * FROM wm.a", "utility wm"),
         ("FETCH 10 FROM c", "fetch"),
         ("CALL wm.p(1)", "call wm"),
@@ -145,6 +145,26 @@ fn ddl_names_what_it_makes_and_what_that_is_made_of() {
         ("COMMENT ON COLUMN wm.t.c IS 'x'", "ddl wm"),
         ("CREATE POLICY p ON wm.t USING (true)", "ddl wm"),
     ]);
+}
+
+#[test]
+fn a_path_that_is_set_is_told_where_the_text_says_it() {
+    for (sql, changes, path) in [
+        ("SELECT 1", false, None),
+        ("SET work_mem = '1MB'", false, None),
+        ("SET search_path = wm, \"$user\", 'We\"ird'", true, Some("\"wm\", \"$user\", \"We\"\"ird\"")),
+        ("BEGIN; SET LOCAL Search_Path TO a; COMMIT", true, Some("\"a\"")),
+        ("SELECT set_config('search_path', 'a, b', true)", true, Some("a, b")),
+        ("SELECT set_config('search_path', $1, true)", true, None),
+        ("SET search_path = a; RESET search_path", true, None),
+        ("SET search_path TO DEFAULT", true, None),
+        ("SET ROLE wm", true, None),
+        ("RESET ALL", true, None),
+        ("DISCARD ALL", true, None),
+    ] {
+        let facts = judge(sql.as_bytes(), PLAIN);
+        assert_eq!((facts.changes_path(), facts.path()), (changes, path), "{sql}");
+    }
 }
 
 #[test]

@@ -74,6 +74,8 @@ impl Proxy {
         config.proxy.listen = vec!["127.0.0.1:0".parse().unwrap()];
         config.proxy.workers = Some(wishes.workers);
         config.proxy.max_clients = 5000;
+        // Only clients' requests come to the server.
+        config.metrics.refresh = None;
         config.proxy.login_timeout = wishes.login_timeout;
         config.admin = Some("127.0.0.1:0".parse().unwrap());
         for route in &mut config.routes {

@@ -3,7 +3,8 @@ use std::path::Path;
 
 use super::*;
 use crate::config::file::{
-    AdminTable, DatabaseTable, LogTable, ProxyTable, RouteTable, TargetTable, TimeoutsTable, UserTable,
+    AdminTable, DatabaseTable, LogTable, MetricsTable, ProxyTable, RouteTable, TargetTable, TimeoutsTable,
+    UserTable,
 };
 use crate::config::typed::{Applied, Key};
 
@@ -34,6 +35,11 @@ const NEW: &str = r#"
     shutdown_timeout = "1s"
     [admin]
     listen = ""
+    [metrics]
+    by_schema = false
+    schemas = ["wm"]
+    max_schemas = 3
+    refresh = "1s"
     [log]
     filter = "debug"
     format = "json"
@@ -124,6 +130,7 @@ fn every_key_that_the_reference_names_is_compared_and_applied_as_it_says() {
     for (applied, said) in [(Applied::Reload, &changes.settings), (Applied::Restart, &changes.restart)] {
         let mut declared = keys("proxy.", ProxyTable::KEYS, applied);
         declared.append(&mut keys("admin.", AdminTable::KEYS, applied));
+        declared.append(&mut keys("metrics.", MetricsTable::KEYS, applied));
         declared.append(&mut keys("log.", LogTable::KEYS, applied));
         assert_eq!(of(said), declared);
     }
