@@ -8,12 +8,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Tally};
 use super::judge::Message;
+use super::session::Session;
+use super::worker::Worker;
 use crate::backend::settings::Settings;
 use crate::clock::Clock;
 use crate::metrics::roster::NONE;
-use crate::metrics::{Counts, Traffic};
+use crate::metrics::{Counter, Counts, Shard, Traffic};
 use crate::pool::Pool;
 use crate::relay::reply::{Done, Ended};
 use crate::relay::request;
@@ -100,7 +102,18 @@ pub(super) struct Books<'a> {
     pub(super) clock: &'a Clock,
 }
 
-impl Books<'_> {
+impl<'a> Books<'a> {
+    /// Where anybody counts.
+    pub(super) fn open(
+        account: &'a mut Account,
+        shard: &'a Shard,
+        pool: &'a Pool,
+        worker: &'a Worker,
+    ) -> Option<Self> {
+        let (traffic, catalogue) = shard.traffic().zip(pool.catalogue())?;
+        Some(Self { account, traffic, catalogue, views: &worker.views, clock: &worker.shared.clock })
+    }
+
     /// The view of the session. `moved` says that its settings may be others than those that are known.
     fn view(&mut self, pool: &Pool, settings: &Arc<Settings>, moved: bool) -> Rc<View> {
         let (account, generation) = (&mut *self.account, self.catalogue.generation());
@@ -171,6 +184,31 @@ impl Books<'_> {
         self.account.changes |= command == Command::Ddl;
         let schemas = if bill.is_due() { bill.schemas } else { 1 << NONE };
         self.traffic.count(schemas, command, Counts { carried, rows, failed, received, sent, server });
+    }
+}
+
+impl Session {
+    /// Moves what was counted to the metrics.
+    pub(super) fn settle_accounts(&mut self, tally: &mut Tally) {
+        let seen = &mut tally.seen;
+        for (counter, n) in [
+            (Counter::Queries, u64::from(std::mem::take(&mut self.client.requests.queries))),
+            (Counter::Transactions, u64::from(std::mem::take(&mut seen.transactions))),
+            (Counter::ReceivedBytes, std::mem::take(&mut tally.received) as u64),
+            (Counter::SentBytes, std::mem::take(&mut tally.sent) as u64),
+            (Counter::ServerErrors, u64::from(std::mem::take(&mut seen.errors))),
+        ] {
+            if n > 0 {
+                self.shard.add(counter, n);
+            }
+        }
+        seen.ready = 0;
+        for kind in tally.refusals.drain(..) {
+            self.worker.shared.metrics.refused(kind);
+        }
+        if !tally.refused.is_empty() {
+            self.note_refusals(&mut tally.refused);
+        }
     }
 }
 

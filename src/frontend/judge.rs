@@ -123,8 +123,9 @@ impl Exchange<'_> {
         }
         // Its own batch comes first: what is noted now belongs to that of the query.
         self.arm(walk, &facts, false);
-        let bill = self.bill_query(&facts, message.header.len);
         self.attend(walk, &facts, false);
+        // Behind what comes first: its statements are those of the next batch.
+        let bill = self.bill_query(&facts, message.header.len);
         self.pass(walk, message, Mark { unread: is_unread(&facts), bill, ..Mark::default() });
         self.reassign(walk);
         None

@@ -358,14 +358,7 @@ impl Session {
     fn exchange<'a>(&'a mut self, lease: &'a mut Lease, visit: &'a mut Visit) -> Exchange<'a> {
         let mode = self.identity.pool.route().mode;
         let asking = self.asks() || self.holdings.listening.is_handing_over();
-        let (traffic, catalogue) = (self.shard.traffic(), self.identity.pool.catalogue());
-        let books = traffic.zip(catalogue).map(|(traffic, catalogue)| Books {
-            account: &mut self.account,
-            traffic,
-            catalogue,
-            views: &self.worker.views,
-            clock: &self.worker.shared.clock,
-        });
+        let books = Books::open(&mut self.account, &self.shard, &self.identity.pool, &self.worker);
         let Visit { footprint, tally, .. } = visit;
         Exchange {
             client: &mut self.client,
@@ -430,29 +423,6 @@ impl Session {
             self.settle_accounts(&mut visit.tally);
         }
         end
-    }
-
-    /// Moves what was counted to the metrics.
-    fn settle_accounts(&mut self, tally: &mut Tally) {
-        let seen = &mut tally.seen;
-        for (counter, n) in [
-            (Counter::Queries, u64::from(std::mem::take(&mut self.client.requests.queries))),
-            (Counter::Transactions, u64::from(std::mem::take(&mut seen.transactions))),
-            (Counter::ReceivedBytes, std::mem::take(&mut tally.received) as u64),
-            (Counter::SentBytes, std::mem::take(&mut tally.sent) as u64),
-            (Counter::ServerErrors, u64::from(std::mem::take(&mut seen.errors))),
-        ] {
-            if n > 0 {
-                self.shard.add(counter, n);
-            }
-        }
-        seen.ready = 0;
-        for kind in tally.refusals.drain(..) {
-            self.worker.shared.metrics.refused(kind);
-        }
-        if !tally.refused.is_empty() {
-            self.note_refusals(&mut tally.refused);
-        }
     }
 
     /// Whether the client keeps its server connection though nothing is under way.

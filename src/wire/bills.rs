@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::owed::Bill;
+use super::turn::Turn;
 
 /// Named portals of which it is remembered what they are. The oldest give way.
 const PORTALS: usize = 16;
@@ -78,6 +79,29 @@ impl Bills {
     }
 }
 
+impl Turn {
+    /// What is sent from now on is sent at this time.
+    pub fn set_time(&mut self, now: u64) {
+        self.bills.now = now;
+    }
+
+    /// Of the portal of that name, which is bound by what is sent next.
+    pub fn bill_portal(&mut self, portal: &[u8], bill: Bill) {
+        self.bills.bind(portal, bill);
+    }
+
+    /// Of the next statements of the text whose Query is sent next. The first one's is in its mark.
+    pub fn bill_next_statements(&mut self, bills: impl Iterator<Item = Bill>) {
+        let epoch = self.epoch();
+        self.bills.queue(epoch, bills);
+    }
+
+    /// The next Execute is of this portal, which is not the unnamed one.
+    pub fn will_execute(&mut self, portal: &[u8]) {
+        self.bills.choose(portal);
+    }
+}
+
 /// What a client sent for a portal is counted once, however often that is executed.
 fn take(bill: &mut Bill) -> Bill {
     let taken = *bill;
@@ -94,7 +118,7 @@ fn hash(name: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::turn::{Asker, Mark, Turn};
+    use crate::wire::turn::{Asker, Mark};
 
     fn bill(schemas: u64) -> Bill {
         Bill { schemas, received: 10, ..Bill::default() }

@@ -80,7 +80,7 @@ pub struct Turn {
     dropped: Dropped,
     /// Counts what ends a batch: an error skips nothing of the next one.
     epoch: u64,
-    bills: Bills,
+    pub(super) bills: Bills,
 }
 
 impl Default for Turn {
@@ -102,26 +102,6 @@ impl Turn {
             epoch: 0,
             bills: Bills::default(),
         }
-    }
-
-    /// What is sent from now on is sent at this time.
-    pub fn set_time(&mut self, now: u64) {
-        self.bills.now = now;
-    }
-
-    /// Of the portal of that name, which is bound by what is sent next.
-    pub fn bill_portal(&mut self, portal: &[u8], bill: Bill) {
-        self.bills.bind(portal, bill);
-    }
-
-    /// Of the next statements of the text whose Query is sent next. The first one's is in its mark.
-    pub fn bill_next_statements(&mut self, bills: impl Iterator<Item = Bill>) {
-        self.bills.queue(self.epoch, bills);
-    }
-
-    /// The next Execute is of this portal, which is not the unnamed one.
-    pub fn will_execute(&mut self, portal: &[u8]) {
-        self.bills.choose(portal);
     }
 
     /// The number of the batch that is being sent. What was sent in the same batch is carried out, or skipped together
