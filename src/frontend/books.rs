@@ -20,7 +20,7 @@ use crate::pool::Pool;
 use crate::relay::reply::{Done, Ended};
 use crate::relay::request;
 use crate::schemas::{Catalogue, Snapshot, View};
-use crate::statement::{Command, Facts, Statement};
+use crate::statement::{Command, Facts, Statement, States, Touched};
 use crate::wire::turn::Bill;
 
 /// Views that a worker keeps: one for each path, role and database that its clients have at the same time.
@@ -73,6 +73,12 @@ enum Detour {
     Unknown,
 }
 
+impl Detour {
+    fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+}
+
 /// What is remembered of one client.
 #[derive(Debug, Default)]
 pub(super) struct Account {
@@ -81,8 +87,8 @@ pub(super) struct Account {
     generation: u64,
     settings: Arc<Settings>,
     detour: Detour,
-    /// The detour ends with the transaction.
-    local: bool,
+    /// The one that ends with the transaction.
+    local: Detour,
     /// For how many nanoseconds it has just waited for a server connection.
     pub(super) waited: Option<u64>,
     /// When the last statement ended.
@@ -117,8 +123,8 @@ impl<'a> Books<'a> {
     /// The view of the session. `moved` says that its settings may be others than those that are known.
     fn view(&mut self, pool: &Pool, settings: &Arc<Settings>, moved: bool) -> Rc<View> {
         let (account, generation) = (&mut *self.account, self.catalogue.generation());
-        if !moved && !matches!(account.detour, Detour::None) {
-            (account.detour, account.view) = (Detour::None, None);
+        if !moved && !(account.detour.is_none() && account.local.is_none()) {
+            (account.detour, account.local, account.view) = (Detour::None, Detour::None, None);
         }
         let fresh = account.generation == generation && Arc::ptr_eq(&account.settings, settings);
         if let Some(view) = account.view.as_ref().filter(|_| fresh) {
@@ -126,12 +132,13 @@ impl<'a> Books<'a> {
         }
         let snapshot = self.catalogue.snapshot();
         let role = settings.get("role").unwrap_or(pool.user());
-        let path = match &account.detour {
+        let detour = if account.local.is_none() { &account.detour } else { &account.local };
+        let path = match detour {
             Detour::None => settings.get("search_path"),
             Detour::Path(path) => Some(&**path),
             Detour::Unknown => None,
         };
-        let view = match account.detour {
+        let view = match detour {
             Detour::Unknown => Rc::new(View::blind(snapshot)),
             _ => self.views.borrow_mut().get(&snapshot, (pool.user(), role), path),
         };
@@ -270,7 +277,9 @@ impl Exchange<'_> {
         if !only || first.command != Command::Unknown || !first.names_nothing() {
             return None;
         }
-        self.holdings.executed(&facts.effects).pop()
+        let name = facts.effects.prepared_names.first()?;
+        let executed = self.holdings.executed(&facts.effects).pop();
+        executed.or_else(|| self.footprint.own(name.as_bytes()).cloned())
     }
 
     /// The bill of a Parse: what an error would be counted under.
@@ -313,7 +322,14 @@ impl Exchange<'_> {
         let length = message.header.len;
         let (first, rest) = request::c_string(message.body).unwrap_or_default();
         match (message.header.tag, facts) {
-            (b'Q', Some(facts)) => self.bill_query(facts, length),
+            (b'Q', Some(facts)) => {
+                if let [name] = &*facts.effects.prepared_names
+                    && facts.effects.suspects.contains(States::PREPARED)
+                {
+                    self.footprint.owns(name.as_bytes(), Some(facts));
+                }
+                self.bill_query(facts, length)
+            }
             (b'Q', None) => unknown(length),
             (b'P', facts) => {
                 self.footprint.owns(first, facts);
@@ -352,8 +368,12 @@ impl Exchange<'_> {
         }
         let Some(books) = &mut self.books else { return };
         let account = &mut *books.account;
-        account.local = facts.effects.settings == crate::statement::Touched::None;
-        account.detour = facts.path().map_or(Detour::Unknown, |path| Detour::Path(path.into()));
+        let detour = facts.path().map_or(Detour::Unknown, |path| Detour::Path(path.into()));
+        if facts.effects.settings == Touched::None {
+            account.local = detour;
+        } else {
+            (account.detour, account.local) = (detour, Detour::None);
+        }
         account.view = None;
     }
 
@@ -372,8 +392,8 @@ impl Exchange<'_> {
             if std::mem::take(&mut account.changes) {
                 books.catalogue.has_changed(books.clock.now());
             }
-            if std::mem::take(&mut account.local) {
-                (account.detour, account.view) = (Detour::None, None);
+            if !account.local.is_none() {
+                (account.local, account.view) = (Detour::None, None);
             }
         }
     }
