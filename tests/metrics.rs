@@ -61,3 +61,24 @@ fn every_family_has_a_help_text_and_every_series_belongs_to_a_family() {
         assert!(known, "{line}");
     }
 }
+
+#[test]
+fn rules_and_the_dashboard_ask_only_for_families_that_there_are() {
+    let families: BTreeSet<&str> =
+        include_str!("metrics.txt").lines().filter_map(|line| line.split(['{', ' ']).next()).collect();
+    // Shown only where there is a read-only route, errors, or a client that had to wait.
+    let seldom =
+        ["firepool_guard_refusals_total", "firepool_schema_errors_total", "firepool_schema_wait_seconds"];
+    let texts =
+        [include_str!("../deploy/prometheus/rules.yml"), include_str!("../deploy/grafana/firepool.json")];
+    let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let mut asked = 0;
+    for text in texts {
+        for (at, _) in text.match_indices("firepool_") {
+            let name = text[at..].split(|letter| !is_word(letter)).next().unwrap();
+            asked += 1;
+            assert!(families.contains(name) || seldom.contains(&name), "{name}");
+        }
+    }
+    assert!(asked > 30, "the queries were not found");
+}

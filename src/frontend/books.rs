@@ -16,7 +16,7 @@ use crate::backend::settings::Settings;
 use crate::clock::Clock;
 use crate::metrics::roster::NONE;
 use crate::metrics::{Counter, Counts, Shard, Traffic};
-use crate::pool::Pool;
+use crate::pool::{Lease, Pool};
 use crate::relay::reply::{Done, Ended};
 use crate::relay::request;
 use crate::schemas::{Catalogue, Snapshot, View};
@@ -195,6 +195,12 @@ impl<'a> Books<'a> {
 }
 
 impl Session {
+    /// It has waited since then for a server connection.
+    pub(super) fn has_waited(&mut self, since: u64, lease: Lease) -> Lease {
+        self.account.waited = Some(self.worker.shared.clock.exact().saturating_sub(since));
+        lease
+    }
+
     /// Moves what was counted to the metrics.
     pub(super) fn settle_accounts(&mut self, tally: &mut Tally) {
         let seen = &mut tally.seen;
@@ -348,7 +354,9 @@ impl Exchange<'_> {
     /// The bill of a message about a statement that nobody knows.
     pub(super) fn bill_unknown(&mut self, message: Message<'_>) -> Bill {
         match request::c_string(message.body) {
-            Some((portal, _)) if message.header.tag == b'B' => self.bill_bind(portal, None, message.header.len),
+            Some((portal, _)) if message.header.tag == b'B' => {
+                self.bill_bind(portal, None, message.header.len)
+            }
             _ => Bill::default(),
         }
     }

@@ -77,7 +77,7 @@ pub(super) struct Session {
     /// How far what it listens to is on its way to the hub.
     pub(super) transfer: Option<Transfer>,
     /// What its statements are counted under.
-    account: Account,
+    pub(super) account: Account,
 }
 
 impl Drop for Session {
@@ -184,10 +184,7 @@ impl Session {
                 Checkout::Refused(error) => return Err(error.refusal(self.identity.pool.database()).into()),
                 Checkout::Wait(mut wait) => {
                     match std::future::poll_fn(|cx| self.poll_wait(&mut wait, cx)).await? {
-                        Some(lease) => {
-                            self.account.waited = Some(self.worker.shared.clock.exact() - since);
-                            lease
-                        }
+                        Some(lease) => self.has_waited(since, lease),
                         None => return Ok(None),
                     }
                 }
