@@ -413,3 +413,55 @@ pub fn counters_agree_with_pg_stat_statements() {
     }
     bench.compare();
 }
+
+pub fn a_read_only_route_counts_what_it_lets_through_and_no_refusal_of_its_own() {
+    for mode in ["transaction", "session"] {
+        let mut bench = Bench::new(&format!("{mode}\"\naccess = \"read-only"), &[], "");
+        let role = bench.roles[1].clone();
+        let mut client = bench.login(&role, &[("options", "-c search_path=entity")]);
+        let c = &mut client;
+        bench.run(c, &role, "TABLE log", "entity select");
+        bench.run(
+            c,
+            &role,
+            "BEGIN; SELECT * FROM wm.log; COMMIT",
+            "none transaction; wm select; none transaction",
+        );
+        bench.batch(
+            c,
+            &role,
+            &[unnamed("SELECT * FROM node WHERE id = $1", &["1"]), sync()],
+            "entity select",
+        );
+        bench.batch(c, &role, &[parse("s", "SELECT id FROM brk_registry.model"), sync()], "");
+        for _ in 0..5 {
+            bench.batch(c, &role, &[bind("", "s", &[]), execute("", 0), sync()], "brk_registry select");
+        }
+        assert_eq!(c.query("INSERT INTO wm.log VALUES ('x')").code(), "25006");
+        assert_eq!(c.batch(&[unnamed("DELETE FROM wm.log", &[]), sync()]).code(), "25006");
+        bench.run(c, &role, "SELECT * FROM wm.missing", "wm select");
+        bench.compare();
+    }
+}
+
+pub fn a_wait_for_a_server_connection_is_counted_under_the_schema_of_what_waited() {
+    let mut bench = Bench::new("transaction", &[], "");
+    let role = bench.roles[0].clone();
+    let mut holders: Vec<Raw> = (0..4).map(|_| bench.login(&role, &[])).collect();
+    for holder in &mut holders {
+        bench.run(holder, &role, "BEGIN", "none transaction");
+    }
+    let mut waiting = bench.login(&role, &[]);
+    waiting.send(&query("SELECT * FROM wm.log"));
+    until("the client waits", || bench.proxy.metric("firepool_clients", "waiting") == 1.0);
+    for holder in &mut holders {
+        bench.run(holder, &role, "COMMIT", "none transaction");
+    }
+    let reply = waiting.reply();
+    bench.truth.heard(&role, "wm select", &reply);
+    bench.compare();
+    let count = |schema: &str| {
+        bench.proxy.metric("firepool_schema_wait_seconds_count", &format!("{role}\",schema=\"{schema}\""))
+    };
+    assert_eq!((count("wm"), count("entity")), (1.0, 0.0));
+}
