@@ -66,19 +66,32 @@ pub struct Statement {
     from: u32,
     to: u32,
     /// What its names came to, and for whom.
-    resolved: Cell<(u64, Schemas)>,
+    resolved: Memo,
 }
+
+/// What was looked up before. It makes no difference between two statements, so that texts which differ in literals
+/// share it.
+#[derive(Clone, Default, Debug)]
+struct Memo(Cell<(u64, Schemas)>);
+
+impl PartialEq for Memo {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Memo {}
 
 impl Statement {
     /// The schemas that it names, as `resolve` has them. They are remembered for the last one who asked: `key` is another
     /// one for each catalogue and path, and never 0.
     pub fn schemas(&self, named: &Named, key: u64, resolve: impl FnOnce(&[Name]) -> Schemas) -> Schemas {
-        let (known, schemas) = self.resolved.get();
+        let (known, schemas) = self.resolved.0.get();
         if known == key {
             return schemas;
         }
         let schemas = resolve(named.names(self));
-        self.resolved.set((key, schemas));
+        self.resolved.0.set((key, schemas));
         schemas
     }
 
@@ -201,7 +214,7 @@ impl Gatherer {
     /// The statement at hand is at its end.
     pub(super) fn close(&mut self, command: Command) {
         let [from, to] = [self.from, self.len()].map(|at| u32::try_from(at).unwrap_or(u32::MAX));
-        let statement = Statement { command, from, to, resolved: Cell::default() };
+        let statement = Statement { command, from, to, resolved: Memo::default() };
         match self.statements {
             0 => self.first = statement,
             1..MOST_STATEMENTS => self.others.push(statement),
@@ -288,6 +301,7 @@ impl Scopes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::statement::{Dialect, judge};
 
     #[test]
     fn names_of_each_statement_are_its_own_and_each_once() {
@@ -328,6 +342,17 @@ mod tests {
         answer.set(8);
         assert_eq!([ask(1), ask(2), ask(2)], [4, 8, 8]);
         assert_eq!(asked.get(), 2);
+    }
+
+    #[test]
+    fn what_was_looked_up_makes_no_other_facts_of_a_text() {
+        let facts = |sql: &str| judge(sql.as_bytes(), Dialect::default());
+        let (first, second) =
+            (facts("SELECT a FROM wm.t WHERE b = 1"), facts("SELECT a FROM wm.t WHERE b = 2"));
+        let named = first.named();
+        assert_eq!(named.statement(0).unwrap().schemas(named, 1, |_| 4), 4);
+        assert_eq!(first, second);
+        assert_ne!(first, facts("SELECT a FROM entity.t WHERE b = 1"));
     }
 
     #[test]
