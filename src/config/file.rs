@@ -74,6 +74,9 @@ table! {
             "How often a database is asked which schema its tables, views and functions are in, over a connection that is \
              opened for it and counts under the limits of user and database; and soon after DDL that came through the \
              proxy. `\"0s\"` is never: names without a schema are then counted as `none`.";
+        pgbouncer_names: Switch, "", Typed("false"), Restart,
+            "Whether pools are shown under the names of prometheus-community's pgbouncer_exporter as well, for dashboards \
+             that were made for it.";
     }
 
     /// Logging.

@@ -141,6 +141,8 @@ pub struct Metrics {
     pub max_schemas: usize,
     /// How often a database is asked which schema its names are in; `None` is never.
     pub refresh: Option<Duration>,
+    /// The names of pgbouncer_exporter are shown as well.
+    pub pgbouncer_names: bool,
 }
 
 /// How to log.

@@ -216,6 +216,7 @@ fn restart(old: &Config, new: &Config) -> Vec<KeyChange> {
         .key("metrics.schemas", &old.metrics.schemas.join(", "), &new.metrics.schemas.join(", "))
         .key("metrics.max_schemas", &old.metrics.max_schemas, &new.metrics.max_schemas)
         .key("metrics.refresh", &old.metrics.refresh, &new.metrics.refresh)
+        .key("metrics.pgbouncer_names", &old.metrics.pgbouncer_names, &new.metrics.pgbouncer_names)
         .key("log.format", &format(old), &format(new))
         .0
 }

@@ -122,6 +122,7 @@ fn metrics(table: &MetricsTable, found: &mut Found<'_>) -> Metrics {
         schemas: schemas.iter().map(|(Text(name), _)| name.clone()).collect(),
         max_schemas: most,
         refresh: or_off(&table.refresh, Some(Duration::from_secs(5 * 60))),
+        pgbouncer_names: table.pgbouncer_names.get().is_some_and(|(Switch(on), _)| *on),
     }
 }
 

@@ -239,19 +239,23 @@ fn waits(metrics: &PoolMetrics, _: &PoolGauges) -> Vec<Metric> {
     vec![sample]
 }
 
-pub(super) fn labels<'m>(
-    metrics: &PoolMetrics,
-    more: impl IntoIterator<Item = (&'static str, &'m str)>,
-) -> Vec<LabelPair> {
+/// Labels with these names and values.
+pub(super) fn pairs<'n>(pairs: impl IntoIterator<Item = (&'static str, &'n str)>) -> Vec<LabelPair> {
     let pair = |(name, value): (&str, &str)| {
         let mut pair = LabelPair::default();
         pair.set_name(name.to_owned());
         pair.set_value(value.to_owned());
         pair
     };
-    let mut labels = vec![pair(("database", &metrics.database)), pair(("user", &metrics.user))];
-    labels.extend(more.into_iter().map(pair));
-    labels
+    pairs.into_iter().map(pair).collect()
+}
+
+pub(super) fn labels<'m>(
+    metrics: &'m PoolMetrics,
+    more: impl IntoIterator<Item = (&'static str, &'m str)>,
+) -> Vec<LabelPair> {
+    let own = [("database", metrics.database.as_str()), ("user", metrics.user.as_str())];
+    pairs(own.into_iter().chain(more))
 }
 
 pub(super) fn counter(labels: Vec<LabelPair>, value: u64) -> Metric {

@@ -5,6 +5,7 @@
 //! drift from the truth.
 
 mod families;
+mod pgbouncer;
 pub mod roster;
 mod statements;
 mod traffic;
@@ -131,10 +132,28 @@ pub struct PoolGauges {
     pub names: u64,
 }
 
+/// What a pool is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PoolAbout {
+    /// Where its server is.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The database's name there.
+    pub database: String,
+    /// When a server connection goes back.
+    pub mode: &'static str,
+    /// Server connections above the pool's size.
+    pub reserve: u64,
+}
+
 /// Whoever can tell the gauges of a pool.
 pub trait PoolState: Send + Sync {
     /// The state now.
     fn gauges(&self) -> PoolGauges;
+
+    /// What stays as it is.
+    fn about(&self) -> PoolAbout;
 }
 
 /// The metrics of one pool.
@@ -261,6 +280,14 @@ impl Metrics {
             replications_opened,
             replications_closed,
         })
+    }
+
+    /// Shows the pools under the names of pgbouncer_exporter as well.
+    ///
+    /// # Errors
+    /// They are shown already.
+    pub fn show_pgbouncer_names(&self) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(pgbouncer::AsPgBouncer::new(Arc::clone(&self.pools))?))
     }
 
     /// The metrics of a new pool. With a roster, its statements are counted by the schemas in it.

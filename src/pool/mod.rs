@@ -23,6 +23,7 @@ mod manager;
 mod opening;
 mod queue;
 mod registry;
+mod state;
 mod wait;
 
 #[cfg(test)]
@@ -36,7 +37,7 @@ use crate::backend::connect::{ConnectError, Opener};
 use crate::backend::settings::Settings;
 use crate::clock::{Clock, millis};
 use crate::config::Route;
-use crate::metrics::{PoolGauges, PoolMetrics, PoolState};
+use crate::metrics::PoolMetrics;
 use crate::schemas::Catalogue;
 pub use dedicated::{Dedicated, Places};
 use known::Known;
@@ -429,12 +430,5 @@ impl Pool {
     pub fn is_deserted(&self) -> bool {
         let queue = self.queue();
         queue.is_deserted() && queue.waiting() == 0
-    }
-}
-
-impl PoolState for Pool {
-    fn gauges(&self) -> PoolGauges {
-        let names = self.catalogue.as_ref().map_or(0, |catalogue| catalogue.snapshot().len() as u64);
-        PoolGauges { names, ..self.queue().gauges() }
     }
 }

@@ -28,6 +28,7 @@ pub struct Wishes {
     pub connect: Duration,
     pub query_wait: Duration,
     pub replication: bool,
+    pub pgbouncer_names: bool,
 }
 
 impl Default for Wishes {
@@ -40,6 +41,7 @@ impl Default for Wishes {
             connect: Duration::from_secs(5),
             query_wait: Duration::from_secs(10),
             replication: false,
+            pgbouncer_names: false,
         }
     }
 }
@@ -76,6 +78,7 @@ impl Proxy {
         config.proxy.max_clients = 5000;
         // Only clients' requests come to the server.
         config.metrics.refresh = None;
+        config.metrics.pgbouncer_names = wishes.pgbouncer_names;
         config.proxy.login_timeout = wishes.login_timeout;
         config.admin = Some("127.0.0.1:0".parse().unwrap());
         for route in &mut config.routes {

@@ -40,6 +40,7 @@ const NEW: &str = r#"
     schemas = ["wm"]
     max_schemas = 3
     refresh = "1s"
+    pgbouncer_names = true
     [log]
     filter = "debug"
     format = "json"
