@@ -33,6 +33,9 @@ const PROBE: Duration = Duration::from_millis(500);
 /// Clients that may be about to log in at once, at the least.
 const LOGINS: usize = 1_000;
 
+/// Clients that were told to go and are not gone yet.
+const PARTING: usize = 256;
+
 /// File descriptors that are neither clients' nor server connections': listeners, reactors, admin HTTP, cancel requests.
 const OWN_FILES: u64 = 128;
 
@@ -58,6 +61,7 @@ pub struct App {
     stage: watch::Sender<Stage>,
     readiness: Arc<Readiness>,
     registry: Arc<Registry>,
+    shared: Arc<Shared>,
     workers: Arc<Vec<Handle>>,
     threads: Vec<thread::JoinHandle<()>>,
 }
@@ -75,7 +79,8 @@ impl App {
             metrics.show_pgbouncer_names()?;
         }
         let registry = Arc::new(Registry::new(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&metrics)));
-        let shared = Arc::new(Shared::new(Arc::clone(&registry), Arc::clone(&metrics), Arc::clone(&clock))?);
+        let (shared, asker) = Shared::new(Arc::clone(&registry), Arc::clone(&metrics), Arc::clone(&clock))?;
+        let shared = Arc::new(shared);
 
         let (accepting, keeping) = (runtime()?, runtime()?);
         let listeners = accepting.block_on(async { Listeners::bind(&config.proxy) })?;
@@ -95,16 +100,19 @@ impl App {
         let readiness = Arc::new(Readiness::waits_for(required.len()));
 
         let (handles, sockets) = (Arc::clone(&workers), sockets(&config));
-        let serving = stages.clone();
+        let (serving, at_door) = (stages.clone(), Arc::clone(&shared));
         let acceptor = thread::Builder::new()
             .name("accept".into())
-            .spawn(move || accepting.block_on(listeners.serve(handles, sockets, serving)))?;
+            .spawn(move || accepting.block_on(listeners.serve(handles, (sockets, at_door), serving)))?;
         let housekeeping = Housekeeping { clock, registry: Arc::clone(&registry), config };
         let (ready, metrics) = (Arc::clone(&readiness), metrics);
         let keeper = thread::Builder::new().name("admin".into()).spawn(move || {
             keeping.block_on(async move {
                 for target in required {
                     tokio::spawn(probe(Arc::clone(&housekeeping.config), target, Arc::clone(&ready)));
+                }
+                if let Some(asker) = asker {
+                    tokio::spawn(asker.run());
                 }
                 if let Some(listener) = admin {
                     tokio::spawn(http::serve(listener, metrics, ready));
@@ -118,6 +126,7 @@ impl App {
             stage,
             readiness,
             registry,
+            shared,
             workers,
             threads: vec![acceptor, keeper],
         })
@@ -131,6 +140,11 @@ impl App {
     /// The address of admin HTTP, if it is on.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Takes users, their secrets, rules and the limits of logins from another configuration, and nothing else of it.
+    pub fn reload(&self, config: &Config) {
+        self.shared.reload(config);
     }
 
     /// Whether `/ready` says so.
@@ -170,7 +184,8 @@ impl Drop for App {
 /// How many clients' sockets may be open at once: those that may log in and as many again that are about to, but never
 /// so many that server connections would find no file descriptor.
 fn sockets(config: &Config) -> usize {
-    let wanted = config.proxy.max_clients.saturating_add(config.proxy.max_clients.max(LOGINS));
+    let logins = config.authentication.max_logins.max(config.proxy.max_clients).max(LOGINS);
+    let wanted = config.proxy.max_clients.saturating_add(logins).saturating_add(PARTING);
     let pools: u64 = budget::worst(config).iter().map(|worst| worst.server).sum();
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let left = files.saturating_sub(pools).saturating_sub(OWN_FILES).max(1);
@@ -241,7 +256,7 @@ async fn probe(config: Arc<Config>, target: Arc<Target>, readiness: Arc<Readines
         match opener.open().await {
             // 57P03 is "cannot connect now": the server starts up. Any other answer is one.
             Err(ConnectError::Refused { sqlstate, .. }) if sqlstate != "57P03" => break,
-            Ok(_) => break,
+            Err(ConnectError::Unproved(_)) | Ok(_) => break,
             Err(error) => {
                 tracing::info!(target = target.name, %error, "a required target has not answered yet")
             }

@@ -36,6 +36,10 @@ pub enum ErrorKind {
     InvalidStartup,
     /// The login took longer than `login_timeout`.
     LoginTimeout,
+    /// No rule lets the client in, one turns it away, or it is not the system's user that it says.
+    LoginRefused,
+    /// The server that knows the users' secrets could not be asked.
+    LookupFailed,
     /// More notifications waited for the client than its limit allows, because it did not read them.
     NotificationOverflow,
     /// No route serves this user on this database.
@@ -62,6 +66,10 @@ pub enum ErrorKind {
     Shutdown,
     /// More clients than the configuration allows.
     TooManyClients,
+    /// Too many failed logins from the client's address.
+    TooManyFailures,
+    /// Too many clients in the middle of a login, of which this was the oldest.
+    TooManyLogins,
     /// More prepared statements than a client may have.
     TooManyStatements,
     /// BEGIN in statement mode.
@@ -76,7 +84,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for metrics.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::AuthenticationFailed,
         Self::Cancelled,
         Self::ClientIdle,
@@ -84,6 +92,8 @@ impl ErrorKind {
         Self::IdleInTransaction,
         Self::InvalidStartup,
         Self::LoginTimeout,
+        Self::LoginRefused,
+        Self::LookupFailed,
         Self::NotificationOverflow,
         Self::NotPermitted,
         Self::ProtocolViolation,
@@ -97,6 +107,8 @@ impl ErrorKind {
         Self::SettingRefused,
         Self::Shutdown,
         Self::TooManyClients,
+        Self::TooManyFailures,
+        Self::TooManyLogins,
         Self::TooManyStatements,
         Self::TransactionInStatementMode,
         Self::UnknownDatabase,
@@ -115,6 +127,8 @@ impl ErrorKind {
             Self::IdleInTransaction => (Origin::Client, "idle_in_transaction", "25P03"),
             Self::InvalidStartup => (Origin::Client, "invalid_startup", "28000"),
             Self::LoginTimeout => (Origin::Client, "login_timeout", "57014"),
+            Self::LoginRefused => (Origin::Client, "login_refused", "28000"),
+            Self::LookupFailed => (Origin::Server, "lookup_failed", "08001"),
             Self::NotificationOverflow => (Origin::Client, "notification_overflow", "53400"),
             Self::NotPermitted => (Origin::Client, "not_permitted", "42501"),
             Self::ProtocolViolation => (Origin::Client, "protocol_violation", "08P01"),
@@ -128,6 +142,8 @@ impl ErrorKind {
             Self::SettingRefused => (Origin::Client, "setting_refused", "22023"),
             Self::Shutdown => (Origin::Proxy, "shutdown", "57P01"),
             Self::TooManyClients => (Origin::Client, "too_many_clients", "53300"),
+            Self::TooManyFailures => (Origin::Client, "too_many_failures", "28000"),
+            Self::TooManyLogins => (Origin::Client, "too_many_logins", "53300"),
             Self::TooManyStatements => (Origin::Client, "too_many_statements", "54000"),
             Self::TransactionInStatementMode => (Origin::Client, "transaction_in_statement_mode", "0A000"),
             Self::UnknownDatabase => (Origin::Client, "unknown_database", "3D000"),

@@ -12,6 +12,8 @@
 //! - [`schemas`]: whose schemas names are in, pure.
 //! - [`statement`]: what SQL does to a session, pure.
 //! - [`wire`]: the protocol, pure.
+//! - [`secret`]: what is known of passwords.
+//! - [`hba`]: who has to prove what, as `pg_hba.conf` says it.
 //! - On the ground floor: [`metrics`], [`scram`], [`stream`], [`clock`], [`error`], [`rule`].
 
 #![forbid(unsafe_code)]
@@ -24,6 +26,7 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod frontend;
+pub mod hba;
 pub mod metrics;
 pub mod notify;
 pub mod pool;
@@ -31,6 +34,7 @@ pub mod relay;
 pub mod rule;
 pub mod schemas;
 pub mod scram;
+pub mod secret;
 pub mod statement;
 pub mod stream;
 pub mod wire;

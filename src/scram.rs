@@ -4,6 +4,8 @@
 //! Each step consumes the exchange and yields the next one, so that no step can be left out. Both peers are hostile:
 //! sizes and iteration counts are bounded, and proofs are compared in constant time.
 
+mod verifier;
+
 use std::num::NonZeroU32;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -11,6 +13,8 @@ use aws_lc_rs::{constant_time, digest, hmac, pbkdf2};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use zeroize::Zeroizing;
+
+pub use verifier::{Look, Verifier};
 
 /// The mechanism's name in SASL messages.
 pub const MECHANISM: &str = "SCRAM-SHA-256";
@@ -24,6 +28,9 @@ pub const MAX_ITERATIONS: u32 = 1_000_000;
 
 /// The longest SCRAM message that is looked at. PostgreSQL's own are below 200 bytes.
 pub const MAX_MESSAGE: usize = 2048;
+
+/// The longest nonce that is taken, the peer's part and our own together. PostgreSQL's own have 48 characters.
+const MAX_NONCE: usize = 1024;
 
 /// `SCRAM_DEFAULT_SALT_LEN` and `SCRAM_RAW_NONCE_LEN` of PostgreSQL's `scram-common.h`.
 const SALT_LEN: usize = 16;
@@ -54,52 +61,6 @@ pub enum ScramError {
     Random,
 }
 
-/// What a server keeps instead of a password.
-#[derive(Clone)]
-pub struct Verifier {
-    salt: Vec<u8>,
-    iterations: NonZeroU32,
-    stored_key: Key,
-    server_key: Key,
-    /// There is no such user: every proof is wrong.
-    mock: bool,
-}
-
-impl std::fmt::Debug for Verifier {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Verifier(secret)")
-    }
-}
-
-impl Verifier {
-    /// Salts and hashes a password, as `CREATE ROLE ... PASSWORD` does.
-    pub fn of_password(password: &str) -> Result<Self, ScramError> {
-        let salt: [u8; SALT_LEN] = random()?;
-        let iterations = iterations(DEFAULT_ITERATIONS)?;
-        let keys = Keys::derive(password, &salt, iterations);
-        Ok(Self {
-            salt: salt.to_vec(),
-            iterations,
-            stored_key: sha256(keys.client.as_ref()),
-            server_key: *keys.server,
-            mock: false,
-        })
-    }
-
-    /// The verifier of a user who does not exist: the same salt at every try, as a real user has, and no proof fits.
-    /// `secret` is the process's own.
-    pub fn mock(user: &str, secret: &[u8]) -> Result<Self, ScramError> {
-        let salt = hmac_sha256(secret, &[user.as_bytes()]);
-        Ok(Self {
-            salt: salt[..SALT_LEN].to_vec(),
-            iterations: iterations(DEFAULT_ITERATIONS)?,
-            stored_key: [0; 32],
-            server_key: [0; 32],
-            mock: true,
-        })
-    }
-}
-
 /// The keys that a password gives with a salt. Wiped on drop.
 #[derive(Clone)]
 pub struct Keys {
@@ -107,7 +68,18 @@ pub struct Keys {
     server: Zeroizing<Key>,
 }
 
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(secret)")
+    }
+}
+
 impl Keys {
+    /// Whether they are those of the same password under the same salt.
+    pub fn is_same(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(self.client.as_ref(), other.client.as_ref()).is_ok()
+    }
+
     /// RFC 5802's `ClientKey` and `ServerKey`. Costs CPU in proportion to `iterations`.
     pub fn derive(password: &str, salt: &[u8], iterations: NonZeroU32) -> Self {
         // PostgreSQL uses the password as it is where SASLprep refuses it (`pg_saslprep` in src/common/saslprep.c).
@@ -160,6 +132,12 @@ impl ClientExchange {
         let mut parts = message.split(',');
         let combined = attribute(parts.next(), 'r')?;
         let salt = BASE64.decode(attribute(parts.next(), 's')?).map_err(|_| ScramError::Malformed)?;
+        if salt.is_empty() {
+            return Err(ScramError::Malformed);
+        }
+        if salt.len() > verifier::MAX_SALT || combined.len() > MAX_NONCE {
+            return Err(ScramError::TooLarge);
+        }
         let count: u32 = attribute(parts.next(), 'i')?.parse().map_err(|_| ScramError::Malformed)?;
         if !combined.starts_with(&self.nonce) || combined.len() == self.nonce.len() {
             return Err(ScramError::Nonce);
@@ -256,6 +234,9 @@ impl ServerExchange {
         if client_nonce.is_empty() || !printable {
             return Err(ScramError::Malformed);
         }
+        if client_nonce.len() > MAX_NONCE {
+            return Err(ScramError::TooLarge);
+        }
         let combined_nonce = format!("{client_nonce}{}", nonce()?);
         let salt = BASE64.encode(&self.verifier.salt);
         let server_first = format!("r={combined_nonce},s={salt},i={}", self.verifier.iterations);
@@ -274,7 +255,16 @@ impl ServerExchange {
 
 impl ServerChallenged {
     /// Reads `client-final-message`, checks the proof, and returns `server-final-message`.
+    ///
+    /// # Errors
+    /// [`ScramError::Proof`] if it is not the password.
     pub fn finish(self, message: &[u8]) -> Result<String, ScramError> {
+        self.learn(message).map(|(last, _)| last)
+    }
+
+    /// [`ServerChallenged::finish`], with the keys that the client's proof has shown: whoever has them can prove the
+    /// password to any server that has the same verifier.
+    pub fn learn(self, message: &[u8]) -> Result<(String, Keys), ScramError> {
         let message = text(message)?;
         let (without_proof, proof) = message.rsplit_once(",p=").ok_or(ScramError::Malformed)?;
         let mut parts = without_proof.split(',');
@@ -295,15 +285,10 @@ impl ServerChallenged {
             b",",
             without_proof.as_bytes(),
         ];
-        let signature = hmac_sha256(&self.verifier.stored_key, &auth);
-        let client_key = Zeroizing::new(xor(&proof, &signature));
-        let matches =
-            constant_time::verify_slices_are_equal(&sha256(client_key.as_ref()), &self.verifier.stored_key);
-        let server_signature = hmac_sha256(&self.verifier.server_key, &auth);
-        if matches.is_err() || self.verifier.mock {
-            return Err(ScramError::Proof);
-        }
-        Ok(format!("v={}", BASE64.encode(server_signature)))
+        let recover = |stored: &Key| xor(&proof, &hmac_sha256(stored, &auth));
+        let keys = self.verifier.check(recover).ok_or(ScramError::Proof)?;
+        let server_signature = hmac_sha256(keys.server.as_ref(), &auth);
+        Ok((format!("v={}", BASE64.encode(server_signature)), keys))
     }
 }
 
@@ -410,7 +395,7 @@ mod tests {
     fn a_user_who_does_not_exist_gets_the_same_salt_each_time_and_never_in() {
         let secret = [7; 32];
         let first = |user: &str| {
-            let server = ServerExchange::new(Verifier::mock(user, &secret).unwrap());
+            let server = ServerExchange::new(Verifier::mock(user, &secret, Look::DEFAULT));
             server.challenge(b"n,,n=,r=abc").unwrap().0
         };
         let salt = |message: String| message.split(',').nth(1).unwrap().to_owned();
@@ -418,7 +403,7 @@ mod tests {
         assert_ne!(salt(first("nobody")), salt(first("somebody")));
 
         // All keys of the mock are zero: whoever knows that must not get in either.
-        let (server_first, server) = ServerExchange::new(Verifier::mock("nobody", &secret).unwrap())
+        let (server_first, server) = ServerExchange::new(Verifier::mock("nobody", &secret, Look::DEFAULT))
             .challenge(b"n,,n=,r=abc")
             .unwrap();
         let nonce = attribute(server_first.split(',').next(), 'r').unwrap().to_owned();
@@ -443,6 +428,9 @@ mod tests {
         assert_eq!(challenge(&|n| format!("r={n}x,s=?,i=4096")), ScramError::Malformed);
         assert_eq!(challenge(&|n| format!("r={n}{},s=AAAA,i=4096", "x".repeat(3000))), ScramError::TooLarge);
         assert_eq!(challenge(&|_| String::new()), ScramError::Malformed);
+        assert_eq!(challenge(&|n| format!("r={n}x,s=,i=4096")), ScramError::Malformed);
+        assert_eq!(challenge(&|n| format!("r={n}{},s=AAAA,i=4096", "x".repeat(1100))), ScramError::TooLarge);
+        assert_eq!(challenge(&|n| format!("r={n}x,s={},i=4096", "AAAA".repeat(100))), ScramError::TooLarge);
     }
 
     #[test]

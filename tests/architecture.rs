@@ -16,11 +16,13 @@
 //! | 3 | `relay` | `wire` |
 //! | 3 | `schemas` | `statement`, and of the ground floor `metrics` |
 //! | 2 | `metrics` | `wire`, `statement`, `error`, `rule` |
+//! | 2 | `config` | `hba`, `secret`, `scram` |
+//! | 1 | `secret` | `scram` |
 //! | 1 | `wire` | nothing |
 //! | 1 | `statement` | `rule` |
-//! | 0 | `config`, `scram`, `stream`, `clock`, `error`, `rule` | nothing |
+//! | 0 | `hba`, `scram`, `stream`, `clock`, `error`, `rule` | nothing |
 //!
-//! `metrics` counts as ground floor for those who name it; `wire` is so pure that it could stand there as well.
+//! `metrics`, `config` and `secret` count as ground floor for those who name them; `wire` is so pure that it could stand there as well.
 //!
 //! | crate | may be named in |
 //! |---|---|
@@ -34,7 +36,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const GROUND: &[&str] = &["metrics", "config", "scram", "stream", "clock", "error"];
+const GROUND: &[&str] = &["metrics", "config", "secret", "scram", "stream", "clock", "error"];
 
 /// Each room with its floor and the rooms that it may name.
 const ROOMS: &[(&str, u8, &[&str])] = &[
@@ -44,8 +46,8 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
         "app",
         7,
         &[
-            "admin", "frontend", "pool", "notify", "backend", "relay", "wire", "metrics", "config", "scram",
-            "stream", "clock", "error",
+            "admin", "frontend", "pool", "notify", "backend", "relay", "wire", "metrics", "config", "secret",
+            "scram", "stream", "clock", "error",
         ],
     ),
     ("admin", 6, &["metrics"]),
@@ -62,6 +64,8 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
             "wire",
             "metrics",
             "config",
+            "hba",
+            "secret",
             "scram",
             "stream",
             "clock",
@@ -72,16 +76,33 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
     (
         "pool",
         5,
-        &["backend", "schemas", "statement", "metrics", "config", "scram", "stream", "clock", "error"],
+        &[
+            "backend",
+            "schemas",
+            "statement",
+            "metrics",
+            "config",
+            "secret",
+            "scram",
+            "stream",
+            "clock",
+            "error",
+        ],
     ),
-    ("notify", 5, &["backend", "relay", "wire", "metrics", "config", "scram", "stream", "clock", "error"]),
-    ("backend", 4, &["relay", "statement", "wire", "config", "error", "scram", "stream"]),
+    (
+        "notify",
+        5,
+        &["backend", "relay", "wire", "metrics", "config", "secret", "scram", "stream", "clock", "error"],
+    ),
+    ("backend", 4, &["relay", "statement", "wire", "config", "error", "secret", "scram", "stream"]),
     ("relay", 3, &["wire"]),
     ("schemas", 3, &["statement", "metrics"]),
     ("metrics", 2, &["wire", "statement", "error", "rule"]),
     ("wire", 1, &[]),
     ("statement", 1, &["rule"]),
-    ("config", 0, &[]),
+    ("config", 2, &["hba", "secret", "scram"]),
+    ("secret", 1, &["scram"]),
+    ("hba", 0, &[]),
     ("scram", 0, &[]),
     ("stream", 0, &[]),
     ("clock", 0, &[]),

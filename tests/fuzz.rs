@@ -84,6 +84,62 @@ fn a_startup_packet_is_taken_only_whole() {
     }
 }
 
+/// Honest messages with a few wrong bytes, torn, or joined to others.
+fn nearly(target: fn(&[u8]), honest: &[&[u8]]) {
+    for seed in 0..ROUNDS {
+        let mut dice = Dice(seed);
+        let mut input = honest[dice.below(honest.len())].to_vec();
+        for _ in 0..dice.below(4) {
+            let place = dice.below(input.len());
+            match dice.below(5) {
+                0 => input[place] = dice.next() as u8,
+                1 => input.truncate(place + 1),
+                2 => input.insert(place, b",=:$\"\\#/ \n\0\xff"[dice.below(12)]),
+                3 => input
+                    .splice(place..place, honest[dice.below(honest.len())].iter().copied())
+                    .for_each(drop),
+                _ => input.extend(std::iter::repeat_n(b"Ax9,"[dice.below(4)], dice.below(3_000))),
+            }
+        }
+        let run = std::panic::catch_unwind(|| target(&input));
+        assert!(run.is_ok(), "seed {seed}: {}", input.escape_ascii());
+    }
+}
+
+#[test]
+fn nobody_gets_in_by_what_they_send_in_the_place_of_a_password() {
+    drive(targets::login, b"pQX", 0);
+    nearly(
+        targets::login,
+        &[
+            b"SCRAM-SHA-256\0\0\0\0\x10n,,n=,r=abcdefgh",
+            b"n,,n=,r=abcdefgh\xffc=biws,r=abcdefgh,p=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+            b"y,,n=u,r=rOprNGfwEbeRWgbNEkqO\xffc=eSws,r=rOprNGfwEbeRWgbNEkqO,p=",
+            b"p=tls-server-end-point,,n=,r=x\xffc=cD10,r=x,p=AAAA",
+            b"r=abc,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+            b"sesame\0",
+            b"md50123456789abcdef0123456789abcdef\0",
+        ],
+    );
+}
+
+#[test]
+fn rules_lists_and_hashes_are_read_or_refused() {
+    nearly(
+        targets::secrets,
+        &[
+            b"xyz,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+            b"x,s=AAAA,i=2147483648",
+            b"host all,\"a b\" +x 10.0.0.0/8 scram-sha-256 # why\n",
+            b"hostssl sameuser all ::1 ffff:: md5 map=x\\\n y\nlocal all all peer\n",
+            b"\"user\" \"pass\"\"word\" x\n; y\n\"b\" \"\"\n",
+            b"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
+              WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+            b"md50123456789abcdef0123456789abcdef",
+        ],
+    );
+}
+
 #[test]
 fn a_turn_at_rest_owes_nothing_whatever_came_before() {
     drive(targets::turn, b"abcdefghijklmnopqrstuvwxyz", 0);

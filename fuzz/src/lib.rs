@@ -6,9 +6,12 @@
 //!
 //! The tests of firepool run the same functions with a bounded, reproducible driver.
 
-use firepool::frontend::takes_startup;
+use firepool::frontend::{takes_password, takes_startup};
+use firepool::hba;
 use firepool::relay::reply::{Hearing, ReplyScan, Seen};
 use firepool::relay::request::{Judging, RequestScan, Step, Stop, Walk};
+use firepool::scram::{ClientExchange, Look, MAX_ITERATIONS, ServerExchange, Verifier};
+use firepool::secret::{Credential, Secret, userlist};
 use firepool::statement::{Cache, Dialect, Encoding, Kind, Pin, States, Touched, judge};
 use firepool::wire::frame::{self, FrameError, HEADER, Header};
 use firepool::wire::turn::{Asker, ReplyKind, Turn};
@@ -43,6 +46,61 @@ pub fn startup(data: &[u8]) {
         assert_eq!((version, data.len()), (Version::V3_0, 8));
     }
     assert!(version::negotiated(data, Version::V3_0).is_err(), "there is nothing older");
+}
+
+/// What a client sends in the place of a password, and what a server answers to the proxy: SCRAM's messages, a SASL
+/// response, a password. Nobody gets in by chance, nobody gets in who does not exist, and what a server asks for is bounded.
+pub fn login(data: &[u8]) {
+    let (initial, password) = takes_password(data);
+    assert!(!initial || data.starts_with(b"SCRAM-SHA-256\0"));
+    assert!(!password || (data.ends_with(b"\0") && std::str::from_utf8(data).is_ok()));
+    let at = data.iter().position(|&byte| byte == 0xff).unwrap_or(data.len());
+    let (first, rest) = data.split_at(at);
+    let keyless = Verifier::mock("nobody", b"secret", Look::DEFAULT);
+    // Also against a verifier that all the keys of are known: a proof has to be made for the nonce.
+    let open = format!("SCRAM-SHA-256$1:AAAA${0}:{0}", "A".repeat(43) + "=");
+    for verifier in [Some(keyless), Verifier::parse(&open).ok()].into_iter().flatten() {
+        if let Ok((challenge, challenged)) = ServerExchange::new(verifier).challenge(first) {
+            assert!(challenge.starts_with("r=") && challenge.len() < 8192);
+            // The nonce that the client has to repeat is not known before.
+            assert!(challenged.learn(rest.get(1..).unwrap_or_default()).is_err());
+        }
+    }
+    let challenged = ClientExchange::new().and_then(|exchange| exchange.challenge(data));
+    assert!(challenged.is_err(), "no server knows the nonce before it was sent");
+}
+
+/// What a server says to a nonce that it has seen, which is `salt` and `iterations` of the proxy's work.
+pub fn challenge(data: &[u8]) {
+    let Ok(exchange) = ClientExchange::new() else { return };
+    let first = exchange.first();
+    let nonce = first.rsplit("r=").next().unwrap_or_default();
+    let message = [b"r=", nonce.as_bytes(), data].concat();
+    if let Ok(challenged) = exchange.challenge(&message) {
+        assert!(!challenged.salt().is_empty() && challenged.salt().len() <= 256);
+        assert!(challenged.iterations().get() <= MAX_ITERATIONS && message.len() <= 2048);
+    }
+}
+
+/// Files and answers in which secrets and rules come: `pg_hba.conf`, `userlist.txt`, what PostgreSQL keeps. What is read is
+/// read the same again, and no complaint quotes a line.
+pub fn secrets(data: &[u8]) {
+    challenge(data);
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match hba::parse(text) {
+        Ok(rules) => assert_eq!(hba::parse(&format!("{text}\n# more\n")), Ok(rules)),
+        Err(errors) => assert!(!errors.is_empty() && errors.len() <= text.lines().count()),
+    }
+    match userlist(text) {
+        Ok(entries) => assert!(entries.len() <= text.lines().count()),
+        Err(error) => assert!(error.line <= text.lines().count()),
+    }
+    match Credential::read(Secret::new(text.to_owned())) {
+        Ok(Credential::Scram(verifier)) => assert!(verifier.look().iterations.get() <= MAX_ITERATIONS),
+        Ok(Credential::Md5(digits)) => assert_eq!(digits.expose().len(), 32),
+        Ok(Credential::Password(password)) => assert_eq!(password.expose(), text),
+        Err(_) => assert!(text.starts_with("SCRAM-SHA-256$")),
+    }
 }
 
 /// The tags of requests and of replies, so that few inputs are spent on types that do not exist.

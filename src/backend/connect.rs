@@ -2,19 +2,20 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::cancel::Endpoint;
 use super::login::{self, Login};
+use super::proofs::Proofs;
 use super::replication::Walsender;
 use super::{READ_ONLY, ServerConn};
 use crate::config::{Target, User};
 use crate::error::{ErrorKind, Refusal};
-use crate::scram::{Keys, ScramError};
+use crate::scram::ScramError;
 use crate::stream::Stream;
 use crate::wire::version::Version;
 
@@ -38,6 +39,9 @@ pub enum ConnectError {
     /// The server asked for something that the proxy does not do.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// The server asked for a proof for which the proxy does not know enough, or not yet.
+    #[error("{0}")]
+    Unproved(&'static str),
     /// The server broke the protocol, or could not prove that it knows the password.
     #[error("{0}")]
     Protocol(String),
@@ -63,8 +67,17 @@ impl ConnectError {
             Self::Refused { sqlstate, .. } => {
                 ["28", "3D", "42", "0A"].iter().any(|class| sqlstate.starts_with(class))
             }
-            Self::Unsupported(_) | Self::Protocol(_) => true,
+            Self::Unsupported(_) | Self::Unproved(_) | Self::Protocol(_) => true,
             Self::Unreachable(_) | Self::LimitReached => false,
+        }
+    }
+
+    /// Whether another password of the same user may be the right one.
+    fn may_be_the_password(&self) -> bool {
+        match self {
+            Self::Refused { sqlstate, .. } => sqlstate == ErrorKind::AuthenticationFailed.sqlstate(),
+            Self::Unproved(_) => true,
+            Self::Unsupported(_) | Self::Protocol(_) | Self::Unreachable(_) | Self::LimitReached => false,
         }
     }
 
@@ -82,7 +95,7 @@ impl ConnectError {
                     sqlstate => refusal.detail(format!("The server answered with SQLSTATE {sqlstate}.")),
                 }
             }
-            Self::Unsupported(_) | Self::Protocol(_) => {
+            Self::Unsupported(_) | Self::Unproved(_) | Self::Protocol(_) => {
                 Refusal::new(ErrorKind::ServerRejected, "the pool could not log in to the server")
             }
             Self::Unreachable(_) => {
@@ -106,30 +119,33 @@ pub struct Opener {
     limit: Duration,
     /// Connections are opened read-only.
     read_only: bool,
-    /// The keys of the last SCRAM login: a server gives a role the same salt each time, and deriving costs a
-    /// millisecond of CPU.
-    keys: Mutex<Option<CachedKeys>>,
+    /// Shared by everybody who opens connections of the user.
+    proofs: Arc<Proofs>,
+    /// Startup parameters beside the user and the database.
+    parameters: Vec<(&'static str, String)>,
     /// The server has answered a startup packet of a newer protocol with an error, and one of 3.0 as it should.
     only_knows_3_0: AtomicBool,
-}
-
-pub(super) struct CachedKeys {
-    pub(super) salt: Vec<u8>,
-    pub(super) iterations: u32,
-    pub(super) keys: Keys,
-}
-
-impl std::fmt::Debug for CachedKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("CachedKeys(secret)")
-    }
 }
 
 impl Opener {
     /// Connections of `user` to `database` on `target`, each within `limit`.
     pub fn new(target: Arc<Target>, user: Arc<User>, database: String, limit: Duration) -> Self {
-        let (keys, only_knows_3_0) = (Mutex::new(None), AtomicBool::new(false));
-        Self { target, user, database, limit, read_only: false, keys, only_knows_3_0 }
+        let proofs = Proofs::of(&user);
+        let parameters = vec![("application_name", "firepool".to_owned())];
+        let only_knows_3_0 = AtomicBool::new(false);
+        Self { target, user, database, limit, read_only: false, proofs, parameters, only_knows_3_0 }
+    }
+
+    /// With what others know of the user as well.
+    #[must_use]
+    pub fn with_proofs(self, proofs: Arc<Proofs>) -> Self {
+        Self { proofs, ..self }
+    }
+
+    /// With these startup parameters instead of the pools' own.
+    #[must_use]
+    pub fn with_parameters(self, parameters: Vec<(&'static str, String)>) -> Self {
+        Self { parameters, ..self }
     }
 
     /// Whether connections are opened in read-only mode, to which RESET ALL and DISCARD ALL lead back. Strings are
@@ -156,21 +172,18 @@ impl Opener {
         let dial = async {
             let parameters =
                 [parameters, &[("user", &self.user.name), ("database", &self.database)]].concat();
-            self.begin(&parameters).await?.finish_replication(&self.user, &self.keys).await
+            self.log_in(&parameters).await?.welcome_replication().await
         };
         timeout(self.limit, dial).await.unwrap_or_else(|_| Err(self.late()))
     }
 
     async fn dial(&self) -> Result<ServerConn, ConnectError> {
-        let mut parameters = vec![
-            ("user", self.user.name.as_str()),
-            ("database", &self.database),
-            ("application_name", "firepool"),
-        ];
+        let mut parameters = vec![("user", self.user.name.as_str()), ("database", &self.database)];
+        parameters.extend(self.parameters.iter().map(|(name, value)| (*name, value.as_str())));
         if self.read_only {
             parameters.extend([(READ_ONLY, "on"), ("standard_conforming_strings", "on")]);
         }
-        let mut conn = self.begin(&parameters).await?.finish(&self.user, &self.keys).await?;
+        let mut conn = self.log_in(&parameters).await?.welcome().await?;
         if self.read_only && !conn.hold_read_only() {
             // PostgreSQL reports the mode since 14; what is between may have taken the parameter away.
             return Err(ConnectError::Unsupported(
@@ -178,6 +191,28 @@ impl Opener {
             ));
         }
         Ok(conn)
+    }
+
+    /// Connects and proves who the proxy is, with each password of the user until the server takes one.
+    async fn log_in(&self, parameters: &[(&str, &str)]) -> Result<Login, ConnectError> {
+        let mut first = None;
+        for attempt in self.proofs.attempts() {
+            let mut login = self.begin(parameters).await?;
+            let cleartext = login.is_private() || self.target.cleartext_without_tls;
+            match login.authenticate(&self.proofs, &attempt, cleartext).await {
+                Ok(()) => {
+                    self.proofs.worked(&attempt);
+                    return Ok(login);
+                }
+                // What the server said is worth more than that there was nothing to tell it.
+                Err(error) if error.may_be_the_password() => match first {
+                    None | Some(ConnectError::Unproved(_)) => first = Some(error),
+                    Some(_) => {}
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        Err(first.unwrap_or(ConnectError::Unproved("nothing is known of the user's password")))
     }
 
     /// Connects and agrees on the newest version of the protocol that both sides speak.

@@ -5,19 +5,21 @@
 //! the password. Messages to the server are encoded by pgwire; messages from the server are not decoded by it, because
 //! its decoders panic on messages that end too early.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use pgwire::messages::Message;
 use pgwire::messages::startup::{SASLInitialResponse, SASLResponse, Startup};
+use zeroize::Zeroizing;
 
 use super::ServerConn;
 use super::cancel::{CancelKey, Endpoint};
-use super::connect::{CachedKeys, ConnectError};
+use super::connect::ConnectError;
+use super::proofs::{Attempt, NoKeys, Proofs};
 use super::replication::Walsender;
 use super::settings::Parameters;
-use crate::config::User;
-use crate::scram::{self, ClientChallenged, ClientExchange, Keys};
+use crate::scram::{self, ClientExchange};
+use crate::secret::{Credential, Secret, md5_answer};
 use crate::stream::Stream;
 use crate::wire::error_fields;
 use crate::wire::frame::{self, HEADER};
@@ -29,12 +31,10 @@ const MAX_MESSAGE: usize = 64 * 1024;
 /// Bytes of parameters and notices of a replication connection's login. PostgreSQL's own are about 500.
 const MAX_GREETING: usize = 64 * 1024;
 
-/// Above this many SCRAM iterations the keys are derived on a thread of their own, so that a worker's clients do not
-/// wait. PostgreSQL's default of 4,096 takes about a millisecond.
-const BLOCKING_ITERATIONS: u32 = 20_000;
-
 /// `AUTH_REQ_*` of PostgreSQL's `src/include/libpq/pqcomm.h`.
 const AUTH_OK: u32 = 0;
+const AUTH_CLEARTEXT: u32 = 3;
+const AUTH_MD5: u32 = 5;
 const AUTH_SASL: u32 = 10;
 const AUTH_SASL_CONTINUE: u32 = 11;
 const AUTH_SASL_FINAL: u32 = 12;
@@ -72,31 +72,61 @@ impl Login {
         Ok(Self { wire, endpoint, first: authentication(message)? })
     }
 
-    pub(super) async fn finish(
-        mut self,
-        user: &User,
-        keys: &Mutex<Option<CachedKeys>>,
-    ) -> Result<ServerConn, ConnectError> {
-        self.authenticate(user, keys).await?;
-        self.welcome().await
+    /// Whether nobody on the way can read what is sent.
+    pub(super) fn is_private(&self) -> bool {
+        matches!(self.wire.stream, Stream::Unix(_))
     }
 
-    async fn authenticate(
+    /// Proves who the proxy is, in the way that the server asks for.
+    pub(super) async fn authenticate(
         &mut self,
-        user: &User,
-        cache: &Mutex<Option<CachedKeys>>,
+        proofs: &Proofs,
+        attempt: &Attempt,
+        cleartext: bool,
     ) -> Result<(), ConnectError> {
         let (code, body) = std::mem::take(&mut self.first);
-        match code {
-            AUTH_OK => return Ok(()),
-            AUTH_SASL => {}
-            _ => {
-                return Err(ConnectError::Unsupported(
-                    "the server asks for another method than SCRAM-SHA-256",
-                ));
+        match (code, &*body) {
+            (AUTH_OK, _) => Ok(()),
+            (AUTH_CLEARTEXT, _) if !cleartext => {
+                Err(ConnectError::Unsupported("the server asks for the password in clear text, without TLS"))
             }
+            (AUTH_CLEARTEXT, _) => {
+                let password = attempt.credential.as_ref().and_then(Credential::password);
+                let missing = "the server asks for the password in clear text, of which only a hash is known";
+                self.password(password.ok_or(ConnectError::Unproved(missing))?).await
+            }
+            (AUTH_MD5, body) => {
+                let salt = <[u8; 4]>::try_from(body).map_err(|_| protocol(b'R'))?;
+                let missing = "the server asks for MD5, for which too little of the password is known";
+                let hash = proofs.md5(attempt).ok_or(ConnectError::Unproved(missing))?;
+                self.password(&md5_answer(&hash, salt)).await
+            }
+            (AUTH_SASL, body) => self.scram(body, proofs, attempt).await,
+            _ => Err(ConnectError::Unsupported(
+                "the server asks for another method than SCRAM-SHA-256, MD5 or a password",
+            )),
         }
-        if !body.split(|&byte| byte == 0).any(|mechanism| mechanism == scram::MECHANISM.as_bytes()) {
+    }
+
+    /// PasswordMessage, and the server's consent. Written here and not by pgwire, whose buffers are not wiped.
+    async fn password(&mut self, password: &Secret) -> Result<(), ConnectError> {
+        let text = password.expose().as_bytes();
+        let mut message = Zeroizing::new(Vec::with_capacity(text.len() + HEADER + 1));
+        message.push(b'p');
+        message.extend_from_slice(&(text.len() as u32 + 5).to_be_bytes());
+        message.extend_from_slice(text);
+        message.push(0);
+        self.wire.stream.write_all(&message).await?;
+        self.wire.expect(AUTH_OK).await.map(drop)
+    }
+
+    async fn scram(
+        &mut self,
+        offered: &[u8],
+        proofs: &Proofs,
+        attempt: &Attempt,
+    ) -> Result<(), ConnectError> {
+        if !offered.split(|&byte| byte == 0).any(|mechanism| mechanism == scram::MECHANISM.as_bytes()) {
             return Err(ConnectError::Unsupported("the server does not offer SCRAM-SHA-256"));
         }
         let exchange = ClientExchange::new()?;
@@ -104,7 +134,16 @@ impl Login {
         let wire = &mut self.wire;
         wire.send(&SASLInitialResponse::new(scram::MECHANISM.to_owned(), Some(first))).await?;
         let challenged = exchange.challenge(&wire.expect(AUTH_SASL_CONTINUE).await?)?;
-        let keys = keys_for(user, &challenged, cache).await?;
+        let keys = proofs.keys(attempt, challenged.salt(), challenged.iterations()).await;
+        let keys = keys.map_err(|error| {
+            ConnectError::Unproved(match error {
+                NoKeys::NotYet => "no client has proved the password yet, of which only a verifier is known",
+                NoKeys::OtherVerifier => {
+                    "the server has another SCRAM verifier of the password than the proxy"
+                }
+                NoKeys::Useless => "the server asks for SCRAM, for which too little of the password is known",
+            })
+        })?;
         let (proof, proved) = challenged.prove(&keys);
         wire.send(&SASLResponse::new(Bytes::from(proof))).await?;
         proved.verify(&wire.expect(AUTH_SASL_FINAL).await?)?;
@@ -112,7 +151,7 @@ impl Login {
     }
 
     /// From AuthenticationOk to the first ReadyForQuery.
-    async fn welcome(mut self) -> Result<ServerConn, ConnectError> {
+    pub(super) async fn welcome(mut self) -> Result<ServerConn, ConnectError> {
         let mut parameters = Parameters::default();
         let mut key = None;
         loop {
@@ -132,12 +171,7 @@ impl Login {
 
 impl Login {
     /// Of a replication connection: what the server says to its client is kept as it is.
-    pub(super) async fn finish_replication(
-        mut self,
-        user: &User,
-        keys: &Mutex<Option<CachedKeys>>,
-    ) -> Result<Walsender, ConnectError> {
-        self.authenticate(user, keys).await?;
+    pub(super) async fn welcome_replication(mut self) -> Result<Walsender, ConnectError> {
         let (mut greeting, mut key) = (Vec::new(), None);
         loop {
             let (tag, body) = self.wire.message().await?;
@@ -167,7 +201,10 @@ pub(super) fn may_be_about_the_version(error: &ConnectError) -> bool {
             sqlstate.is_empty() || ["08", "0A", "58", "XX"].iter().any(|class| sqlstate.starts_with(class))
         }
         ConnectError::Unreachable(_) => true,
-        ConnectError::LimitReached | ConnectError::Unsupported(_) | ConnectError::Protocol(_) => false,
+        ConnectError::LimitReached
+        | ConnectError::Unsupported(_)
+        | ConnectError::Unproved(_)
+        | ConnectError::Protocol(_) => false,
     }
 }
 
@@ -252,30 +289,4 @@ fn refused(body: &[u8]) -> ConnectError {
 
 fn protocol(tag: u8) -> ConnectError {
     ConnectError::Protocol(format!("unexpected message {:?} during the login", char::from(tag)))
-}
-
-async fn keys_for(
-    user: &User,
-    challenged: &ClientChallenged,
-    cache: &Mutex<Option<CachedKeys>>,
-) -> Result<Keys, ConnectError> {
-    let lock = || cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let iterations = challenged.iterations();
-    if let Some(cached) = &*lock()
-        && cached.salt == challenged.salt()
-        && cached.iterations == iterations.get()
-    {
-        return Ok(cached.keys.clone());
-    }
-    let salt = challenged.salt().to_vec();
-    let keys = if iterations.get() > BLOCKING_ITERATIONS {
-        let (password, salt) = (user.password.clone(), salt.clone());
-        tokio::task::spawn_blocking(move || Keys::derive(password.expose(), &salt, iterations))
-            .await
-            .map_err(|error| ConnectError::Protocol(error.to_string()))?
-    } else {
-        Keys::derive(user.password.expose(), &salt, iterations)
-    };
-    *lock() = Some(CachedKeys { salt, iterations: iterations.get(), keys: keys.clone() });
-    Ok(keys)
 }

@@ -12,6 +12,7 @@ mod login;
 pub mod own;
 pub mod prepared;
 pub mod probe;
+pub mod proofs;
 pub mod query;
 pub mod refusal;
 pub mod replication;

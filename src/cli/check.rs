@@ -42,6 +42,18 @@ fn summarise(config: &Config, text: &mut String) {
         let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         let _ = writeln!(text, "  {}", cells.join("  ").trim_end());
     }
+    let authentication = &config.authentication;
+    let rules = match &authentication.rules {
+        Some(rules) => format!("by {} rules", rules.len()),
+        None => "with SCRAM-SHA-256".to_owned(),
+    };
+    let others = match &authentication.lookup {
+        Some(lookup) => {
+            format!(", other users are looked up by `{}` on `{}`", lookup.user.name, lookup.target.name)
+        }
+        None => String::new(),
+    };
+    let _ = writeln!(text, "clients log in {rules}{others}");
     for worst in budget::worst(config) {
         let _ = writeln!(text, "target `{}`: {worst}", worst.target);
     }
@@ -77,6 +89,7 @@ mod tests {
             text.contains("  firefoundry      fireread    main    transaction  20    5        yes             read-only\n"),
             "{text}"
         );
+        assert!(text.contains("\nclients log in with SCRAM-SHA-256\n"), "{text}");
         let last = "target `main`: up to 103 server connections (153 with foreign tables)";
         assert_eq!(text.lines().last(), Some(last));
         assert!(!text.contains("sesame"), "{text}");

@@ -5,11 +5,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{complain, print};
-use crate::backend::connect::Opener;
+use crate::backend::connect::{ConnectError, Opener};
 use crate::backend::{ServerConn, query};
 use crate::config::{self, Config, Pattern, budget};
+
+/// How long the server that knows the users may take.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// What a server allows. `reserved_connections` came with PostgreSQL 16.
 const ALLOWANCE: &str = "SELECT pg_catalog.current_setting('max_connections'), \
@@ -58,6 +62,20 @@ async fn check(config: &Config) -> bool {
                     allowances.insert(target, allowance);
                 }
             }
+            // With a verifier alone nothing can be tried: that is no mistake.
+            Err(LoginError::Connect(ConnectError::Unproved(why))) => {
+                print(&format!("{name}: not tried: {why}\n"))
+            }
+            Err(error) => {
+                good = false;
+                print(&format!("{name}: error: {error}\n"));
+            }
+        }
+    }
+    if let Some(lookup) = &config.authentication.lookup {
+        let name = format!("look-up by `{}` on target `{}`", lookup.user.name, lookup.target.name);
+        match look_up(lookup).await {
+            Ok(()) => print(&format!("{name}: auth_query works\n")),
             Err(error) => {
                 good = false;
                 print(&format!("{name}: error: {error}\n"));
@@ -114,12 +132,36 @@ fn logins(config: &Config) -> BTreeMap<(String, String, String), bool> {
     named.collect()
 }
 
-async fn log_in(config: &Config, target: &str, database: &str, user: &str) -> Result<ServerConn, String> {
+/// Why a login was not possible.
+#[derive(Debug, thiserror::Error)]
+enum LoginError {
+    #[error("unknown")]
+    Unknown,
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+}
+
+async fn log_in(config: &Config, target: &str, database: &str, user: &str) -> Result<ServerConn, LoginError> {
     let route = config.routes.iter().find(|route| route.target.name == target);
-    let (Some(route), Some(user)) = (route, config.user(user)) else { return Err("unknown".into()) };
+    let (Some(route), Some(user)) = (route, config.user(user)) else { return Err(LoginError::Unknown) };
     let opener =
         Opener::new(Arc::clone(&route.target), Arc::clone(user), database.to_owned(), route.timeouts.connect);
-    opener.open().await.map_err(|error| error.to_string())
+    Ok(opener.open().await?)
+}
+
+/// Asks about whoever asks, as for a client.
+async fn look_up(lookup: &config::Lookup) -> Result<(), String> {
+    let (target, user) = (Arc::clone(&lookup.target), Arc::clone(&lookup.user));
+    let opener = Opener::new(target, user, lookup.database.clone(), LIMIT)
+        .with_parameters(vec![("search_path", "pg_catalog".to_owned())]);
+    let mut conn = opener.open().await.map_err(|error| error.to_string())?;
+    let rows = query::rows_with(&mut conn, &lookup.query, &[&lookup.user.name]).await;
+    let rows = rows.map_err(|_| "the server refused auth_query".to_owned())?;
+    match rows.first().map(Vec::len) {
+        Some(2) => Ok(()),
+        Some(columns) => Err(format!("auth_query yields {columns} columns and not two")),
+        None => Err(format!("auth_query does not find `{}`", lookup.user.name)),
+    }
 }
 
 async fn allowance(conn: &mut ServerConn) -> Option<(u64, u64)> {

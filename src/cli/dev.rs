@@ -73,7 +73,8 @@ fn start(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     limits::raise_file_limit(&config);
     let app = App::start(Arc::new(config.clone()))?;
     print(&welcome(&app, &config, &server));
-    serve::until_stopped(app, PATIENCE)?;
+    // SIGHUP says that the terminal has gone.
+    serve::until_stopped(app, PATIENCE, |_| false)?;
     server.stop()?;
     Ok(())
 }

@@ -16,7 +16,7 @@ pub(super) fn raise_file_limit(config: &Config) {
         tracing::warn!(%error, "could not raise the limit of open files");
     }
     let pools = crate::config::budget::worst(config).iter().map(|worst| worst.total()).sum::<u64>();
-    let needed = config.proxy.max_clients as u64 + pools + OWN;
+    let needed = (config.proxy.max_clients + config.authentication.max_logins) as u64 + pools + OWN;
     if let Some(allowed) = getrlimit(Resource::Nofile).current.filter(|allowed| *allowed < needed) {
         tracing::warn!(
             allowed,

@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::signals::Signals;
+use super::signals::{HANGUP, Signals};
 use super::{EX_CONFIG, complain, limits, log};
 use crate::app::App;
-use crate::config;
+use crate::config::{self, Config};
 
-pub(super) fn run(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> ExitCode {
+type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
+
+pub(super) fn run(path: &Path, environment: Environment<'_>) -> ExitCode {
     let config::Examined { config, problems } = config::examine(path, environment);
     for problem in &problems {
         complain(&problem.to_string());
@@ -20,6 +22,7 @@ pub(super) fn run(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> 
     log::start(&config.log);
     limits::raise_file_limit(&config);
     let limit = config.proxy.shutdown_timeout;
+    let mut current = config.clone();
     let app = match App::start(Arc::new(config)) {
         Ok(app) => app,
         Err(error) => {
@@ -28,7 +31,11 @@ pub(super) fn run(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> 
         }
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?app.addresses(), admin = ?app.admin(), "ready");
-    match until_stopped(app, limit) {
+    let reload = |app: &App| {
+        reload(app, &mut current, (path, environment));
+        true
+    };
+    match until_stopped(app, limit, reload) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("firepool: {error}"));
@@ -37,12 +44,40 @@ pub(super) fn run(path: &Path, environment: &dyn Fn(&str) -> Option<String>) -> 
     }
 }
 
-/// Serves until a signal, then drains; a second signal ends at once.
-pub(super) fn until_stopped(app: App, limit: Duration) -> io::Result<()> {
+/// Reads the configuration again. One with errors is left alone.
+fn reload(app: &App, current: &mut Config, (path, environment): (&Path, Environment<'_>)) {
+    let config::Examined { config, problems } = config::examine(path, environment);
+    for problem in &problems {
+        tracing::warn!(%problem, "the configuration");
+    }
+    let Some(config) = config else {
+        tracing::error!("the configuration has errors: everything stays as it was");
+        return;
+    };
+    for change in config::reload::diff(current, &config).to_string().lines() {
+        tracing::info!(change, "reload");
+    }
+    tracing::info!("users, passwords, rules and limits of logins are reloaded; other changes need a restart");
+    app.reload(&config);
+    *current = config;
+}
+
+/// Serves until a signal, then drains; a second signal ends at once. SIGHUP is another where `reload`
+/// says that it is not for it.
+pub(super) fn until_stopped(
+    app: App,
+    limit: Duration,
+    mut reload: impl FnMut(&App) -> bool,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stopped = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let signal = signals.next().await;
+        let signal = loop {
+            match signals.next().await {
+                HANGUP if reload(&app) => {}
+                signal => break signal,
+            }
+        };
         tracing::info!(signal, ?limit, "draining");
         let drained = tokio::task::spawn_blocking(move || app.drain(limit));
         tokio::select! {

@@ -21,7 +21,8 @@ pub struct Worst {
     pub server: u64,
     /// Connections that those open to foreign servers, at most one each.
     pub foreign: u64,
-    /// A route with any database and no limit by user may open more pools: the figures are then a lower bound.
+    /// A route with any database and no limit by user, or with any user where users are looked up, may open more pools:
+    /// the figures are then a lower bound.
     pub unbounded: bool,
 }
 
@@ -69,7 +70,8 @@ pub fn judge(worst: &Worst, max_connections: u64, reserved: u64) -> Option<Strin
     unbounded.then(|| {
         format!(
             "target `{target}`: {worst}: a route with any database opens a pool for each database that is asked \
-             for; name the databases, or set max_server_connections of its users"
+             for, and one with any user for each user that is looked up; name them, or set max_server_connections of \
+             its users or databases"
         )
     })
 }
@@ -78,12 +80,17 @@ fn worst_of(config: &Config, target: &str) -> Worst {
     let pools = pools(config, target);
     let server = bound(config, &pools);
     let foreign = bound(config, pools.iter().filter(|pool| pool.foreign));
+    let lookup = config.authentication.lookup.as_ref();
+    // Nobody knows how many users there are that only the server knows.
+    let any_user = lookup.is_some()
+        && config.routes.iter().any(|route| route.target.name == target && route.user == Pattern::Any);
+    let own = u64::from(lookup.is_some_and(|lookup| lookup.target.name == target));
     Worst {
         target: target.to_owned(),
         pools: pools.iter().filter(|pool| pool.database.is_some()).count(),
-        server: server.0,
+        server: server.0 + own,
         foreign: foreign.0,
-        unbounded: server.1,
+        unbounded: server.1 || any_user,
     }
 }
 

@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Found, did_you_mean};
 use super::typed::Preset::{Typed, Words};
-use super::typed::{Applied, Field, Key, List, Named, Read, members, table};
+use super::typed::{Applied, Field, Key, List, Named, Read, members, name_of, table};
 use super::values::{Allowed, Count, Lasting, LogFormat, Mode, Password, Permissions, Switch, Text};
 
 table! {
@@ -24,6 +24,11 @@ table! {
             "what is logged, and how";
         timeouts: TimeoutsTable, "", Words("its keys' defaults"), Reload,
             "timeouts of every route that does not set its own";
+        authentication: AuthenticationTable, "", Words("its keys' defaults"), Reload,
+            "limits of logins, and where rules and the secrets of users come from";
+        rules: List<RuleTable>, "", Words("SCRAM-SHA-256 for everybody"), Reload,
+            "who has to prove what, as in `pg_hba.conf`: the first rule that fits a client counts, and where none \
+             fits it is refused";
         targets: Named<TargetTable>, "", Words("required"), Reload,
             "the PostgreSQL servers, by names that routes use";
         users: Named<UserTable>, "", Words("nobody may log in"), Reload,
@@ -108,6 +113,59 @@ table! {
             "How long a server connection above `min_size` may lie unused before it is closed. `\"0s\"` is off.";
     }
 
+    /// How clients prove who they are.
+    AuthenticationTable, "[authentication]" {
+        hba_file: Text, "file", Typed(r#""""#), Reload,
+            "A file in the format of `pg_hba.conf` instead of [[rules]]; `\"\"` is none. What is not supported in it is an \
+             error: names of hosts, `samehost`, `samenet`, `+role`, `@file`, regular expressions, `include`, and methods \
+             other than those of `method`.";
+        userlist_file: Text, "file", Typed(r#""""#), Reload,
+            "PgBouncer's `userlist.txt`: more users, `\"name\" \"password\"` a line, with passwords in the forms of \
+             `password`. For a user with a table and without a password it has the password.";
+        max_logins: Count, "clients", Typed("1000"), Reload,
+            "Clients that may be in the middle of a login at once. One more is let in, and the one that has been there for \
+             longest is dropped (53300), so that those that stall keep nobody out.";
+        failed_logins: Count, "logins", Typed("100"), Reload,
+            "Wrong passwords from one address (of IPv6: one /64) within `failed_logins_within`, after which it is refused \
+             (28000) until they are forgotten; `0` is no limit. Unix sockets have none.";
+        failed_logins_within: Lasting, "", Typed(r#""1m""#), Reload,
+            "For how long a failed login counts. Not off.";
+        auth_user: Text, "", Words("nobody is looked up"), Reload,
+            "One of `users`, with a password, who asks a server for the secrets of users that have none here, on a \
+             connection of its own. Clients cannot log in as it without its password.";
+        auth_target: Text, "", Words("the only target"), Reload,
+            "The server that is asked. Required where there are several.";
+        auth_database: Text, "", Typed(r#""postgres""#), Reload,
+            "The database in which it is asked, as the server calls it.";
+        auth_query: Text, "SQL", Words("`pg_authid`, without roles that may not log in or have expired"), Reload,
+            "What is asked, with the user's name as `$1`. It yields the name and the secret as PostgreSQL keeps it; no row, \
+             another name or NULL is no such user. `search_path` is `pg_catalog`. The default needs a superuser; others \
+             call a function of their owner's, such as `SELECT * FROM auth.lookup($1)`.";
+        auth_ttl: Lasting, "", Typed(r#""0s""#), Reload,
+            "How long an answer is used again. `\"0s\"` asks at every login, so that a changed password counts at once; \
+             otherwise a failed login has the next one ask anew.";
+        auth_entries: Count, "users", Typed("10000"), Reload,
+            "Users whose answers are remembered, those that do not exist among them.";
+    }
+
+    /// Who has to prove what.
+    RuleTable, "[[rules]]" {
+        r#type: Text, "", Typed(r#""host""#), Reload,
+            "`local` for Unix sockets, `host` for TCP, `hostssl` for TLS, `hostnossl` for TCP without.";
+        databases: List<Text>, "", Typed(r#"["all"]"#), Reload,
+            "Names, `all`, `sameuser`, or `replication` for physical replication, which `all` is not about. A name in \
+             double quotes within the text is no keyword.";
+        users: List<Text>, "", Typed(r#"["all"]"#), Reload,
+            "Names, or `all`.";
+        addresses: List<Text>, "", Typed(r#"["all"]"#), Reload,
+            "Networks such as `10.0.0.0/8` or `::1/128`, or `all`. Not for `local`.";
+        method: Text, "", Words("required"), Reload,
+            "`scram-sha-256`; `md5` (SCRAM where only a verifier is known); `password`, which is clear text; `peer`, the \
+             system's user of that name at the other end of a Unix socket; `trust`, nothing; `reject`.";
+        cleartext_without_tls: Switch, "", Typed("false"), Reload,
+            "Whether `password` also takes clear text over TCP without TLS.";
+    }
+
     /// One PostgreSQL server.
     TargetTable, "[targets.NAME]" {
         host: Text, "", Words("required"), Reload,
@@ -116,17 +174,28 @@ table! {
             "TCP port; with a socket folder, the number in the socket's name.";
         required: Switch, "", Typed("true"), Reload,
             "`/ready` says no until this server has answered.";
+        cleartext_without_tls: Switch, "", Typed("false"), Reload,
+            "Whether a password is sent to this server in clear text over TCP, if it asks for that. Over Unix sockets it \
+             always is.";
     }
 
     /// One login role.
     UserTable, "[users.NAME]" {
         password: Password, "", Words("one of the three is required"), Reload,
-            "The password itself, which the client proves and the server is shown.";
+            "The password itself, which the client proves and the server is shown; or what PostgreSQL keeps of it in \
+             `pg_authid` (`SCRAM-SHA-256$...`, `md5...`). `env:NAME` takes it from an environment variable, `file:PATH` \
+             from a file. With a SCRAM verifier alone, servers are shown what the client has proved, and no connection \
+             is opened before a client has. None of the three is required where the user is in `userlist_file`, where \
+             there is an `auth_user`, and where there are rules.";
         password_env: Text, "variable", Words("one of the three is required"), Reload,
             "The environment variable that holds the password.";
         password_file: Text, "file", Words("one of the three is required"), Reload,
             "The file that holds the password, such as a mounted Kubernetes secret; one newline at its end is not \
              part of it. A relative path starts at this file's folder. Read again at every reload.";
+        other_password: Password, "", Words("none"), Reload,
+            "A second password that is right as well, in the forms of `password`, while it is being changed: clients may \
+             prove either, and servers that refuse the first (28P01) are shown this one. Two SCRAM verifiers need the \
+             same salt.";
         max_clients: Count, "clients", Typed("0"), Reload,
             "Clients of this user that may be connected at once; `0` is no limit of its own.";
         max_server_connections: Count, "server connections", Typed("0"), Reload,

@@ -4,10 +4,11 @@
 //! it comes to: routes resolved to targets, secrets read, durations parsed, zero turned into "off". Nothing here
 //! opens a socket. Secrets never appear in `Debug` output, in problems, or in what `reload.rs` says of a change.
 //!
-//! In reading order: `typed` and `values` read tables and values, `file` declares every key, `resolve` and `routes`
-//! say what they come to, `problem` is what is wrong with them. [`budget`] adds up server connections, [`reload`]
+//! In reading order: `typed` and `values` read tables and values, `file` declares every key, `resolve`, `secrets`,
+//! `authentication` and `routes` say what they come to, `problem` is what is wrong with them. [`budget`] adds up server connections, [`reload`]
 //! compares two configurations, [`mod@reference`] prints the keys.
 
+mod authentication;
 pub mod budget;
 mod file;
 mod problem;
@@ -15,6 +16,7 @@ pub mod reference;
 pub mod reload;
 mod resolve;
 mod routes;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod typed;
@@ -29,6 +31,11 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 pub use problem::{Problem, Problems, Severity};
+
+pub use crate::secret::{Credential, Secret};
+pub use authentication::AUTH_QUERY;
+
+use crate::hba::Rule;
 
 /// A file that was read: what it means, unless it has errors, and what is wrong or doubtful about it.
 #[derive(Debug)]
@@ -101,6 +108,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// How to log.
     pub log: Log,
+    /// How clients have to prove who they are.
+    pub authentication: Authentication,
     /// Every PostgreSQL server that routes may name.
     pub targets: Vec<Arc<Target>>,
     /// Who may log in, with what secret.
@@ -154,6 +163,38 @@ pub struct Log {
     pub json: bool,
 }
 
+/// How clients have to prove who they are.
+#[derive(Debug, Clone)]
+pub struct Authentication {
+    /// Of which the first that fits counts; `None` is SCRAM-SHA-256 for everybody.
+    pub rules: Option<Vec<Rule>>,
+    /// Where the secrets of users come from that are not in the configuration.
+    pub lookup: Option<Lookup>,
+    /// Clients that may be in the middle of a login at once; beyond it, the oldest of them is dropped.
+    pub max_logins: usize,
+    /// Failed logins of one address within `failed_logins_within`, after which it is refused; `None` is no limit.
+    pub failed_logins: Option<u32>,
+    /// For how long they count.
+    pub failed_logins_within: Duration,
+}
+
+/// How the server is asked for the secrets of users.
+#[derive(Debug, Clone)]
+pub struct Lookup {
+    /// The server.
+    pub target: Arc<Target>,
+    /// The database, as the server calls it.
+    pub database: String,
+    /// Who asks.
+    pub user: Arc<User>,
+    /// What is asked, with the user's name as `$1`.
+    pub query: String,
+    /// How long an answer is taken for the present one; zero asks at every login.
+    pub ttl: Duration,
+    /// Users whose answers are remembered.
+    pub entries: usize,
+}
+
 /// One PostgreSQL server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
@@ -165,6 +206,8 @@ pub struct Target {
     pub port: u16,
     /// `/ready` waits until a required target has answered.
     pub required: bool,
+    /// The password may be sent to it in clear text over TCP, where it asks for that.
+    pub cleartext_without_tls: bool,
 }
 
 /// A login role, as clients and servers know it.
@@ -172,8 +215,9 @@ pub struct Target {
 pub struct User {
     /// The role's name.
     pub name: String,
-    /// The password that clients prove and that servers are shown.
-    pub password: Secret,
+    /// What is known of the passwords that clients prove and that servers are shown: usually one, two while it is being
+    /// changed, none where it is looked up or a rule lets the user in without one.
+    pub credentials: Vec<Credential>,
     /// Clients of this user that may be connected at once; `None` is no limit of its own.
     pub max_clients: Option<usize>,
     /// Server connections of this user, over all its pools; `None` is no limit of its own.
@@ -287,28 +331,6 @@ pub struct Timeouts {
     pub server_idle: Option<Duration>,
 }
 
-/// A password: wiped on drop, and never printed.
-#[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// Takes over `text`; the caller's copy, if any, is the caller's to wipe.
-    pub fn new(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-
-    /// The password itself, for the exchange that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
 impl Pattern {
     /// Whether `name` is meant.
     pub fn matches(&self, name: &str) -> bool {
@@ -343,6 +365,14 @@ impl Route {
     /// What tells it apart from other routes.
     pub fn key(&self) -> RouteKey {
         RouteKey { database: self.database.clone(), user: self.user.clone() }
+    }
+}
+
+impl User {
+    /// Of whom nothing is known but the name.
+    pub fn named(name: &str) -> Self {
+        let name = name.to_owned();
+        Self { name, credentials: Vec::new(), max_clients: None, max_server_connections: None }
     }
 }
 

@@ -24,16 +24,27 @@ prints everything that is wrong with a file at once, and changes nothing.
 ";
 
 /// One section of the document: heading, what it is for, keys.
-fn sections() -> [(&'static str, &'static str, &'static [Key]); 9] {
+fn sections() -> [(&'static str, &'static str, &'static [Key]); 11] {
     use file::{
-        AdminTable, DatabaseTable, LogTable, MetricsTable, ProxyTable, RouteTable, TargetTable,
-        TimeoutsTable, UserTable,
+        AdminTable, AuthenticationTable, DatabaseTable, LogTable, MetricsTable, ProxyTable, RouteTable,
+        RuleTable, TargetTable, TimeoutsTable, UserTable,
     };
     [
         (ProxyTable::TITLE, "Listeners, workers and limits of the whole proxy.", ProxyTable::KEYS),
         (AdminTable::TITLE, "The page for Prometheus and for health checks.", AdminTable::KEYS),
         (MetricsTable::TITLE, "What is counted.", MetricsTable::KEYS),
         (LogTable::TITLE, "What is logged, and how.", LogTable::KEYS),
+        (
+            AuthenticationTable::TITLE,
+            "How clients prove who they are, and where the secrets of users come from. Optional.",
+            AuthenticationTable::KEYS,
+        ),
+        (
+            RuleTable::TITLE,
+            "Who has to prove what, in the order of precedence. Optional: without, everybody proves a password with \
+             SCRAM-SHA-256.",
+            RuleTable::KEYS,
+        ),
         (TargetTable::TITLE, "One PostgreSQL server. At least one is required.", TargetTable::KEYS),
         (UserTable::TITLE, "One login role, which must exist in PostgreSQL.", UserTable::KEYS),
         (DatabaseTable::TITLE, "Limits of one database, over all its users. Optional.", DatabaseTable::KEYS),

@@ -4,9 +4,11 @@
 //! [`Changes`] says only whose it is.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use super::{Config, Database, Proxy, Route, RouteKey, Target, Timeouts, User};
+use super::{Authentication, Config, Database, Lookup, Proxy, Route, RouteKey, Target, Timeouts, User};
+use crate::secret;
 
 /// Everything that differs between two configurations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -159,8 +161,12 @@ fn timeouts(changes: Comparison, old: &Timeouts, new: &Timeouts) -> Comparison {
 
 fn user(old: &User, new: &User) -> Vec<KeyChange> {
     let mut changes = Comparison::default();
-    if old.password.expose() != new.password.expose() {
-        changes.0.push(KeyChange { key: "password", values: None });
+    let first = |user: &User| user.credentials.first().cloned();
+    let more = |user: &User| user.credentials.get(1).cloned();
+    for (key, old, new) in [("password", first(old), first(new)), ("other_password", more(old), more(new))] {
+        if !secret::are_same(old.as_slice(), new.as_slice()) {
+            changes.0.push(KeyChange { key, values: None });
+        }
     }
     changes
         .key("max_clients", &old.max_clients, &new.max_clients)
@@ -180,12 +186,44 @@ fn target(old: &Target, new: &Target) -> Vec<KeyChange> {
         .key("host", &old.host, &new.host)
         .key("port", &old.port, &new.port)
         .key("required", &old.required, &new.required)
+        .key("cleartext_without_tls", &old.cleartext_without_tls, &new.cleartext_without_tls)
         .0
+}
+
+fn authentication(changes: Comparison, old: &Authentication, new: &Authentication) -> Comparison {
+    let within = |authentication: &Authentication| authentication.failed_logins_within;
+    let changes = changes
+        .key("authentication.max_logins", &old.max_logins, &new.max_logins)
+        .key("authentication.failed_logins", &old.failed_logins, &new.failed_logins)
+        .key("authentication.failed_logins_within", &within(old), &within(new))
+        .key("authentication.rules", &rules(old), &rules(new));
+    let (old, new) = (old.lookup.as_ref(), new.lookup.as_ref());
+    let user = |lookup: Option<&Lookup>| lookup.map(|lookup| lookup.user.name.clone());
+    let target = |lookup: Option<&Lookup>| lookup.map(|lookup| lookup.target.name.clone());
+    let database = |lookup: Option<&Lookup>| lookup.map(|lookup| lookup.database.clone());
+    let query = |lookup: Option<&Lookup>| lookup.map(|lookup| lookup.query.clone());
+    let ttl = |lookup: Option<&Lookup>| lookup.map(|lookup| lookup.ttl);
+    let entries = |lookup: Option<&Lookup>| lookup.map(|lookup| lookup.entries);
+    changes
+        .key("authentication.auth_user", &user(old), &user(new))
+        .key("authentication.auth_target", &target(old), &target(new))
+        .key("authentication.auth_database", &database(old), &database(new))
+        .key("authentication.auth_query", &query(old), &query(new))
+        .key("authentication.auth_ttl", &ttl(old), &ttl(new))
+        .key("authentication.auth_entries", &entries(old), &entries(new))
+}
+
+/// A number that tells lists of rules apart, behind how many they are: they are too long for a line.
+fn rules(authentication: &Authentication) -> String {
+    let Some(rules) = &authentication.rules else { return "none".to_owned() };
+    let mut hasher = DefaultHasher::new();
+    format!("{rules:?}").hash(&mut hasher);
+    format!("{} rules ({:08x})", rules.len(), hasher.finish() as u32)
 }
 
 fn settings(old: &Config, new: &Config) -> Vec<KeyChange> {
     let (before, after): (&Proxy, &Proxy) = (&old.proxy, &new.proxy);
-    Comparison::default()
+    authentication(Comparison::default(), &old.authentication, &new.authentication)
         .key("proxy.max_clients", &before.max_clients, &after.max_clients)
         .key("proxy.login_timeout", &before.login_timeout, &after.login_timeout)
         .key("proxy.shutdown_timeout", &before.shutdown_timeout, &after.shutdown_timeout)

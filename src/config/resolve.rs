@@ -1,27 +1,24 @@
 //! From what was typed to what it means: everything but routes, which are in `routes.rs`.
 //!
-//! The only room that reads passwords: from the file itself, from the environment, or from a file beside it. Every
-//! function reports what is wrong and returns something usable, so that the rest is checked as well; the caller
+//! Passwords are read in `secrets.rs`, rules in `authentication.rs`. Every function reports what is wrong and returns something usable, so that the rest is checked as well; the caller
 //! throws the result away if anything was reported.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
-use zeroize::Zeroizing;
 
 use super::file::{
     AdminTable, DatabaseTable, File, LogTable, MetricsTable, ProxyTable, TargetTable, TimeoutsTable,
-    UserTable,
 };
 use super::problem::Found;
-use super::routes;
 use super::typed::{Entry, Field, List, Named};
 use super::values::{Count, Lasting, LogFormat, Permissions, Switch, Text};
-use super::{Config, Database, Log, Metrics, Proxy, Secret, Target, Timeouts, User};
+use super::{Config, Database, Log, Metrics, Proxy, Target, Timeouts};
+use super::{authentication, routes, secrets};
 
 /// A look-up of environment variables.
 pub(super) type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
@@ -70,10 +67,24 @@ pub(super) fn resolve(file: File, env: Env<'_>, found: &mut Found<'_>) -> Config
     if targets.is_empty() && complete {
         found.whole_file("there are no targets: a [targets.NAME] with a `host` is needed");
     }
-    let users = declared(file.users, found, |entry, found| user(entry, env, found));
+    let table = file.authentication.into_value().unwrap_or_default();
+    let mut authentication = authentication::resolve(&table, file.rules, found);
+    let looked_up = table.auth_user.get().is_some_and(|(Text(name), _)| !name.is_empty());
+    let (listed, listed_at) = secrets::userlist_file(&table.userlist_file, found);
+    let optional = looked_up || authentication.rules.is_some();
+    let mut sources = secrets::Sources { env, listed, listed_at, optional };
+    let mut users = declared(file.users, found, |entry, found| secrets::user(entry, &mut sources, found));
+    users.extend(secrets::listed(sources, found));
+    authentication.lookup = authentication::lookup(&table, &users, &targets, found);
     let databases = declared(file.databases, found, database);
-    let known =
-        routes::Known { targets, users, databases, timeouts: defaults, max_clients: proxy.max_clients };
+    let known = routes::Known {
+        targets,
+        users,
+        databases,
+        timeouts: defaults,
+        max_clients: proxy.max_clients,
+        looked_up,
+    };
     let routes = routes::resolve(file.routes, &known, found);
 
     let routes::Known { targets, users, databases, .. } = known;
@@ -82,6 +93,7 @@ pub(super) fn resolve(file: File, env: Env<'_>, found: &mut Found<'_>) -> Config
         admin: admin.map(|(address, _)| address),
         metrics,
         log,
+        authentication,
         targets: sound(targets),
         users: sound(users),
         databases: sound(databases),
@@ -264,76 +276,9 @@ fn target(entry: Entry<TargetTable>, found: &mut Found<'_>) -> Option<Target> {
         found.error(at, "`host` must not contain a port: it goes into `port`");
     }
     let required = table.required.get().is_none_or(|(required, _)| required.0);
-    Some(Target { name: entry.name, host: host.clone(), port, required })
-}
-
-fn user(entry: Entry<UserTable>, env: Env<'_>, found: &mut Found<'_>) -> Option<User> {
-    refuse_bad_name("user", &entry.name, entry.at, found);
-    refuse_any(&entry.name, entry.at, found);
-    let table = entry.body?;
-    let max_clients = limit(&table.max_clients);
-    let max_server_connections = limit(&table.max_server_connections);
-    let password = secret(&entry.name, entry.at, table, env, found)?;
-    Some(User { name: entry.name, password, max_clients, max_server_connections })
-}
-
-fn secret(name: &str, at: usize, table: UserTable, env: Env<'_>, found: &mut Found<'_>) -> Option<Secret> {
-    let UserTable { password, password_env, password_file, .. } = table;
-    if password.is_wrong() || password_env.is_wrong() || password_file.is_wrong() {
-        return None;
-    }
-    let secret = match (password, password_env, password_file) {
-        (Field::Typed { value, at }, Field::Absent, Field::Absent) => (value.0, at),
-        (Field::Absent, Field::Typed { value: Text(variable), at }, Field::Absent) => match env(&variable) {
-            Some(password) => (Secret::new(password), at),
-            None => {
-                found.error(
-                    at,
-                    format!("the environment variable `{variable}` with the password of `{name}` is not set"),
-                );
-                return None;
-            }
-        },
-        (Field::Absent, Field::Absent, Field::Typed { value: Text(path), at }) => {
-            (secret_file(&path, at, found)?, at)
-        }
-        (Field::Absent, Field::Absent, Field::Absent) => {
-            found.error(
-                at,
-                format!("user `{name}` needs one of `password`, `password_env` and `password_file`"),
-            );
-            return None;
-        }
-        _ => {
-            found.error(
-                at,
-                format!("user `{name}` has more than one of `password`, `password_env` and `password_file`"),
-            );
-            return None;
-        }
-    };
-    let (secret, at) = secret;
-    if secret.expose().is_empty() {
-        // PostgreSQL refuses empty passwords (src/backend/libpq/auth.c, recv_password_packet)
-        found.error(at, format!("the password of `{name}` is empty"));
-        return None;
-    }
-    Some(secret)
-}
-
-fn secret_file(typed: &str, at: usize, found: &mut Found<'_>) -> Option<Secret> {
-    let path = found.file().parent().unwrap_or(Path::new("")).join(typed);
-    match std::fs::read_to_string(&path).map(Zeroizing::new) {
-        Ok(text) => {
-            let line = text.strip_suffix('\n').unwrap_or(&text);
-            let line = line.strip_suffix('\r').unwrap_or(line);
-            Some(Secret::new(line.to_owned()))
-        }
-        Err(error) => {
-            found.error(at, format!("`password_file` {} cannot be read: {error}", path.display()));
-            None
-        }
-    }
+    let cleartext = table.cleartext_without_tls.get().is_some_and(|(allowed, _)| allowed.0);
+    let host = host.clone();
+    Some(Target { name: entry.name, host, port, required, cleartext_without_tls: cleartext })
 }
 
 fn database(entry: Entry<DatabaseTable>, found: &mut Found<'_>) -> Option<Database> {
@@ -347,7 +292,7 @@ fn database(entry: Entry<DatabaseTable>, found: &mut Found<'_>) -> Option<Databa
     })
 }
 
-fn refuse_any(name: &str, at: usize, found: &mut Found<'_>) {
+pub(super) fn refuse_any(name: &str, at: usize, found: &mut Found<'_>) {
     if name == "*" {
         found.error(at, "`*` stands for any name in a route, and nothing can be called that");
     }
@@ -411,6 +356,6 @@ pub(super) fn lasting(
     }
 }
 
-fn or_off(field: &Field<Lasting>, preset: Option<Duration>) -> Option<Duration> {
+pub(super) fn or_off(field: &Field<Lasting>, preset: Option<Duration>) -> Option<Duration> {
     field.get().map_or(preset, |(Lasting(duration), _)| (!duration.is_zero()).then_some(*duration))
 }

@@ -21,6 +21,8 @@ pub(super) struct Known {
     pub(super) databases: Vec<Declared<Database>>,
     pub(super) timeouts: Timeouts,
     pub(super) max_clients: usize,
+    /// There may be users that only the server knows.
+    pub(super) looked_up: bool,
 }
 
 /// The routes by precedence; routes that name something wrong have been reported and are left out.
@@ -132,7 +134,7 @@ fn pattern(what: &str, field: &Field<Text>, found: &mut Found<'_>) -> Option<Pat
 fn is_known(user: &Pattern, field: &Field<Text>, known: &Known, found: &mut Found<'_>) -> bool {
     let (Pattern::Exact(user), Some((_, at))) = (user, field.get()) else { return true };
     let mut names = known.users.iter().map(|(name, ..)| name.as_str());
-    if names.any(|name| name == user) {
+    if known.looked_up || names.any(|name| name == user) {
         return true;
     }
     let hint = did_you_mean(user, known.users.iter().map(|(name, ..)| name.as_str()));
@@ -201,11 +203,11 @@ fn declared<'k, T>(pattern: &Pattern, known: &'k [Declared<T>]) -> Option<&'k T>
 
 /// Declared, but of no use to any route: most likely a mistyped name.
 fn warn_of_unused(routes: &[Arc<Route>], known: &Known, found: &mut Found<'_>) {
-    if known.users.is_empty() {
+    if known.users.is_empty() && !known.looked_up {
         found.whole_file_warning("there are no users: nobody may log in");
     }
     for (name, at, _) in &known.users {
-        if !routes.iter().any(|route| route.user.matches(name)) {
+        if !known.looked_up && !routes.iter().any(|route| route.user.matches(name)) {
             found.warning(*at, format!("no route serves user `{name}`"));
         }
     }

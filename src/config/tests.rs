@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::file::{
-    AdminTable, DatabaseTable, File, LogTable, MetricsTable, ProxyTable, RouteTable, TargetTable,
-    TimeoutsTable, UserTable,
+    AdminTable, AuthenticationTable, DatabaseTable, File, LogTable, MetricsTable, ProxyTable, RouteTable,
+    RuleTable, TargetTable, TimeoutsTable, UserTable,
 };
 use super::typed::{Key, Preset};
 use super::*;
@@ -426,7 +426,7 @@ fn a_user_has_exactly_one_password_that_can_be_read() {
         ),
     ]);
     let by_env = config(&GOOD.replace("password = \"sesame\"", "password_env = \"SET\""));
-    assert_eq!(by_env.user("app").unwrap().password.expose(), "sesame");
+    assert_eq!(by_env.user("app").unwrap().credentials[0].password().unwrap().expose(), "sesame");
 }
 
 #[test]
@@ -439,7 +439,11 @@ fn a_password_file_is_beside_the_configuration_and_loses_one_newline() {
     {
         std::fs::write(folder.join("secret"), written).unwrap();
         let config = parse(&text, &folder.join("firepool.toml"), &env).unwrap();
-        assert_eq!(config.user("app").unwrap().password.expose(), read, "{written:?}");
+        assert_eq!(
+            config.user("app").unwrap().credentials[0].password().unwrap().expose(),
+            read,
+            "{written:?}"
+        );
     }
     std::fs::remove_dir_all(&folder).unwrap();
 }
@@ -661,12 +665,13 @@ fn the_defaults_of_the_reference_are_those_that_apply() {
     let silent = "[targets.main]\nhost = \"pg\"\n[users.app]\npassword = \"x\"\n[databases.d]\n[[routes]]\n";
     let (target, user) = (defaults(TargetTable::KEYS), defaults(UserTable::KEYS));
     let spoken = format!(
-        "[proxy]\n{}[admin]\n{}[metrics]\n{}[log]\n{}[timeouts]\n{}[targets.main]\nhost = \"pg\"\n{target}\
+        "[proxy]\n{}[admin]\n{}[metrics]\n{}[log]\n{}[authentication]\n{}[timeouts]\n{}[targets.main]\nhost = \"pg\"\n{target}\
          [users.app]\npassword = \"x\"\n{user}[databases.d]\n{}[[routes]]\n{}",
         defaults(ProxyTable::KEYS),
         defaults(AdminTable::KEYS),
         defaults(MetricsTable::KEYS),
         defaults(LogTable::KEYS),
+        defaults(AuthenticationTable::KEYS),
         defaults(TimeoutsTable::KEYS),
         defaults(DatabaseTable::KEYS),
         defaults(RouteTable::KEYS),
@@ -722,6 +727,8 @@ fn the_shipped_file_explains_every_key() {
         AdminTable::KEYS,
         MetricsTable::KEYS,
         LogTable::KEYS,
+        AuthenticationTable::KEYS,
+        RuleTable::KEYS,
         TimeoutsTable::KEYS,
         TargetTable::KEYS,
         UserTable::KEYS,
@@ -747,6 +754,172 @@ fn the_committed_reference_is_what_the_code_says() {
         committed == reference::markdown(),
         "config/REFERENCE.md is out of date: run `UPDATE_REFERENCE=1 cargo test --lib reference`"
     );
+}
+
+/// A file of a test's own beside the configuration.
+fn beside(name: &str, text: &str) -> String {
+    let folder = std::env::temp_dir().join(format!("firepool-config-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn rules_are_those_of_the_file_or_those_of_pg_hba_conf() {
+    let rules = |more: &str| config(&format!("{GOOD}\n{more}")).authentication.rules;
+    assert!(rules("").is_none());
+    assert_eq!(rules("[[rules]]\nmethod = \"md5\"").unwrap().len(), 1);
+    let typed = "[[rules]]\ntype = \"local\"\nusers = [\"app\", \"\\\"all\\\"\"]\nmethod = \"peer\"\n\
+        [[rules]]\ndatabases = [\"sameuser\"]\naddresses = [\"10.0.0.0/8\", \"::1/128\"]\nmethod = \"reject\"";
+    let file = beside("good.conf", "local all app,\"all\" peer\nhost sameuser all 10.0.0.0/8 reject\n");
+    let (typed, read) =
+        (rules(typed).unwrap(), rules(&format!("[authentication]\nhba_file = \"{file}\"")).unwrap());
+    for user in ["app", "all", "other"] {
+        let transport = crate::hba::Transport::Unix { uid: None };
+        let asked = crate::hba::Asked { transport, database: Some("d"), user };
+        let place = |rules: &[Rule]| crate::hba::first(rules, &asked).map(|rule| rule.place);
+        assert_eq!(place(&typed), (user != "other").then_some(1), "{user}");
+        assert_eq!(place(&typed), place(&read), "{user}");
+    }
+}
+
+#[test]
+fn a_rule_that_is_wrong_or_dangerous_is_told_with_its_place() {
+    let bad = beside("bad.conf", "local all all peer\nhost all all all ldap\nhost all +x all md5\n");
+    let open = beside("open.conf", "host all all all trust\n");
+    let none = beside("none.conf", "# nothing\n");
+    let table = [
+        (
+            "[[rules]]\nusers = [\"x\"]".to_owned(),
+            "f:13: error: [[rules]]: the rule has no `method`".to_owned(),
+        ),
+        (
+            "[[rules]]\nmethod = \"cert\"".to_owned(),
+            "f:13: error: [[rules]]: `cert` needs TLS, which is not there yet".to_owned(),
+        ),
+        (
+            "[[rules]]\nmetod = \"md5\"\nmethod = \"md5\"".to_owned(),
+            "f:14: error: unknown key `metod` in [[rules]]; did you mean `method`?".to_owned(),
+        ),
+        (
+            "[[rules]]\nmethod = \"md5\"\ncleartext_without_tls = true".to_owned(),
+            "f:13: error: [[rules]]: `cleartext_without_tls` is for the method `password` only".to_owned(),
+        ),
+        (
+            "[[rules]]\nmethod = \"trust\"".to_owned(),
+            "f:13: warning: the rule lets clients in from the network that prove nothing".to_owned(),
+        ),
+        (
+            "[[rules]]\nmethod = \"password\"\ncleartext_without_tls = true".to_owned(),
+            "f:13: warning: the rule has passwords sent in clear text over the network".to_owned(),
+        ),
+        (
+            format!("[authentication]\nhba_file = \"{open}\""),
+            format!("f:14: warning: {open} line 1 lets clients in from the network that prove nothing"),
+        ),
+        (
+            format!("[authentication]\nhba_file = \"{none}\""),
+            format!("f:14: warning: {none} has no rules: nobody may log in"),
+        ),
+        (
+            format!("[authentication]\nhba_file = \"{open}\"\n[[rules]]\nmethod = \"md5\""),
+            "f:14: error: both `hba_file` and [[rules]]: which of them comes first is not known".to_owned(),
+        ),
+    ];
+    for (more, expected) in table {
+        assert_eq!(problems(&format!("{GOOD}{more}\n")), [expected], "{more}");
+    }
+    let found = problems(&format!("{GOOD}[authentication]\nhba_file = \"{bad}\"\n"));
+    assert_eq!(
+        found,
+        [
+            format!("f:14: error: {bad} line 2: the method `ldap` of PostgreSQL is not supported"),
+            format!(
+                "f:14: error: {bad} line 3: `+x` is not supported: who is a member of what only the server knows"
+            ),
+        ]
+    );
+}
+
+const VERIFIER: &str = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$\
+    WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+
+#[test]
+fn passwords_are_themselves_hashes_variables_or_files() {
+    let file = beside("secret", "of the file\n");
+    let known = |typed: &str| {
+        let text = GOOD.replace("password = \"sesame\"", typed);
+        let known = config(&text).user("app").unwrap().credentials.clone();
+        known
+            .iter()
+            .map(|one| one.password().map_or_else(|| format!("{one:?}"), |it| it.expose().to_owned()))
+            .collect::<Vec<_>>()
+    };
+    for (typed, expected) in [
+        ("password = \"env:SET\"".to_owned(), "sesame"),
+        (format!("password = \"file:{file}\""), "of the file"),
+        (format!("password = \"{VERIFIER}\""), "SCRAM-SHA-256 (secret)"),
+        ("password = \"md50123456789abcdef0123456789abcdef\"".to_owned(), "md5 (secret)"),
+    ] {
+        assert_eq!(known(&typed), [expected], "{typed}");
+    }
+    assert_eq!(known("password = \"a\"\nother_password = \"env:SET\""), ["a", "sesame"]);
+    let other = VERIFIER.replace("W22Z", "X22Z");
+    let text = GOOD.replace(
+        "password = \"sesame\"",
+        &format!("password = \"{VERIFIER}\"\nother_password = \"{other}\""),
+    );
+    assert!(problems(&text)[0].contains("the two SCRAM verifiers of `app` have different salts"), "{text}");
+    check(&[
+        (
+            "password = \"sesame\"",
+            "password = \"env:UNSET\"",
+            "f:6: error: the environment variable `UNSET` with the password of `app` is not set",
+        ),
+        (
+            "password = \"sesame\"",
+            "password = \"SCRAM-SHA-256$hidden\"",
+            "f:6: error: the password of `app` begins like a SCRAM verifier of PostgreSQL and is none",
+        ),
+        (
+            "password = \"sesame\"",
+            "password = \"x\\u0000y\"",
+            "f:6: error: the password of `app` contains a NUL character",
+        ),
+    ]);
+}
+
+#[test]
+fn users_are_listed_or_looked_up() {
+    let list = beside("userlist.txt", "\"app\" \"of the list\"\n\"more\" \"x\"\n\"none\" \"\"\n");
+    let listed = config(&format!(
+        "{}[authentication]\nuserlist_file = \"{list}\"\n",
+        GOOD.replace("password = \"sesame\"", "max_clients = 3").replace("user = \"app\"\n", "")
+    ));
+    let names: Vec<_> =
+        listed.users.iter().map(|user| (user.name.as_str(), user.credentials.len())).collect();
+    assert_eq!((names[0], listed.users.len()), (("app", 1), 3));
+    assert!(names.contains(&("none", 0)));
+    assert_eq!(listed.user("app").unwrap().max_clients, Some(3));
+
+    let looked_up = GOOD.replace("user = \"app\"", "user = \"other\"");
+    let with = |more: &str| format!("{looked_up}[authentication]\nauth_user = \"app\"\n{more}");
+    let lookup = config(&with("")).authentication.lookup.unwrap();
+    assert_eq!((lookup.query.as_str(), lookup.database.as_str()), (AUTH_QUERY, "postgres"));
+    for (more, expected) in [
+        ("auth_query = \"SELECT 1\"", "f:15: error: `auth_query` must have the user's name in it as `$1`"),
+        (
+            "auth_target = \"mian\"",
+            "f:15: error: `auth_target`: there is no [targets.mian]; did you mean `main`?",
+        ),
+    ] {
+        assert_eq!(problems(&with(more)), [expected], "{more}");
+    }
+    let verifier = with("").replace("\"sesame\"", &format!("\"{VERIFIER}\""));
+    assert!(problems(&verifier)[0].contains("`auth_user` needs a password, and not a verifier"));
+    let nobody = with("").replace("auth_user = \"app\"", "auth_user = \"apq\"");
+    assert_eq!(problems(&nobody), ["f:14: error: `auth_user`: there is no [users.apq]; did you mean `app`?"]);
 }
 
 #[test]

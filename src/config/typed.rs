@@ -192,6 +192,14 @@ pub(super) fn members<'v>(
     }
 }
 
+/// The name of a key whose field is `r#name` because Rust has a keyword of that name.
+pub(super) const fn name_of(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
+}
+
 /// Declares tables: the struct, how it is read, and the description of each key.
 macro_rules! table {
     ($($(#[$doc:meta])* $name:ident, $title:literal {
@@ -208,7 +216,7 @@ macro_rules! table {
             pub(super) const TITLE: &'static str = $title;
             /// Its keys, in the order of the reference.
             pub(super) const KEYS: &'static [Key] = &[$(Key {
-                name: stringify!($key),
+                name: name_of(stringify!($key)),
                 kind: <$type as Read>::KIND,
                 unit: $unit,
                 preset: $preset,
@@ -221,8 +229,8 @@ macro_rules! table {
                 let mut table = Self::default();
                 for (key, value) in members {
                     match key.get_ref().as_ref() {
-                        $(stringify!($key) => {
-                            table.$key = Field::read(stringify!($key), value, found);
+                        $(name if name == name_of(stringify!($key)) => {
+                            table.$key = Field::read(name_of(stringify!($key)), value, found);
                         })*
                         unknown => {
                             let hint = did_you_mean(unknown, Self::KEYS.iter().map(|key| key.name));

@@ -11,6 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
+use super::Shared;
+use super::lobby::Lobby;
 use super::worker::{Handle, Stage};
 use crate::config::Proxy;
 use crate::stream::{Detached, Stream};
@@ -20,6 +22,10 @@ const BACKLOG: i32 = 4096;
 
 /// How long to wait before accepting again where the process is out of file descriptors.
 const BREATH: Duration = Duration::from_millis(100);
+
+/// How often, and for how long each time, a client that has to go is waited for.
+const ROUNDS: usize = 20;
+const ROUND: Duration = Duration::from_millis(5);
 
 /// Bound listeners.
 #[derive(Debug)]
@@ -73,11 +79,17 @@ impl Listeners {
     ///
     /// At most `most` sockets are open at once, logged in or not: those above are closed without a word, so that
     /// clients that never log in cannot take the file descriptors that server connections need.
-    pub async fn serve(self, workers: Arc<Vec<Handle>>, most: usize, mut stage: watch::Receiver<Stage>) {
+    pub async fn serve(
+        self,
+        workers: Arc<Vec<Handle>>,
+        (most, shared): (usize, Arc<Shared>),
+        mut stage: watch::Receiver<Stage>,
+    ) {
         let Self { tcp, unix } = self;
+        let doors = Arc::new(Doors { workers, most, lobby: Arc::clone(&shared.lobby) });
         let mut accepting = tokio::task::JoinSet::new();
         for listener in tcp {
-            let workers = Arc::clone(&workers);
+            let doors = Arc::clone(&doors);
             accepting.spawn(async move {
                 loop {
                     let socket = listener.accept().await.and_then(|(socket, _)| {
@@ -86,17 +98,17 @@ impl Listeners {
                         stream.keep_alive()?;
                         stream.detach()
                     });
-                    hand_over(&workers, most, socket).await;
+                    doors.hand_over(socket).await;
                 }
             });
         }
         let _file = unix.map(|(listener, file)| {
-            let workers = Arc::clone(&workers);
+            let doors = Arc::clone(&doors);
             accepting.spawn(async move {
                 loop {
                     let socket =
                         listener.accept().await.and_then(|(socket, _)| Stream::Unix(socket).detach());
-                    hand_over(&workers, most, socket).await;
+                    doors.hand_over(socket).await;
                 }
             });
             file
@@ -105,20 +117,39 @@ impl Listeners {
     }
 }
 
-async fn hand_over(workers: &[Handle], most: usize, socket: io::Result<Detached>) {
-    match socket {
-        Ok(_) if workers.iter().map(Handle::load).sum::<usize>() >= most => {
-            tracing::debug!(most, "a client was turned away: too many sockets");
-        }
-        Ok(socket) => {
-            if let Some(worker) = workers.iter().min_by_key(|worker| worker.load()) {
-                worker.take(socket).await;
+/// The way in.
+struct Doors {
+    workers: Arc<Vec<Handle>>,
+    most: usize,
+    lobby: Arc<Lobby>,
+}
+
+impl Doors {
+    fn are_full(&self) -> bool {
+        self.workers.iter().map(Handle::load).sum::<usize>() >= self.most
+    }
+
+    async fn hand_over(&self, socket: io::Result<Detached>) {
+        match socket {
+            Ok(socket) => {
+                // Whoever has been in the middle of a login for longest goes first.
+                for _ in 0..ROUNDS {
+                    if !self.are_full() || !self.lobby.make_room() {
+                        break;
+                    }
+                    tokio::time::sleep(ROUND).await;
+                }
+                if self.are_full() {
+                    tracing::debug!(self.most, "a client was turned away: too many sockets");
+                } else if let Some(worker) = self.workers.iter().min_by_key(|worker| worker.load()) {
+                    worker.take(socket).await;
+                }
             }
-        }
-        // The client is gone again, or the process is out of file descriptors: then accepting at once would spin.
-        Err(error) => {
-            tracing::warn!(%error, "could not accept a client");
-            tokio::time::sleep(BREATH).await;
+            // The client is gone again, or the process is out of file descriptors: then accepting at once would spin.
+            Err(error) => {
+                tracing::warn!(%error, "could not accept a client");
+                tokio::time::sleep(BREATH).await;
+            }
         }
     }
 }

@@ -188,6 +188,9 @@ impl Exchange<'_> {
     fn query_in_words(&mut self, walk: &mut Walk<'_>, message: Message<'_>, words: &[u8]) {
         let facts = self.facts(words);
         self.destroy_unnamed(walk);
+        if self.rules.statement_mode && facts.begins_block() {
+            return self.refuse_block(walk, message);
+        }
         self.arm(walk, &facts, false);
         self.attend(walk, &facts, false);
         let bill = self.bill_query(&facts, message.header.len);

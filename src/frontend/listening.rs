@@ -19,6 +19,7 @@ use super::Shared;
 use crate::backend::channels;
 use crate::backend::settings::Parameters;
 use crate::backend::told::Channels;
+use crate::config::User;
 use crate::error::{ErrorKind, Refusal};
 use crate::metrics::{Counter, Shard};
 use crate::notify::{self, Failure, Hub, Limits, Mailbox};
@@ -41,23 +42,25 @@ const LONGEST: usize = 63;
 pub(super) struct Hubs(Mutex<HashMap<(String, String), Weak<Hub>>>);
 
 impl Shared {
-    /// The hub of a pool. `None` if its user is not configured any more.
-    fn hub(&self, pool: &Pool) -> Option<Arc<Hub>> {
+    /// The hub of a pool.
+    fn hub(&self, pool: &Pool) -> Arc<Hub> {
         let key = (pool.database().to_owned(), pool.user().to_owned());
         let mut hubs = self.hubs.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(hub) = hubs.get(&key).and_then(Weak::upgrade) {
-            return Some(hub);
+            return hub;
         }
-        let user = self.config.user(pool.user())?;
+        // Who was looked up is not in the configuration; what can be proved of them is known by their name.
+        let user = self.config.user(pool.user()).cloned();
+        let user = user.unwrap_or_else(|| Arc::new(User::named(pool.user())));
         let target = pool.route().target_database.as_deref().unwrap_or(pool.database()).to_owned();
-        let dedicated = self.registry.dedicated(Some(pool.database()), target, user, pool.route());
+        let dedicated = self.registry.dedicated(Some(pool.database()), target, &user, pool.route());
         let (opener, places) = dedicated.into_parts();
         let admit = Box::new(move || Some(Box::new(places.take()?) as notify::Place));
         let name = format!("{} of {}", pool.database(), pool.user());
         let hub = Hub::new(name, opener, admit, Limits { patience: PATIENCE, ..Limits::default() });
         hubs.retain(|_, hub| hub.strong_count() > 0);
         hubs.insert(key, Arc::downgrade(&hub));
-        Some(hub)
+        hub
     }
 }
 
@@ -193,7 +196,7 @@ impl Listening {
     /// The client's box, which it gets now if it has none.
     pub(super) fn open(&mut self, shared: &Shared, pool: &Pool, shard: &Arc<Shard>) -> Option<&Post> {
         if self.post.is_none() {
-            let (secret, hub) = (scram::random::<16>().ok()?, shared.hub(pool)?);
+            let (secret, hub) = (scram::random::<16>().ok()?, shared.hub(pool));
             shard.add(Counter::ListenersOpened, 1);
             self.post = Some(Box::new(Post {
                 hub,

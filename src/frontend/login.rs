@@ -15,8 +15,9 @@ use super::cancel::{Registration, Secret};
 use super::client::Client;
 use super::guard;
 use super::identity::Identity;
+use super::lobby::Place;
 use super::passage::Passage;
-use super::replication::{self, Link};
+use super::replication::{self, Kind, Link};
 use super::session::Session;
 use super::startup::{self, Opening, OpeningError, Startup};
 use super::worker::{Stage, Worker};
@@ -26,6 +27,7 @@ use crate::backend::reset::{self, SettingsError};
 use crate::backend::settings::{Parameters, Settings};
 use crate::config::{PoolMode, Route, User};
 use crate::error::{ErrorKind, Refusal};
+use crate::hba::Asked;
 use crate::pool::{Checkout, Lease, Permit, Pool, Wish};
 use crate::relay::request::GUARDED;
 use crate::scram::ScramError;
@@ -78,7 +80,13 @@ pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Admit
     let limit = shared.config.proxy.login_timeout;
     let late =
         || Out::Refused(Refusal::new(ErrorKind::LoginTimeout, "canceling authentication due to timeout"));
-    let login = timeout(limit, log_in(worker, &mut stream)).await.unwrap_or_else(|_| Err(late()));
+    let place = shared.lobby.enter();
+    let login = tokio::select! {
+        biased;
+        login = timeout(limit, log_in(worker, &mut stream, &place)) => login.unwrap_or_else(|_| Err(late())),
+        () = place.dropped() => Err(Refusal::new(ErrorKind::TooManyLogins, "too many clients are logging in").into()),
+    };
+    drop(place);
     match login {
         Ok(granted) => {
             shared.metrics.login(true);
@@ -105,13 +113,19 @@ pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Admit
             shared.metrics.login(false);
             shared.metrics.refused(refusal.kind);
             tracing::info!(kind = refusal.kind.as_str(), reason = ?refusal.message, "a client was not let in");
-            Client::new(stream).say_goodbye(&refuse::encode(&refusal)).await;
+            let words = refuse::encode(&refusal);
+            if refusal.kind == ErrorKind::TooManyLogins {
+                // Its socket is needed: it may hear why, and is not waited for.
+                let _ = stream.try_write(&words);
+            } else {
+                Client::new(stream).say_goodbye(&words).await;
+            }
             None
         }
     }
 }
 
-async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Granted, Out> {
+async fn log_in(worker: &Rc<Worker>, stream: &mut Stream, place: &Place) -> Result<Granted, Out> {
     let shared = &*worker.shared;
     let startup = match unless_draining(worker, startup::read(stream)).await? {
         Ok(Opening::Startup(startup)) => startup,
@@ -135,19 +149,22 @@ async fn log_in(worker: &Rc<Worker>, stream: &mut Stream) -> Result<Granted, Out
     let replication = replication::kind(&startup)?;
     // The settings of a client that replicates are the server's business.
     let settings = if replication.is_none() { settings(&startup)? } else { Settings::default() };
-    let authenticated = unless_draining(worker, auth::authenticate(stream, shared, user_name)).await?;
-    authenticated.map_err(|error| match error {
+    let named = Some(database).filter(|_| replication != Some(Kind::Physical));
+    let asked = Asked { transport: auth::transport(stream)?, database: named, user: user_name };
+    let authenticated = unless_draining(worker, auth::authenticate(stream, shared, asked)).await?;
+    let user = authenticated.map_err(|error| match error {
         AuthError::Refused(refusal) => Out::Refused(refusal),
         AuthError::Gone(error) => Out::Gone(error),
     })?;
+    place.leave();
     if let Some(kind) = replication {
-        let opening = replication::open(worker, stream, &startup, kind);
+        let opening = replication::open(worker, stream, &startup, (kind, &user));
         return unless_draining(worker, opening).await?.map(Granted::Replication);
     }
-    let (user, route) = route(shared, database, user_name)?;
+    let route = route(shared, database, &user)?;
     let settings = if route.access.is_read_only() { guard::startup(settings)? } else { settings };
     let pool =
-        shared.registry.pool(database, user, route).map_err(|error| io::Error::other(error.to_string()))?;
+        shared.registry.pool(database, &user, route).map_err(|error| io::Error::other(error.to_string()))?;
     let permits = pool_permits(shared, &pool)?;
     let Welcome { settings, parameters, own } = welcome(worker, &pool, settings).await?;
     let pid = own.as_ref().map(|lease| lease.cancel_key().pid);
@@ -203,20 +220,18 @@ fn settings(startup: &Startup) -> Result<Settings, Refusal> {
 }
 
 /// The route of a client.
-pub(super) fn route<'a>(
-    shared: &'a Shared,
-    database: &str,
-    user: &str,
-) -> Result<(&'a Arc<User>, &'a Arc<Route>), Refusal> {
+pub(super) fn route<'a>(shared: &'a Shared, database: &str, user: &User) -> Result<&'a Arc<Route>, Refusal> {
     let config = &shared.config;
-    match (config.user(user), config.route(database, user)) {
-        (Some(user), Some(route)) => Ok((user, route)),
-        _ if config.knows_database(database) => Err(Refusal::new(
+    match config.route(database, &user.name) {
+        Some(route) => Ok(route),
+        None if config.knows_database(database) => Err(Refusal::new(
             ErrorKind::NotPermitted,
             format!("permission denied for database \"{database}\""),
         )
         .detail("No route of the proxy serves this user on this database.")),
-        _ => Err(Refusal::new(ErrorKind::UnknownDatabase, format!("database \"{database}\" does not exist"))),
+        None => {
+            Err(Refusal::new(ErrorKind::UnknownDatabase, format!("database \"{database}\" does not exist")))
+        }
     }
 }
 

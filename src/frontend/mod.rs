@@ -3,10 +3,12 @@
 //! - `accept`: listeners, and which worker gets a new client.
 //! - `worker`: one thread, one current-thread runtime, many clients.
 //! - `startup`: from the first byte to exactly one of Startup or Cancel.
-//! - `auth`: who it is.
+//! - `auth`: who it is. `lookup` asks a server for the secrets of users that the configuration does not have.
+//! - `lobby`: how many may be in the middle of a login.
 //! - `login`: everything between startup and the first ReadyForQuery; `identity` is what it found out.
 //! - `session`: the life of a client that is logged in; `exchange` is its only relay loop, `phase` its time-outs,
-//!   `settle` what becomes of a server connection after a transaction, and `parting` how the client leaves it.
+//!   `equip` how the client gets a server connection, `settle` what becomes of that after a transaction, and `parting` how
+//!   the client leaves it.
 //! - `judge`: what a request needs to mean on a shared server connection what it means on one of the client's own;
 //!   `attend` is what a statement needs around it, `carry` brings prepared statements to the server connection.
 //! - `guard`: what a read-only route refuses, of which `audit` tells the log.
@@ -28,6 +30,7 @@ mod books;
 mod cancel;
 mod carry;
 mod client;
+mod equip;
 mod exchange;
 mod footprint;
 mod guard;
@@ -36,8 +39,10 @@ mod holdings;
 mod identity;
 mod judge;
 mod listening;
+mod lobby;
 mod login;
 mod lookout;
+pub mod lookup;
 mod names;
 mod parting;
 mod passage;
@@ -53,21 +58,28 @@ mod watch;
 pub mod worker;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, User};
 use crate::metrics::Metrics;
 use crate::pool::{Limit, Registry};
-use crate::scram::{self, ScramError, Verifier};
+use crate::scram::{self, ScramError};
+use auth::{Failures, State};
 use cancel::Cancels;
 use listening::Hubs;
+use lobby::Lobby;
+use lookup::{Asker, Lookups};
 
 /// For the fuzz targets: whether a startup packet of this version, with this behind it, would be understood.
 #[doc(hidden)]
 pub fn takes_startup(body: &[u8]) -> bool {
     startup::takes(body)
 }
+
+/// For the fuzz targets: whether a first SASL message, and a password, would be understood.
+#[doc(hidden)]
+pub use auth::takes_password;
 
 /// What every worker shares.
 #[derive(Debug)]
@@ -76,9 +88,13 @@ pub struct Shared {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     clock: Arc<Clock>,
-    verifiers: HashMap<String, Verifier>,
-    /// Makes the salts of users who do not exist.
-    mock_secret: [u8; 32],
+    /// What logins are judged by, which a reload replaces.
+    state: RwLock<Arc<State>>,
+    /// Makes the salts of passwords, and those of users who do not exist.
+    salt_secret: [u8; 32],
+    failures: Failures,
+    lookups: Option<Lookups>,
+    lobby: Arc<Lobby>,
     /// Makes the names of shared prepared statements.
     statement_secret: [u8; 32],
     cancels: Cancels,
@@ -89,7 +105,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Salts and hashes the users' passwords: a few milliseconds of CPU for each.
+    /// Salts and hashes the users' passwords: a few milliseconds of CPU for each. Beside it comes what asks a server for
+    /// users, if one is to be asked, and which somebody has to run.
     ///
     /// # Errors
     /// The operating system gives no random numbers.
@@ -97,19 +114,27 @@ impl Shared {
         registry: Arc<Registry>,
         metrics: Arc<Metrics>,
         clock: Arc<Clock>,
-    ) -> Result<Self, ScramError> {
+    ) -> Result<(Self, Option<Asker>), ScramError> {
         let config = Arc::clone(registry.config());
-        let verifiers = config
-            .users
-            .iter()
-            .map(|user| Ok((user.name.clone(), Verifier::of_password(user.password.expose())?)))
-            .collect::<Result<_, ScramError>>()?;
+        let salt_secret = scram::random()?;
+        let state = State::new(&config, salt_secret);
+        let (lookups, asker) = match &config.authentication.lookup {
+            Some(lookup) => {
+                let (lookups, asker) = lookup::new(lookup.clone(), Arc::clone(&clock));
+                (Some(lookups), Some(asker))
+            }
+            None => (None, None),
+        };
         let limit = |name: &String, max: Option<usize>| (name.clone(), Limit::new(max));
-        Ok(Self {
+        let shared = Self {
+            failures: Failures::default(),
+            lobby: Lobby::new(config.authentication.max_logins),
+            state: RwLock::new(Arc::new(state)),
+            salt_secret,
+            lookups,
             user_clients: config.users.iter().map(|user| limit(&user.name, user.max_clients)).collect(),
             database_clients: config.databases.iter().map(|db| limit(&db.name, db.max_clients)).collect(),
             clients: Limit::new(Some(config.proxy.max_clients)),
-            mock_secret: scram::random()?,
             statement_secret: scram::random()?,
             cancels: Cancels::default(),
             hubs: Hubs::default(),
@@ -117,7 +142,32 @@ impl Shared {
             registry,
             metrics,
             clock,
-            verifiers,
-        })
+        };
+        Ok((shared, asker))
+    }
+
+    /// Takes users, their secrets, rules and the limits of logins from another configuration. Clients that are logged in
+    /// stay; nothing else of it is looked at.
+    pub fn reload(&self, config: &Config) {
+        let state = Arc::new(State::new(config, self.salt_secret));
+        let before = {
+            let mut current = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, Arc::clone(&state))
+        };
+        self.lobby.set_most(config.authentication.max_logins);
+        for user in before.users() {
+            let known = state.users().find(|known| known.name == user.name);
+            match known {
+                // Their secrets are looked up, at the next login.
+                Some(known) if known.credentials.is_empty() => {}
+                Some(known) => self.registry.replaced(known),
+                None => self.registry.replaced(&User::named(&user.name)),
+            }
+        }
+    }
+
+    /// What logins are judged by at this moment.
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 }

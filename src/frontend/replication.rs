@@ -74,12 +74,11 @@ pub(super) async fn open(
     worker: &Worker,
     stream: &mut Stream,
     startup: &Startup,
-    kind: Kind,
+    (kind, user): (Kind, &Arc<User>),
 ) -> Result<Link, Out> {
     let shared = &worker.shared;
-    let user = startup.get("user").unwrap_or_default();
     let database = startup.get("database").filter(|name| !name.is_empty());
-    let (user, route) = route(shared, kind, database.unwrap_or(user), user)?;
+    let route = route(shared, kind, database.unwrap_or(&user.name), user)?;
     // libpq names this one where there is none, and PostgreSQL ignores what stands here.
     let nowhere = if kind == Kind::Physical { "replication" } else { &user.name };
     let database = database.unwrap_or(nowhere);
@@ -105,26 +104,21 @@ pub(super) async fn open(
     Ok(Link { server: walsender.stream, user, _cancel: cancel, _permits: permits, _replicating: replicating })
 }
 
-fn route<'a>(
-    shared: &'a Shared,
-    kind: Kind,
-    database: &str,
-    user: &str,
-) -> Result<(&'a Arc<User>, &'a Arc<Route>), Refusal> {
+fn route<'a>(shared: &'a Shared, kind: Kind, database: &str, user: &User) -> Result<&'a Arc<Route>, Refusal> {
     let config = &shared.config;
     let not_allowed = |detail: &str| {
         Refusal::new(ErrorKind::FeatureNotSupported, "replication connections are not allowed").detail(detail)
     };
     match kind {
         Kind::Logical => {
-            let (user, route) = login::route(shared, database, user)?;
+            let route = login::route(shared, database, user)?;
             let detail = "The route of this user and database does not have \"replication = true\".";
-            if route.replication { Ok((user, route)) } else { Err(not_allowed(detail)) }
+            if route.replication { Ok(route) } else { Err(not_allowed(detail)) }
         }
         Kind::Physical => {
             let detail = "No route of this user has \"replication = true\".";
-            let route = config.route_of_physical_replication(database, user);
-            config.user(user).zip(route).ok_or_else(|| not_allowed(detail))
+            let route = config.route_of_physical_replication(database, &user.name);
+            route.ok_or_else(|| not_allowed(detail))
         }
     }
 }

@@ -13,21 +13,18 @@ use super::handover::Transfer;
 use super::holdings::Holdings;
 use super::identity::Identity;
 use super::phase::{self, Phase};
+use super::refuse;
 use super::settle::{Inquiry, Settled};
 use super::watch::Watch;
 use super::worker::Worker;
-use super::{login, refuse};
+use crate::backend::Lost;
 use crate::backend::told::Told;
-use crate::backend::{Lost, reset};
 use crate::clock::millis;
 use crate::config::PoolMode;
 use crate::error::{ErrorKind, Refusal};
 use crate::metrics::{Counter, Shard};
-use crate::pool::{Checkout, Lease, Wait, Wish};
+use crate::pool::{Checkout, Lease};
 use crate::relay::request;
-
-/// How many server connections are tried before a client is told that its settings cannot be applied.
-const ATTEMPTS: usize = 3;
 
 /// Why a session ended.
 #[derive(Debug)]
@@ -66,7 +63,7 @@ pub(super) struct Session {
     pub(super) worker: Rc<Worker>,
     pub(super) identity: Identity,
     pub(super) shard: Arc<Shard>,
-    watch: Rc<Watch>,
+    pub(super) watch: Rc<Watch>,
     phase: Phase,
     /// What its session holds, wherever it is served.
     pub(super) holdings: Holdings,
@@ -163,47 +160,6 @@ impl Session {
         }
     }
 
-    fn checkout(&self) -> Checkout {
-        let wish = Wish {
-            worker: self.worker.id,
-            client: self.holdings.client(),
-            settings: &self.holdings.settings,
-        };
-        self.identity.pool.checkout(wish, &mut self.worker.aside.borrow_mut())
-    }
-
-    /// Waits for a server connection and brings it to the client's settings. One on which that fails is not tried again.
-    /// `None` if the client has cancelled its request and was told so.
-    async fn equip(&mut self, mut checkout: Checkout) -> Result<Option<Lease>, Finish> {
-        self.enter(Phase::Waiting);
-        let since = self.worker.shared.clock.exact();
-        let mut attempts = 0;
-        loop {
-            let mut lease = match checkout {
-                Checkout::Ready(lease) => lease,
-                Checkout::Refused(error) => return Err(error.refusal(self.identity.pool.database()).into()),
-                Checkout::Wait(mut wait) => {
-                    match std::future::poll_fn(|cx| self.poll_wait(&mut wait, cx)).await? {
-                        Some(lease) => self.has_waited(since, lease),
-                        None => return Ok(None),
-                    }
-                }
-            };
-            match reset::apply(&mut lease, &self.holdings.settings, self.holdings.client()).await {
-                Ok(()) => return Ok(Some(lease)),
-                Err(error) => {
-                    lease.spoil();
-                    attempts += 1;
-                    if attempts == ATTEMPTS {
-                        return Err(login::settings_refusal(error).into());
-                    }
-                }
-            }
-            drop(lease);
-            checkout = self.checkout();
-        }
-    }
-
     /// Ready when the scratch memory holds a request that can be judged; with the length of all that is there.
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Finish>> {
         loop {
@@ -244,44 +200,6 @@ impl Session {
                 },
             );
         }
-    }
-
-    /// Ready when a server connection came free, or when there is no point in waiting any longer; without one if the
-    /// client has cancelled its request.
-    fn poll_wait(&mut self, wait: &mut Wait, cx: &mut Context<'_>) -> Poll<Result<Option<Lease>, Finish>> {
-        if let Poll::Ready(lease) = wait.poll(cx) {
-            let refusal =
-                |error: crate::backend::connect::ConnectError| error.refusal(self.identity.pool.database());
-            return Poll::Ready(lease.map(Some).map_err(|error| refusal(error).into()));
-        }
-        if self.identity.cancel.target.poll_wait(cx).is_ready() && self.client.withdraw() {
-            let cancelled = Refusal::new(ErrorKind::Cancelled, "canceling statement due to user request");
-            let answered = self.client.send(&refuse::answer(&cancelled));
-            return Poll::Ready(answered.map(|()| None).map_err(|_| Finish::Left));
-        }
-        if let Poll::Ready(reason) = self.watch.poll(cx) {
-            return Poll::Ready(Err(match reason {
-                ErrorKind::QueryWaitTimeout => login::waited_too_long(&self.identity.pool).into(),
-                reason => phase::refusal(reason).into(),
-            }));
-        }
-        // A client that is gone should not take a server connection from those that are not.
-        let worker = Rc::clone(&self.worker);
-        let scratch = &mut *worker.scratch.borrow_mut();
-        let scratch = self.client.share(scratch);
-        if self.client.aside() < scratch.len() / 2 {
-            let before = self.client.aside();
-            match self.client.poll_fill(cx, scratch) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Finish::Left)),
-                Poll::Ready(Ok(length)) => {
-                    self.shard.add(Counter::ReceivedBytes, (length - before) as u64);
-                    self.client.put_aside(&scratch[..length], true);
-                    cx.waker().wake_by_ref();
-                }
-                Poll::Pending => {}
-            }
-        }
-        Poll::Pending
     }
 
     /// Serves the client on a server connection until it can go back. `length` bytes of the scratch memory are the

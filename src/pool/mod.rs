@@ -369,6 +369,11 @@ impl Pool {
         }
     }
 
+    /// What kept connections from being opened may be over: the user has another password, or a client has proved it.
+    fn try_again(&self) {
+        self.failure().take();
+    }
+
     /// The error that keeps connections from being opened at this moment, if there is one.
     pub fn trouble(&self) -> Option<ConnectError> {
         let recent = self.clock.now().saturating_sub(TROUBLE);

@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::catalogue::Asker;
 use super::{Dedicated, Limit, Parts, Pool};
 use crate::backend::connect::Opener;
+use crate::backend::proofs::Proofs;
 use crate::clock::Clock;
 use crate::config::{Config, Route, User};
 use crate::metrics::roster::Roster;
 use crate::metrics::{Metrics, PoolState};
 use crate::schemas::Catalogue;
+use crate::scram::Keys;
 
 /// How long the pool of a wildcard route, and its counters, are kept after its last client, in milliseconds.
 const FORGET: u64 = 600_000;
@@ -28,6 +30,8 @@ pub struct Registry {
     pools: RwLock<HashMap<Key, Arc<Pool>>>,
     /// By the database as clients name it, the target, and the database there.
     askers: Mutex<HashMap<(String, String, String), Arc<Asker>>>,
+    /// What is known of each user that the configuration names, or that has logged in.
+    proofs: RwLock<HashMap<String, Arc<Proofs>>>,
     user_caps: HashMap<String, Arc<Limit>>,
     database_caps: HashMap<String, Arc<Limit>>,
 }
@@ -41,12 +45,14 @@ impl Registry {
         let databases = config.databases.iter();
         let database_caps =
             databases.map(|database| cap(&database.name, database.max_server_connections)).collect();
+        let proofs = config.users.iter().map(|user| (user.name.clone(), Proofs::of(user))).collect();
         Self {
             config,
             clock,
             metrics,
             pools: RwLock::default(),
             askers: Mutex::default(),
+            proofs: RwLock::new(proofs),
             user_caps,
             database_caps,
         }
@@ -75,7 +81,7 @@ impl Registry {
         let opener = || {
             let (target, limit) = (Arc::clone(&route.target), route.timeouts.connect);
             let opener = Opener::new(target, Arc::clone(user), target_database.clone(), limit);
-            opener.read_only(route.access.is_read_only())
+            opener.with_proofs(self.proofs(user)).read_only(route.access.is_read_only())
         };
         let catalogue = self.config.metrics.by_schema.then(|| {
             let key = (database.to_owned(), route.target.name.clone(), target_database.clone());
@@ -137,9 +143,37 @@ impl Registry {
         route: &Arc<Route>,
     ) -> Dedicated {
         let (target, limit) = (Arc::clone(&route.target), route.timeouts.connect);
-        let opener = Opener::new(target, Arc::clone(user), database, limit);
+        let opener = Opener::new(target, Arc::clone(user), database, limit).with_proofs(self.proofs(user));
         let opener = opener.read_only(route.access.is_read_only());
         Dedicated { opener, caps: self.caps(user, capped), patience: route.timeouts.query_wait }
+    }
+
+    /// What the proxy proves to servers that it is `user`.
+    pub fn proofs(&self, user: &User) -> Arc<Proofs> {
+        if let Some(proofs) = self.proofs.read().unwrap_or_else(PoisonError::into_inner).get(&user.name) {
+            return Arc::clone(proofs);
+        }
+        let mut all = self.proofs.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(user.name.clone()).or_insert_with(|| Proofs::of(user)))
+    }
+
+    /// A client has proved that it is `user` and has shown these keys.
+    pub fn learned(&self, user: &User, keys: &Keys) {
+        if self.proofs(user).learn(keys) {
+            self.try_again(user);
+        }
+    }
+
+    /// `user` has these credentials now, whatever it had before.
+    pub fn replaced(&self, user: &User) {
+        if self.proofs(user).replace(&user.credentials) {
+            self.try_again(user);
+        }
+    }
+
+    fn try_again(&self, user: &User) {
+        let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
+        pools.iter().filter(|((_, name), _)| *name == user.name).for_each(|(_, pool)| pool.try_again());
     }
 
     /// Makes the pools whose connections are opened ahead, so that the next sweep opens them. Those of wildcard routes
@@ -147,7 +181,9 @@ impl Registry {
     pub fn open_ahead(&self) {
         for route in self.config.routes.iter().filter(|route| route.min_size > 0) {
             let user = route.user.exact().and_then(|name| self.config.user(name));
+            // Of whom only a verifier is known, nothing can be proved before a client has.
             if let (Some(database), Some(user)) = (route.database.exact(), user)
+                && self.proofs(user).are_there()
                 && let Err(error) = self.pool(database, user, route)
             {
                 tracing::error!(database, user = user.name, %error, "a pool could not be made ahead");

@@ -77,8 +77,11 @@ impl Honest {
     }
 
     fn query(&mut self, sql: &[u8]) -> Vec<u8> {
-        self.status = after(sql, self.status);
         self.statements.remove(&b""[..]);
+        if sql.ends_with(MEANT_TO_FAIL) {
+            return [error("ERROR", FAILED.0, FAILED.1), ready(self.status)].concat();
+        }
+        self.status = after(sql, self.status);
         [result(sql, true), ready(self.status)].concat()
     }
 
@@ -89,6 +92,9 @@ impl Honest {
         }
         if text == WRONG.as_bytes() {
             return Err(("42703", "column does not exist"));
+        }
+        if text == MEANT_TO_FAIL {
+            return Err(FAILED);
         }
         self.statements.insert(name, text);
         Ok(message(b'1', b""))
@@ -121,6 +127,10 @@ impl Honest {
 }
 
 type Refused = (&'static str, &'static str);
+
+/// What the proxy sends in the place of what it refuses, and what PostgreSQL says of that.
+const MEANT_TO_FAIL: &[u8] = b"SELECT 'refused by the proxy'::pg_catalog.int4";
+const FAILED: Refused = ("22P02", "invalid input syntax for type integer: \"refused by the proxy\"");
 
 const MISSING: Refused = ("26000", "prepared statement does not exist");
 

@@ -29,6 +29,10 @@ pub struct Wishes {
     pub query_wait: Duration,
     pub replication: bool,
     pub pgbouncer_names: bool,
+    pub max_clients: usize,
+    pub max_logins: usize,
+    pub failed_logins: Option<u32>,
+    pub failed_logins_within: Duration,
 }
 
 impl Default for Wishes {
@@ -42,6 +46,11 @@ impl Default for Wishes {
             query_wait: Duration::from_secs(10),
             replication: false,
             pgbouncer_names: false,
+            max_clients: 5000,
+            max_logins: 1000,
+            // Tests fail often, and all of them from one address.
+            failed_logins: None,
+            failed_logins_within: Duration::from_secs(60),
         }
     }
 }
@@ -75,10 +84,13 @@ impl Proxy {
         let mut config = config::parse(&text, Path::new("test.toml"), &|_| None).unwrap();
         config.proxy.listen = vec!["127.0.0.1:0".parse().unwrap()];
         config.proxy.workers = Some(wishes.workers);
-        config.proxy.max_clients = 5000;
         // Only clients' requests come to the server.
         config.metrics.refresh = None;
         config.metrics.pgbouncer_names = wishes.pgbouncer_names;
+        config.proxy.max_clients = wishes.max_clients;
+        config.authentication.max_logins = wishes.max_logins;
+        config.authentication.failed_logins = wishes.failed_logins;
+        config.authentication.failed_logins_within = wishes.failed_logins_within;
         config.proxy.login_timeout = wishes.login_timeout;
         config.admin = Some("127.0.0.1:0".parse().unwrap());
         for route in &mut config.routes {

@@ -313,7 +313,7 @@ pub fn a_text_that_is_too_long_is_refused() {
 /// In session mode as well, and in statement mode.
 pub fn every_mode_of_a_pool_is_guarded() {
     let server = Server::own();
-    for mode in ["session", "statement"] {
+    for mode in ["transaction", "session", "statement"] {
         let mut ground = Ground::new(&server, &format!("access = \"read-only\"\nmode = \"{mode}\""));
         let before = ground.state();
         let mut client = ground.client(false);
@@ -327,7 +327,7 @@ pub fn every_mode_of_a_pool_is_guarded() {
         }
         client.send(&msg::function_call(957, &["-1"]));
         assert_eq!(client.reply().code(), READ_ONLY);
-        if mode == "session" {
+        if mode != "statement" {
             for way in &WAYS[..3] {
                 assert_eq!(send(&mut client, &["BEGIN READ WRITE".to_owned()], way).code(), "", "{way}");
                 assert_eq!(client.query("SELECT writes()").code(), READ_ONLY, "{way}");
@@ -336,9 +336,64 @@ pub fn every_mode_of_a_pool_is_guarded() {
             client.run("RESET ALL");
             client.run("DISCARD ALL");
         }
+        if mode == "statement" {
+            for way in &WAYS[..3] {
+                let begun = send(&mut client, &["BEGIN READ WRITE".to_owned()], way);
+                assert_eq!((begun.code().as_str(), begun.ended), ("0A000", false), "{way}");
+            }
+            assert_eq!(client.query("BEGIN READ WRITE; SELECT 1; COMMIT").tags(), "CTDCCZ");
+        }
         assert_eq!(client.query("SELECT writes()").code(), READ_ONLY);
         assert_eq!(ground.state(), before, "{mode}");
     }
+}
+
+/// What is refused in the middle of a batch, or comes in pieces, is refused like anything else.
+pub fn requests_that_are_torn_or_out_of_order_are_guarded() {
+    let server = Server::own();
+    let mut ground = Ground::new(&server, ROUTE);
+    let before = ground.state();
+    let mut client = ground.client(false);
+    let write = "INSERT INTO t VALUES (9, 'x')";
+    // A Query within a batch that was not synced, and a call by message.
+    for end in [msg::query(write), msg::function_call(957, &["-1"])] {
+        client.send(&[msg::unnamed("SELECT 1", &[]), end].concat());
+        let reply = client.reply();
+        assert_eq!((reply.code().as_str(), reply.status()), (READ_ONLY, 'I'));
+    }
+    // The error is there without a Sync.
+    client.send(&[msg::parse("", write), msg::flush()].concat());
+    assert_eq!(client.message().unwrap().failure().code, READ_ONLY);
+    client.send(&[msg::bind("", "", &[]), msg::execute("", 0), msg::query(write), msg::sync()].concat());
+    assert_eq!((client.reply().tags().as_str(), client.value("SELECT 1").as_str()), ("Z", "1"));
+    // A refused name is no statement, and one that was there before stays.
+    client.batch(&[msg::parse("n", "SELECT 5"), msg::sync()]);
+    assert_eq!(client.batch(&[msg::parse("n", write), msg::sync()]).code(), READ_ONLY);
+    let run = |name: &str| [msg::bind("", name, &[]), msg::execute("", 0), msg::sync()].concat();
+    assert_eq!(client.batch(&[run("n")]).rows(), [["5"]]);
+    assert_eq!(client.batch(&[msg::parse("m", write), msg::sync()]).code(), READ_ONLY);
+    assert_eq!(client.batch(&[run("m")]).code(), "26000");
+    // A COPY that is refused, with its data behind it.
+    let data = [msg::copy_data(b"9\tx\n"), msg::copy_done()].concat();
+    client.send(&[msg::query("COPY t FROM STDIN"), data.clone(), msg::query("SELECT 6")].concat());
+    assert_eq!(
+        (client.reply().code().as_str(), client.reply().rows().concat()),
+        (READ_ONLY, vec!["6".to_owned()])
+    );
+    client.send(&[msg::unnamed("COPY t FROM STDIN", &[]), data, msg::sync()].concat());
+    assert_eq!(client.reply().code(), READ_ONLY);
+    // Byte by byte.
+    for byte in [msg::query("SELECT 1; DELETE FROM t"), msg::unnamed(write, &[]), msg::sync()].concat() {
+        client.send(&[byte]);
+    }
+    assert_eq!((client.reply().code(), client.reply().code()), (READ_ONLY.to_owned(), READ_ONLY.to_owned()));
+    // What comes behind the end of a text.
+    client.send(&msg::message(b'Q', b"SELECT 1\0; DELETE FROM t\0"));
+    assert_eq!(client.reply().code(), READ_ONLY);
+    client.send(&[msg::message(b'P', b"\0SELECT 1\0\0\x05"), msg::sync()].concat());
+    assert_eq!(client.reply().code(), READ_ONLY);
+    assert_eq!(client.query("SELECT writes()").code(), READ_ONLY);
+    assert_eq!(ground.state(), before);
 }
 
 /// Functions of PostgreSQL's own that may do more than compute, have been looked at one by one, and are let through: they

@@ -9,6 +9,9 @@
 #![allow(missing_docs, unreachable_pub, reason = "nobody builds on tests")]
 
 mod admin;
+mod auth;
+mod auth_secrets;
+mod auth_sources;
 mod cancel;
 mod chaos;
 mod copy;
@@ -117,6 +120,7 @@ fn main() -> ExitCode {
             refusals_are_counted_by_rule,
             a_text_that_is_too_long_is_refused,
             every_mode_of_a_pool_is_guarded,
+            requests_that_are_torn_or_out_of_order_are_guarded,
             every_function_of_postgresqls_own_that_may_do_more_than_compute_is_known;
         guard_programs:
             the_backslash_commands_of_psql_print_what_they_print_without_a_proxy,
@@ -156,6 +160,28 @@ fn main() -> ExitCode {
             newer_versions_and_unknown_options_are_negotiated_down,
             encryption_is_declined_once_of_each_kind,
             startup_packets_that_make_no_sense_are_refused;
+        auth:
+            each_method_of_clients_works_with_each_of_servers_as_far_as_what_is_known_goes,
+            a_driver_logs_in_with_each_method,
+            the_process_behind_a_unix_socket_is_who_the_system_says,
+            the_first_rule_that_fits_counts_and_where_none_fits_nobody_gets_in,
+            a_password_in_clear_text_is_not_taken_over_the_network_unless_the_rule_says_so,
+            nobody_learns_from_a_failed_login_who_exists,
+            a_unix_socket_has_no_limit_of_failed_logins;
+        auth_secrets:
+            no_secret_is_in_the_log_the_metrics_the_errors_or_the_reports,
+            a_reload_takes_passwords_and_rules_without_ending_anybody;
+        auth_sources:
+            with_a_verifier_alone_the_server_is_shown_what_the_client_has_proved,
+            a_password_that_is_being_changed_may_be_either_on_both_sides,
+            a_userlist_of_pgbouncer_lets_its_users_in,
+            passwords_come_from_files_and_variables,
+            users_are_looked_up_and_what_they_prove_is_shown_to_the_server,
+            an_expired_password_and_a_role_that_may_not_log_in_let_nobody_in,
+            who_does_not_exist_is_never_logged_in_as_who_looks_up,
+            nothing_of_a_client_reaches_the_connection_that_looks_users_up,
+            an_answer_that_is_remembered_is_asked_for_anew_after_a_failure,
+            where_users_cannot_be_looked_up_those_of_the_configuration_still_log_in;
         timeouts:
             a_client_that_waits_too_long_gets_53300_and_the_others_go_on,
             a_silent_transaction_ends_with_25p03_and_is_rolled_back,

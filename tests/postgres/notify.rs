@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use firepool::backend::connect::{ConnectError, Opener};
-use firepool::config::{Secret, Target, User};
+use firepool::config::{Credential, Secret, Target, User};
 use firepool::notify::{Admit, Failure, Hub, Limits, ListenError, MAX_NOTIFICATION, Mailbox};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::timeout;
@@ -40,10 +40,11 @@ impl Post {
             host: server.address().ip().to_string(),
             port: server.address().port(),
             required: false,
+            cleartext_without_tls: false,
         };
         let user = User {
             name: role.clone(),
-            password: Secret::new(PASSWORD.into()),
+            credentials: vec![Credential::Password(Secret::new(PASSWORD.into()))],
             max_clients: None,
             max_server_connections: None,
         };

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use firepool::backend::connect::Opener;
-use firepool::config::{Secret, Target, User};
+use firepool::config::{Credential, Secret, Target, User};
 use firepool::notify::{Failure, Hub, Limits, MAX_NOTIFICATION, Mailbox};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
@@ -27,9 +27,9 @@ fn let_in(conn: &mut Conn) -> io::Result<()> {
 
 fn hub(server: &Server) -> Arc<Hub> {
     let (host, port) = (server.address.ip().to_string(), server.address.port());
-    let target = Target { name: "main".into(), host, port, required: false };
-    let password = Secret::new("sesame".into());
-    let user = User { name: "u".into(), password, max_clients: None, max_server_connections: None };
+    let target = Target { name: "main".into(), host, port, required: false, cleartext_without_tls: false };
+    let credentials = vec![Credential::Password(Secret::new("sesame".into()))];
+    let user = User { name: "u".into(), credentials, max_clients: None, max_server_connections: None };
     let opener = Opener::new(Arc::new(target), Arc::new(user), "db".into(), PATIENCE);
     Hub::new("db/u", opener, Box::new(|| Some(Box::new(()))), Limits::default())
 }

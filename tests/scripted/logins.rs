@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use firepool::scram::{ServerExchange, Verifier};
 
-use crate::peers::bytes::{answer, message, negotiate, notice, parameter, ready};
+use crate::peers::bytes::{answer, message, negotiate, notice, parameter, query, ready};
 use crate::peers::client::Client;
 use crate::peers::eventually;
 use crate::peers::proxy::{PASSWORD, Proxy, Wishes};
-use crate::peers::server::{Conn, Server, authentication_ok, welcome};
+use crate::peers::server::{BEGIN, Conn, Server, authentication_ok, welcome};
 
 type Script = Box<dyn Fn(&mut Conn) -> io::Result<()> + Send + Sync>;
 
@@ -79,7 +79,13 @@ fn misbehaviours() -> Vec<(&'static str, Script, &'static str)> {
     let key = message(b'K', &[0; 8]);
     vec![
         ("a clear-text password is asked for", says(authentication(3, b"")), REJECTED),
-        ("MD5 is asked for", says(authentication(5, b"salt")), REJECTED),
+        ("MD5 is asked for, and then there is silence", says(authentication(5, b"salt")), UNREACHABLE),
+        ("MD5 is asked for with a salt of three bytes", says(authentication(5, b"sal")), REJECTED),
+        (
+            "MD5 is asked for twice",
+            says([authentication(5, b"salt"), authentication(5, b"salt")].concat()),
+            REJECTED,
+        ),
         ("GSSAPI is asked for", says(authentication(7, b"")), REJECTED),
         ("an unknown method is asked for", says(authentication(4711, b"")), REJECTED),
         ("only channel binding is offered", says(authentication(10, b"SCRAM-SHA-256-PLUS\0\0")), REJECTED),
@@ -109,8 +115,40 @@ fn misbehaviours() -> Vec<(&'static str, Script, &'static str)> {
         ("ready in a transaction", after_ok(&[key.clone(), ready(b'T')].concat()), REJECTED),
         ("authenticated twice", after_ok(&authentication_ok()), REJECTED),
         ("a parameter of 64 kB", after_ok(&parameter("a", &"x".repeat(65_536))), REJECTED),
+        ("a wrong signature", signs(|_| vec![authentication(12, b"v=AAAA"), authentication_ok()]), REJECTED),
+        ("a signature of nothing", signs(|_| vec![authentication(12, b""), authentication_ok()]), REJECTED),
+        ("no signature", signs(|_| vec![authentication_ok()]), REJECTED),
+        ("silence", says(Vec::new()), UNREACHABLE),
+        ("silence after authentication", after_ok(&key), UNREACHABLE),
+        ("half a message", says(vec![b'R', 0, 0]), UNREACHABLE),
+        ("notices without end", repeats(notice("more")), UNREACHABLE),
+        ("parameters without end", repeats(parameter("name", "value")), UNREACHABLE),
+        ("it hangs up", Box::new(|_| Ok(())), UNREACHABLE),
+    ]
+}
+
+/// Servers whose challenge is none, or costs more than any honest one's.
+fn challenges_that_are_none() -> Vec<(&'static str, Script, &'static str)> {
+    vec![
         ("two billion iterations", challenges(|challenge, _| iterations(challenge, "2000000000")), REJECTED),
         ("no iterations", challenges(|challenge, _| iterations(challenge, "0")), REJECTED),
+        (
+            "a million iterations and one",
+            challenges(|challenge, _| iterations(challenge, "1000001")),
+            REJECTED,
+        ),
+        ("2^31 iterations", challenges(|challenge, _| iterations(challenge, "2147483648")), REJECTED),
+        (
+            "a nonce of 1.5 kB",
+            challenges(|_, nonce| format!("r={nonce}{},s=c2FsdA==,i=4096", "x".repeat(1500))),
+            REJECTED,
+        ),
+        (
+            "a salt of 1 kB",
+            challenges(|_, nonce| format!("r={nonce}x,s={},i=4096", "c2Fs".repeat(340))),
+            REJECTED,
+        ),
+        ("no salt", challenges(|_, nonce| format!("r={nonce}x,s=,i=4096")), REJECTED),
         ("negative iterations", challenges(|challenge, _| iterations(challenge, "-1")), REJECTED),
         ("another nonce", challenges(|_, _| "r=other,s=c2FsdA==,i=4096".into()), REJECTED),
         ("the client's own nonce", challenges(|_, nonce| format!("r={nonce},s=c2FsdA==,i=4096")), REJECTED),
@@ -121,15 +159,6 @@ fn misbehaviours() -> Vec<(&'static str, Script, &'static str)> {
             challenges(|challenge, _| challenge.to_owned() + &"x".repeat(60_000)),
             REJECTED,
         ),
-        ("a wrong signature", signs(|_| vec![authentication(12, b"v=AAAA"), authentication_ok()]), REJECTED),
-        ("a signature of nothing", signs(|_| vec![authentication(12, b""), authentication_ok()]), REJECTED),
-        ("no signature", signs(|_| vec![authentication_ok()]), REJECTED),
-        ("silence", says(Vec::new()), UNREACHABLE),
-        ("silence after authentication", after_ok(&key), UNREACHABLE),
-        ("half a message", says(vec![b'R', 0, 0]), UNREACHABLE),
-        ("notices without end", repeats(notice("more")), UNREACHABLE),
-        ("parameters without end", repeats(parameter("name", "value")), UNREACHABLE),
-        ("it hangs up", Box::new(|_| Ok(())), UNREACHABLE),
     ]
 }
 
@@ -165,7 +194,8 @@ fn a_server_that_misbehaves_during_the_login_costs_an_error_and_nothing_else() {
         query_wait: Duration::from_millis(400),
         ..Wishes::default()
     };
-    for (name, script, sqlstate) in misbehaviours().into_iter().chain(misnegotiations()) {
+    let all = misbehaviours().into_iter().chain(challenges_that_are_none()).chain(misnegotiations());
+    for (name, script, sqlstate) in all {
         let mended = Arc::new(AtomicBool::new(false));
         let is_mended = Arc::clone(&mended);
         let server = Server::start(move |conn| {
@@ -223,4 +253,37 @@ fn what_a_server_sends_behind_its_first_ready_for_query_reaches_no_client() {
     let mut client = eventually("a login", || Client::try_log_in(proxy.address, &[]).ok());
     assert_eq!(client.query("SELECT 'mine'").unwrap(), answer(b"SELECT 'mine'"));
     assert_eq!(server.accepted(), 2);
+}
+
+/// As many iterations as are taken cost the worker nothing: its other clients are served while the keys are derived.
+#[test]
+fn a_server_that_asks_for_much_work_does_not_stop_the_other_clients_of_the_worker() {
+    let (asked, proved) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (has_asked, has_proved) = (Arc::clone(&asked), Arc::clone(&proved));
+    let server = Server::start(move |conn| {
+        if conn.number == 0 {
+            conn.log_in()?;
+            return conn.be_honest();
+        }
+        conn.send(&authentication(10, b"SCRAM-SHA-256\0\0"))?;
+        let initial = conn.expect(b'p')?;
+        let nonce = std::str::from_utf8(&initial).unwrap().rsplit("r=").next().unwrap().to_owned();
+        conn.send(&authentication(11, format!("r={nonce}x,s=c2FsdA==,i=1000000").as_bytes()))?;
+        has_asked.store(true, Ordering::SeqCst);
+        conn.expect(b'p')?;
+        has_proved.store(true, Ordering::SeqCst);
+        conn.await_end()
+    });
+    let proxy = Proxy::with(server.address, &Wishes { pool_size: 2, ..Wishes::default() });
+    let mut busy = Client::log_in(proxy.address);
+    busy.query(BEGIN).unwrap();
+    let mut other = Client::log_in(proxy.address);
+    other.send(&query("SELECT 1"));
+    eventually("the server asks", || asked.load(Ordering::SeqCst).then_some(()));
+    let mut answered = 0;
+    while !proved.load(Ordering::SeqCst) {
+        busy.query("SELECT 2").unwrap();
+        answered += 1;
+    }
+    assert!(answered > 3, "{answered} queries while the keys were derived");
 }

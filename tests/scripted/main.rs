@@ -11,6 +11,7 @@
 //! - `requests`: clients that misbehave after it.
 //! - `statements`: prepared statements that have other names on the server.
 //! - `listening`: the connection that listens for many, and a server that says on it what it likes.
+//! - `crowds`: clients that never finish their login, and those that try passwords.
 //! - `floods`: clients that send without end, and many of them; memory stays bounded.
 #![allow(
     clippy::unwrap_used,
@@ -23,6 +24,7 @@
 mod peers;
 
 mod chunks;
+mod crowds;
 mod desync;
 mod floods;
 mod listening;

@@ -110,6 +110,20 @@ impl Server {
         role
     }
 
+    /// Puts these lines before the server's own rules, and waits until they are in force.
+    pub fn rules(&self, lines: &str) {
+        let mut admin = self.superuser("postgres");
+        let file = PathBuf::from(admin.value("SHOW hba_file"));
+        let own = fs::read_to_string(&file).unwrap();
+        let marker = format!("marker_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        fs::write(&file, format!("{lines}\nhost all {marker} 0.0.0.0/0 reject\n{own}")).unwrap();
+        admin.run("SELECT pg_reload_conf()");
+        super::wait::until("the rules are in force", || {
+            let refused = Raw::login(self.address(), &marker, "postgres", &[]).unwrap_err();
+            refused.message.contains("rejects")
+        });
+    }
+
     /// SIGKILL to every process, as if the machine had lost power.
     pub fn kill(&self) {
         self.cluster().as_mut().unwrap().kill_hard().unwrap();

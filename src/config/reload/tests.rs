@@ -3,8 +3,8 @@ use std::path::Path;
 
 use super::*;
 use crate::config::file::{
-    AdminTable, DatabaseTable, LogTable, MetricsTable, ProxyTable, RouteTable, TargetTable, TimeoutsTable,
-    UserTable,
+    AdminTable, AuthenticationTable, DatabaseTable, LogTable, MetricsTable, ProxyTable, RouteTable,
+    TargetTable, TimeoutsTable, UserTable,
 };
 use crate::config::typed::{Applied, Key};
 
@@ -48,8 +48,21 @@ const NEW: &str = r#"
     host = "pg2"
     port = 5433
     required = false
+    cleartext_without_tls = true
+    [authentication]
+    max_logins = 5
+    failed_logins = 5
+    failed_logins_within = "1s"
+    auth_user = "came"
+    auth_target = "main"
+    auth_database = "d"
+    auth_query = "SELECT $1"
+    auth_ttl = "1s"
+    auth_entries = 5
+    [[rules]]
+    method = "scram-sha-256"
     [users]
-    app = { password = "open", max_clients = 1, max_server_connections = 50 }
+    app = { password = "open", other_password = "ajar", max_clients = 1, max_server_connections = 50 }
     came.password = "x"
     [databases.d]
     max_clients = 1
@@ -133,6 +146,13 @@ fn every_key_that_the_reference_names_is_compared_and_applied_as_it_says() {
         declared.append(&mut keys("admin.", AdminTable::KEYS, applied));
         declared.append(&mut keys("metrics.", MetricsTable::KEYS, applied));
         declared.append(&mut keys("log.", LogTable::KEYS, applied));
+        let mut authentication = keys("authentication.", AuthenticationTable::KEYS, applied);
+        if applied == Applied::Reload {
+            // What is in the files counts, and not what they are called.
+            authentication.retain(|key| !key.ends_with("_file"));
+            authentication.insert("authentication.rules".to_owned());
+        }
+        declared.append(&mut authentication);
         assert_eq!(of(said), declared);
     }
 }
@@ -150,12 +170,12 @@ fn the_log_tells_every_change_and_no_secret() {
     for line in [
         "route for database `*`, user `came` added",
         "user gone removed",
-        "user app: password changed, max_clients none -> 1, max_server_connections none -> 50",
+        "user app: password changed, other_password changed, max_clients none -> 1, max_server_connections none -> 50",
         "proxy.login_timeout 15s -> 1s",
         "proxy.workers none -> 2 (needs a restart)",
     ] {
         assert!(text.lines().any(|it| it == line), "{line}\n--\n{text}");
     }
     assert!(text.contains("timeouts.server_idle 10m -> 1s"), "{text}");
-    assert!(!text.contains("sesame") && !text.contains("open"), "{text}");
+    assert!(!text.contains("sesame") && !text.contains("open") && !text.contains("ajar"), "{text}");
 }

@@ -1,5 +1,5 @@
 //! Statements made at random of fragments that write, leave the mode, or hide one in the other, sent in every way as a role
-//! that owns the tables. Nothing changes. The seed is printed, and `FIREPOOL_TEST_SEED` repeats it;
+//! that owns the tables, and then as a superuser. Nothing changes. The seed is printed, and `FIREPOOL_TEST_SEED` repeats it;
 //! `FIREPOOL_GUARD_STORM` is for how many seconds.
 
 use std::time::{Duration, Instant};
@@ -276,10 +276,17 @@ pub fn statements_made_at_random_change_nothing() {
     let server = Server::own_with(&[("max_prepared_transactions", "5")]);
     let mut ground = Ground::new(&server, ROUTE);
     let mut dice = Dice::new(seed, 0);
-    let before = ground.state();
-    let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(5));
+    let mut before = ground.state();
+    let mut superuser = false;
+    let half = Instant::now() + Duration::from_secs(seconds.unwrap_or(6)) / 2;
+    let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(6));
     let (mut sent, mut refused, mut passed) = (0_u64, 0_u64, 0_u64);
     while Instant::now() < until {
+        if !superuser && Instant::now() > half {
+            superuser = true;
+            ground.admin.run(&format!("ALTER ROLE {} SUPERUSER", ground.fixture.role));
+            before = ground.state();
+        }
         let mut client = ground.client(false);
         let mut said = Vec::new();
         for _ in 0..BETWEEN {

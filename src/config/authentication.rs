@@ -1,0 +1,209 @@
+//! How clients have to prove who they are: rules, limits, and where the secrets of users without a table come from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::file::{AuthenticationTable, RuleTable};
+use super::problem::{Found, did_you_mean};
+use super::resolve::{Declared, lasting, number, or_off, refuse_bad_name};
+use super::typed::{Field, List};
+use super::values::Text;
+use super::{Authentication, Lookup, Target, User, secrets};
+use crate::hba::{self, Fields, Method, Rule, Word};
+
+/// What is asked where `auth_query` says nothing. Only superusers may read `pg_authid`. A role that may not log in, or
+/// whose password has expired, is not there; every name is PostgreSQL's own, operators among them.
+pub const AUTH_QUERY: &str = "SELECT rolname, rolpassword FROM pg_catalog.pg_authid \
+     WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin \
+     AND (rolvaliduntil IS NULL OR rolvaliduntil OPERATOR(pg_catalog.>) pg_catalog.now())";
+
+/// The longest rules file that is read.
+const LONGEST_RULES: u64 = 4 * 1024 * 1024;
+const MOST_LOGINS: u32 = 1_000_000;
+const MOST_ENTRIES: u32 = 1_000_000;
+
+/// What the tables mean, but for the look-up.
+pub(super) fn resolve(
+    table: &AuthenticationTable,
+    rules: Field<List<RuleTable>>,
+    found: &mut Found<'_>,
+) -> Authentication {
+    let rules = match (table.hba_file.get(), rules) {
+        (Some((Text(file), at)), Field::Absent) if !file.is_empty() => Some(of_file(file, at, found)),
+        (Some((Text(file), at)), _) if !file.is_empty() => {
+            found.error(at, "both `hba_file` and [[rules]]: which of them comes first is not known");
+            None
+        }
+        (_, Field::Absent) => None,
+        (_, rules) => Some(typed(rules, found)),
+    };
+    let failures = number("failed_logins", &table.failed_logins, 100, 0..=u32::MAX, found);
+    let window = lasting("failed_logins_within", &table.failed_logins_within, Duration::from_secs(60), found);
+    Authentication {
+        rules,
+        lookup: None,
+        max_logins: number("max_logins", &table.max_logins, 1000, 1..=MOST_LOGINS, found) as usize,
+        failed_logins: (failures > 0).then_some(failures),
+        failed_logins_within: window,
+    }
+}
+
+fn of_file(typed: &str, at: usize, found: &mut Found<'_>) -> Vec<Rule> {
+    let (path, text) = secrets::read(typed, LONGEST_RULES, found);
+    let rules = match text {
+        Ok(text) => hba::parse(&text),
+        Err(error) => {
+            found.error(at, format!("`hba_file` {} cannot be read: {error}", path.display()));
+            return Vec::new();
+        }
+    };
+    match rules {
+        Ok(rules) => {
+            if rules.is_empty() {
+                found.warning(at, format!("{} has no rules: nobody may log in", path.display()));
+            }
+            for rule in &rules {
+                warn(rule, at, &format!("{} line {}", path.display(), rule.place), found);
+            }
+            rules
+        }
+        Err(errors) => {
+            errors.iter().for_each(|error| found.error(at, format!("{} {error}", path.display())));
+            Vec::new()
+        }
+    }
+}
+
+fn typed(rules: Field<List<RuleTable>>, found: &mut Found<'_>) -> Vec<Rule> {
+    let tables = rules.into_value().map_or_else(Vec::new, |list| list.items);
+    let mut rules = Vec::new();
+    for (number, (table, at)) in tables.iter().enumerate() {
+        let Some(fields) = fields(table, number + 1, *at, found) else { continue };
+        match Rule::new(&fields) {
+            Ok(rule) => {
+                warn(&rule, *at, "the rule", found);
+                rules.push(rule);
+            }
+            Err(problem) => found.error(*at, format!("[[rules]]: {problem}")),
+        }
+    }
+    rules
+}
+
+fn fields(table: &RuleTable, place: usize, at: usize, found: &mut Found<'_>) -> Option<Fields> {
+    let text = |field: &Field<Text>| field.get().map(|(Text(text), _)| text.clone());
+    let words = |field: &Field<List<Text>>, preset: &[&str]| match field.get() {
+        Some((list, _)) => list.items.iter().map(|(Text(text), _)| word(text)).collect(),
+        None => preset.iter().map(|text| word(text)).collect::<Vec<_>>(),
+    };
+    let wrong = table.r#type.is_wrong() || table.method.is_wrong() || table.addresses.is_wrong();
+    if wrong || table.databases.is_wrong() || table.users.is_wrong() {
+        return None;
+    }
+    let connection = text(&table.r#type).unwrap_or_else(|| "host".to_owned());
+    let Some(method) = text(&table.method) else {
+        found.error(at, "[[rules]]: the rule has no `method`");
+        return None;
+    };
+    let everywhere: &[&str] = if connection == "local" { &[] } else { &["all"] };
+    let addresses = words(&table.addresses, everywhere).into_iter().map(|word| (word, None)).collect();
+    let without_tls = table.cleartext_without_tls.get().is_some_and(|(switch, _)| switch.0);
+    let options = if without_tls { vec!["cleartext_without_tls=1".to_owned()] } else { Vec::new() };
+    let (databases, users) = (words(&table.databases, &["all"]), words(&table.users, &["all"]));
+    Some(Fields { place, connection, databases, users, addresses, method, options })
+}
+
+/// A name in quotes within the text is a name, also where it is a keyword.
+fn word(text: &str) -> Word {
+    match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+        Some(name) => Word { text: name.replace("\"\"", "\""), quoted: true },
+        None => Word { text: text.to_owned(), quoted: false },
+    }
+}
+
+/// What is allowed, but may not have been meant.
+fn warn(rule: &Rule, at: usize, what: &str, found: &mut Found<'_>) {
+    use hba::Connection::{Host, HostNoSsl, HostSsl};
+    match (rule.connection, rule.method) {
+        (HostSsl, _) => {
+            found.warning(at, format!("{what} is for TLS, which is not there yet: it never fits"))
+        }
+        (Host | HostNoSsl, Method::Trust) => {
+            found.warning(at, format!("{what} lets clients in from the network that prove nothing"));
+        }
+        (Host | HostNoSsl, Method::Password) if rule.cleartext_without_tls => {
+            found.warning(at, format!("{what} has passwords sent in clear text over the network"));
+        }
+        (HostNoSsl, Method::Password) => found.warning(
+            at,
+            format!("{what} refuses every client: clear text without TLS needs `cleartext_without_tls`"),
+        ),
+        _ => {}
+    }
+}
+
+/// What `auth_user` and its siblings mean; `None` without it.
+pub(super) fn lookup(
+    table: &AuthenticationTable,
+    users: &[Declared<User>],
+    targets: &[Declared<Target>],
+    found: &mut Found<'_>,
+) -> Option<Lookup> {
+    let ttl = or_off(&table.auth_ttl, None).unwrap_or(Duration::ZERO);
+    let entries = number("auth_entries", &table.auth_entries, 10_000, 1..=MOST_ENTRIES, found);
+    let Some((Text(name), at)) = table.auth_user.get().filter(|(Text(name), _)| !name.is_empty()) else {
+        for (key, at) in [
+            ("auth_query", table.auth_query.get().map(|(_, at)| at)),
+            ("auth_database", table.auth_database.get().map(|(_, at)| at)),
+            ("auth_target", table.auth_target.get().map(|(_, at)| at)),
+        ] {
+            if let Some(at) = at {
+                found.warning(at, format!("`{key}` is not used without an `auth_user`"));
+            }
+        }
+        return None;
+    };
+    let Some((_, _, user)) = users.iter().find(|(known, ..)| known == name) else {
+        let hint = did_you_mean(name, users.iter().map(|(name, ..)| name.as_str()));
+        found.error(at, format!("`auth_user`: there is no [users.{name}]{hint}"));
+        return None;
+    };
+    let target = match (table.auth_target.get(), targets) {
+        (Some((Text(typed), at)), targets) => {
+            let Some((_, _, target)) = targets.iter().find(|(known, ..)| known == typed) else {
+                let hint = did_you_mean(typed, targets.iter().map(|(name, ..)| name.as_str()));
+                found.error(at, format!("`auth_target`: there is no [targets.{typed}]{hint}"));
+                return None;
+            };
+            target
+        }
+        (None, [(_, _, only)]) => only,
+        (None, _) => {
+            found.error(at, "where there are several targets, `auth_user` needs an `auth_target`");
+            return None;
+        }
+    };
+    let database = table.auth_database.get().map_or("postgres", |(Text(name), at)| {
+        refuse_bad_name("database", name, at, found);
+        name
+    });
+    let query = table.auth_query.get().filter(|(Text(query), _)| !query.trim().is_empty());
+    if let Some((Text(query), at)) = query
+        && !query.contains("$1")
+    {
+        found.error(at, "`auth_query` must have the user's name in it as `$1`");
+    }
+    let user = user.as_ref()?;
+    if user.credentials.iter().all(|credential| credential.password().is_none()) {
+        let why = "its own secret cannot be looked up, and nobody logs in as it before";
+        found.error(at, format!("`auth_user` needs a password, and not a verifier: {why}"));
+    }
+    Some(Lookup {
+        target: Arc::clone(target.as_ref()?),
+        database: database.to_owned(),
+        user: Arc::clone(user),
+        query: query.map_or(AUTH_QUERY, |(Text(query), _)| query.as_str()).to_owned(),
+        ttl,
+        entries: entries as usize,
+    })
+}

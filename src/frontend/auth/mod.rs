@@ -1,0 +1,282 @@
+//! Who a client is. A rule says what it has to prove, `methods` has it prove that, and here is what follows.
+//!
+//! A user who does not exist, who has no password, or whose password has expired goes through the same exchange as
+//! others and is told the same: looking like one of the others is `imitation`'s business. Secrets are compared in
+//! constant time. Nothing that the client has sent reaches a server before it has proved who it is.
+
+mod failures;
+mod imitation;
+mod methods;
+mod state;
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+
+use super::Shared;
+use super::lookup::Lookups;
+use crate::config::User;
+use crate::error::{ErrorKind, Refusal};
+use crate::hba::{self, Asked, Method, Transport};
+use crate::scram::{Keys, ScramError, Verifier};
+use crate::secret::{self, Credential};
+use crate::stream::Stream;
+
+pub(super) use failures::Failures;
+use imitation::Appearance;
+use methods::Known;
+pub(super) use state::State;
+
+/// For the fuzz targets: reads what a client may send in the place of a password, in every way.
+#[doc(hidden)]
+pub fn takes_password(body: &[u8]) -> (bool, bool) {
+    (methods::initial_response(body).is_some(), methods::text(body).is_some())
+}
+
+/// Why a client is not who it says.
+#[derive(Debug)]
+pub(super) enum AuthError {
+    /// To be said to the client.
+    Refused(Refusal),
+    /// The client is gone.
+    Gone(io::Error),
+}
+
+impl From<io::Error> for AuthError {
+    fn from(error: io::Error) -> Self {
+        Self::Gone(error)
+    }
+}
+
+impl From<Refusal> for AuthError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// How a client is connected.
+pub(super) fn transport(stream: &Stream) -> io::Result<Transport> {
+    Ok(match stream {
+        Stream::Tcp(socket) => Transport::Tcp { address: socket.peer_addr()?.ip() },
+        Stream::Unix(socket) => Transport::Unix { uid: socket.peer_cred().ok().map(|peer| peer.uid()) },
+    })
+}
+
+/// Has the client prove that it is the user that it asks for, who is returned.
+pub(super) async fn authenticate(
+    stream: &mut Stream,
+    shared: &Shared,
+    asked: Asked<'_>,
+) -> Result<Arc<User>, AuthError> {
+    let state = shared.state();
+    let (address, limits) = (asked.transport.address(), state.authentication());
+    if address.is_some_and(|address| shared.failures.are_too_many(limits, address, shared.clock.now())) {
+        let refusal = Refusal::new(ErrorKind::TooManyFailures, "too many failed logins from this address");
+        let within = limits.failed_logins_within;
+        let detail = format!("Failed logins are forgotten {within:?} after the first of them.");
+        return Err(refusal.detail(detail).into());
+    }
+    let (method, cleartext) = method(&state, &asked)?;
+    let found = find((shared, &state), asked.user).await?;
+    let proved = prove(stream, (shared, &state), (&asked, method, cleartext), &found).await;
+    match proved {
+        Ok((renewed, keys)) => {
+            let Some(user) = found.user else {
+                let message = format!("role \"{}\" does not exist", asked.user);
+                return Err(Refusal::new(ErrorKind::LoginRefused, message).into());
+            };
+            tracing::debug!(user = ?asked.user, method = method.as_str(), "a client has proved who it is");
+            let user = renewed.unwrap_or(user);
+            // Those of the configuration are replaced by a reload only: this login may have begun before it.
+            if found.looked_up {
+                shared.registry.replaced(&user);
+            }
+            if let Some(keys) = keys {
+                shared.registry.learned(&user, &keys);
+            }
+            Ok(user)
+        }
+        Err(error) => {
+            if let AuthError::Refused(Refusal { kind: ErrorKind::AuthenticationFailed, .. }) = &error {
+                if let Some(address) = address {
+                    shared.failures.count(limits, address, shared.clock.now());
+                }
+                if let (true, Some(lookups)) = (found.remembered, &shared.lookups) {
+                    lookups.forget(asked.user);
+                }
+            }
+            Err(error)
+        }
+    }
+}
+
+/// What the rules want of such a client, and whether clear text is allowed whatever the way.
+fn method(state: &State, asked: &Asked<'_>) -> Result<(Method, bool), Refusal> {
+    let Some(rules) = state.rules() else { return Ok((Method::ScramSha256, false)) };
+    let refused = |what: &str| {
+        let host = asked.transport.address().map_or(Cow::Borrowed("[local]"), |host| host.to_string().into());
+        let encryption = match asked.transport {
+            Transport::Tls { .. } => "SSL encryption",
+            Transport::Tcp { .. } | Transport::Unix { .. } => "no encryption",
+        };
+        let about = match asked.database {
+            Some(database) => format!("host \"{host}\", user \"{}\", database \"{database}\"", asked.user),
+            None => format!("replication connection from host \"{host}\", user \"{}\"", asked.user),
+        };
+        Refusal::new(ErrorKind::LoginRefused, format!("{what} {about}, {encryption}"))
+            .detail("The rules are those of firepool's configuration, not the server's.")
+    };
+    let reject = match asked.database {
+        Some(_) => "pg_hba.conf rejects connection for",
+        None => "pg_hba.conf rejects",
+    };
+    match hba::first(rules, asked) {
+        None => Err(refused("no pg_hba.conf entry for")),
+        Some(rule) if rule.method == Method::Reject => Err(refused(reject)),
+        Some(rule) => Ok((rule.method, rule.cleartext_without_tls)),
+    }
+}
+
+/// What is known of the user that a client names.
+struct Candidate {
+    /// `None` if there is no such user.
+    user: Option<Arc<User>>,
+    /// It was not asked for at this login.
+    remembered: bool,
+    /// It was looked up.
+    looked_up: bool,
+}
+
+/// What every worker shares, and what of it this login began with.
+type Both<'a> = (&'a Shared, &'a State);
+
+async fn find((shared, state): Both<'_>, name: &str) -> Result<Candidate, Refusal> {
+    let configured = state.user(name);
+    let complete = configured.is_some_and(|user| !user.credentials.is_empty());
+    let Some(lookups) = shared.lookups.as_ref().filter(|_| !complete) else {
+        return Ok(Candidate { user: configured.cloned(), remembered: false, looked_up: false });
+    };
+    let found = lookups.find(name).await.map_err(|_| unavailable())?;
+    let user = found.credentials.map(|credentials| named(state, name, credentials));
+    Ok(Candidate { user, remembered: found.remembered, looked_up: true })
+}
+
+/// The user of that name with credentials that were looked up.
+fn named(state: &State, name: &str, credentials: Vec<Credential>) -> Arc<User> {
+    let configured = state.user(name);
+    Arc::new(User {
+        name: name.to_owned(),
+        credentials,
+        max_clients: configured.and_then(|user| user.max_clients),
+        max_server_connections: configured.and_then(|user| user.max_server_connections),
+    })
+}
+
+fn unavailable() -> Refusal {
+    Refusal::new(ErrorKind::LookupFailed, "could not look up the user")
+        .detail("The server that knows the users could not be asked.")
+}
+
+/// The user as it was found when it was asked about anew, and the keys that the client has shown.
+type Proved = (Option<Arc<User>>, Option<Keys>);
+
+async fn prove(
+    stream: &mut Stream,
+    (shared, state): Both<'_>,
+    (asked, method, cleartext): (&Asked<'_>, Method, bool),
+    found: &Candidate,
+) -> Result<Proved, AuthError> {
+    let known = known(state, asked.user, found);
+    match method {
+        Method::Trust => Ok((None, None)),
+        Method::Peer => methods::peer(asked).await.map(|()| (None, None)),
+        Method::Md5 if known.appearance.md5 => {
+            let answer = methods::md5(stream, &known).await?;
+            match answer.check(&known) {
+                true => Ok((None, None)),
+                false => {
+                    again((shared, state), asked.user, found, |known| answer.check(known).then_some(None))
+                        .await
+                }
+            }
+        }
+        Method::ScramSha256 | Method::Md5 => {
+            methods::scram(stream, known).await.map(|keys| (None, Some(keys)))
+        }
+        Method::Password => {
+            if !asked.transport.is_private() && !cleartext {
+                let message = "a password in clear text is not taken without TLS";
+                return Err(Refusal::new(ErrorKind::LoginRefused, message).into());
+            }
+            let password = methods::password(stream).await?;
+            let (right, known) = methods::check_password(&password, known).await?;
+            match right {
+                true => Ok((None, Some(known))),
+                false => {
+                    again((shared, state), asked.user, found, |known| known.accepts(&password).map(Some))
+                        .await
+                }
+            }
+        }
+        // The configuration has refused the second, and the first was answered before.
+        Method::Reject | Method::Cert => {
+            Err(Refusal::new(ErrorKind::LoginRefused, "the method is not supported").into())
+        }
+    }
+}
+
+/// What does not fit what was remembered may fit what is true now: the password was changed a moment ago.
+async fn again(
+    (shared, state): Both<'_>,
+    name: &str,
+    found: &Candidate,
+    check: impl Fn(&Known) -> Option<Option<Keys>>,
+) -> Result<Proved, AuthError> {
+    let lookups: Option<&Lookups> = shared.lookups.as_ref().filter(|_| found.remembered);
+    if let Some(lookups) = lookups {
+        let credentials = lookups.ask(name).await.map_err(|_| unavailable())?;
+        let user = credentials.map(|credentials| named(state, name, credentials));
+        let candidate = Candidate { user, remembered: false, looked_up: true };
+        if let Some(keys) = check(&known(state, name, &candidate))
+            && let Some(user) = candidate.user
+        {
+            return Ok((Some(user), keys));
+        }
+    }
+    Err(wrong_password(name).into())
+}
+
+/// What a client's proofs are compared with.
+fn known(state: &State, name: &str, found: &Candidate) -> Known {
+    let credentials = found.user.as_ref().map_or(&[][..], |user| &user.credentials);
+    let verifier = match found.looked_up {
+        true => secret::verifier(credentials, name, &state.imitation.secret),
+        false => found.user.as_ref().and_then(|user| state.verifier(&user.name).cloned()),
+    };
+    let appearance = match credentials {
+        [] => state.imitation.appearance(name),
+        credentials => Appearance::of(credentials, verifier.as_ref()),
+    };
+    if found.looked_up && !credentials.is_empty() {
+        state.imitation.saw(appearance);
+    }
+    let mock = || Verifier::mock(name, &state.imitation.secret, appearance.look);
+    Known {
+        user: name.to_owned(),
+        hashes: credentials.iter().filter_map(|credential| credential.md5(name)).collect(),
+        verifier: verifier.unwrap_or_else(mock),
+        appearance,
+    }
+}
+
+fn wrong_password(user: &str) -> Refusal {
+    let message = format!("password authentication failed for user \"{user}\"");
+    Refusal::new(ErrorKind::AuthenticationFailed, message)
+}
+
+fn of_scram(user: &str, error: ScramError) -> Refusal {
+    match error {
+        ScramError::Proof => wrong_password(user),
+        error => Refusal::new(ErrorKind::ProtocolViolation, error.to_string()),
+    }
+}

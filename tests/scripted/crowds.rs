@@ -1,0 +1,125 @@
+//! Crowds at the door: clients that never finish their login, and those that try one password after the other.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::peers::bytes::{answer, packet, startup};
+use crate::peers::client::{Client, initial_response, last_sqlstate};
+use crate::peers::eventually;
+use crate::peers::proxy::{DATABASE, Proxy, USER, Wishes};
+use crate::peers::server::Server;
+
+const SSL_REQUEST: u32 = 80_877_103;
+
+/// Clients that stall.
+const CROWD: usize = 2_000;
+
+fn allow_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let wanted = 5 * CROWD as u64;
+    let current = Some(maximum.map_or(wanted, |most| most.min(wanted)));
+    setrlimit(Resource::Nofile, Rlimit { current, maximum }).unwrap();
+}
+
+fn honest_startup() -> Vec<u8> {
+    startup(&[(b"user", USER.as_bytes()), (b"database", DATABASE.as_bytes())])
+}
+
+/// A client that stops at one of the places where one can.
+fn stalled(address: SocketAddr, number: usize) -> Client {
+    let mut client = Client::connect(address);
+    match number % 5 {
+        0 => {}
+        1 => client.send_hopefully(&honest_startup()[..9]),
+        2 => client.send_hopefully(&packet(SSL_REQUEST, b"")),
+        3 => client.send_hopefully(&honest_startup()),
+        _ => client.send_hopefully(&[honest_startup(), initial_response(b"n,,n=,r=abc")].concat()),
+    }
+    client
+}
+
+fn a_crowd_keeps_nobody_out(max_clients: usize, workers: usize) {
+    // One crowd at a time: both ends of its connections are in this process.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    allow_files();
+    let server = Server::honest();
+    // Nobody is ended because it takes too long.
+    let hour = Duration::from_secs(3_600);
+    let proxy = Proxy::with(
+        server.address,
+        &Wishes { workers, max_clients, login_timeout: hour, ..Wishes::default() },
+    );
+    let mut before = Client::log_in(proxy.address);
+    let crowd: Vec<_> = (0..CROWD).map(|number| stalled(proxy.address, number)).collect();
+    for round in 0..20 {
+        let mut client = Client::log_in(proxy.address);
+        assert_eq!(client.query("SELECT 1").unwrap(), answer(b"SELECT 1"), "round {round}");
+    }
+    assert_eq!(before.query("SELECT 2").unwrap(), answer(b"SELECT 2"), "who was in before is still in");
+    let dropped = proxy.ask("/metrics");
+    let dropped = dropped.lines().find(|line| line.contains("kind=\"too_many_logins\"")).unwrap();
+    assert!(!dropped.ends_with(" 0"), "{dropped}");
+    drop(crowd);
+}
+
+#[test]
+fn two_thousand_that_stall_in_their_login_do_not_keep_the_next_one_out() {
+    a_crowd_keeps_nobody_out(5_000, 2);
+}
+
+#[test]
+fn nor_do_they_where_there_are_fewer_sockets_than_stalled_clients() {
+    a_crowd_keeps_nobody_out(10, 1);
+}
+
+#[test]
+fn the_oldest_of_those_that_stall_is_told_why_it_has_to_go() {
+    let server = Server::honest();
+    let proxy = Proxy::with(server.address, &Wishes { max_logins: 3, ..Wishes::default() });
+    let mut crowd: Vec<_> = (0..3)
+        .map(|_| {
+            let mut client = Client::connect(proxy.address);
+            client.send(&honest_startup());
+            client.authentication(10).unwrap();
+            client
+        })
+        .collect();
+    let mut fourth = Client::log_in(proxy.address);
+    assert_eq!(last_sqlstate(&crowd[0].until_end()).as_deref(), Some("53300"));
+    assert!(!crowd[1].has_answer() && !crowd[2].has_answer());
+    // Whoever is in does not count.
+    let mut fifth = Client::log_in(proxy.address);
+    assert!(!crowd[1].has_answer() && !crowd[2].has_answer());
+    for client in [&mut fourth, &mut fifth] {
+        assert_eq!(client.query("SELECT 1").unwrap(), answer(b"SELECT 1"));
+    }
+}
+
+#[test]
+fn an_address_that_fails_too_often_is_refused_until_that_is_forgotten() {
+    let server = Server::honest();
+    let wishes =
+        Wishes { failed_logins: Some(3), failed_logins_within: Duration::from_secs(1), ..Wishes::default() };
+    let proxy = Proxy::with(server.address, &wishes);
+    let attempt = |user: &str, password: &str| {
+        let mut client = Client::connect(proxy.address);
+        client.send(&startup(&[(b"user", user.as_bytes()), (b"database", DATABASE.as_bytes())]));
+        client.prove(password)
+    };
+    // Users who do not exist count as others do; who is in stays in.
+    let mut before = Client::log_in(proxy.address);
+    for user in [USER, "nobody", USER] {
+        assert_eq!(attempt(user, "wrong").unwrap_err(), "28P01");
+    }
+    assert_eq!(
+        attempt(USER, crate::peers::proxy::PASSWORD).unwrap_err(),
+        "28000",
+        "also with the right password"
+    );
+    assert_eq!(before.query("SELECT 1").unwrap(), answer(b"SELECT 1"));
+    eventually("it is forgotten", || attempt(USER, crate::peers::proxy::PASSWORD).ok());
+}
