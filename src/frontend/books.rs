@@ -123,7 +123,8 @@ impl<'a> Books<'a> {
     /// The view of the session. `moved` says that its settings may be others than those that are known.
     fn view(&mut self, pool: &Pool, settings: &Arc<Settings>, moved: bool) -> Rc<View> {
         let (account, generation) = (&mut *self.account, self.catalogue.generation());
-        if !moved && !(account.detour.is_none() && account.local.is_none()) {
+        let detours = !account.detour.is_none() || !account.local.is_none();
+        if detours && !moved {
             (account.detour, account.local, account.view) = (Detour::None, Detour::None, None);
         }
         let fresh = account.generation == generation && Arc::ptr_eq(&account.settings, settings);

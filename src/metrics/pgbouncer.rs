@@ -43,6 +43,7 @@ impl Shown {
 }
 
 type Value = fn(&Shown) -> f64;
+type OfAll = fn(&[Shown]) -> f64;
 
 /// Of each pool, by database and user.
 const POOLS: [(&str, &str, Value); 6] = [
@@ -108,7 +109,7 @@ const DATABASES: [(&str, &str, Value); 6] = [
 ];
 
 /// Of the whole proxy.
-const WHOLE: [(&str, &str, fn(&[Shown]) -> f64); 7] = [
+const WHOLE: [(&str, &str, OfAll); 7] = [
     ("pgbouncer_up", "Always 1.", |_| 1.0),
     ("pgbouncer_pools", "Pools.", |pools| pools.len() as f64),
     ("pgbouncer_databases", "Databases.", |pools| distinct(pools, |pool| &pool.metrics.database)),

@@ -202,10 +202,8 @@ impl Findings {
     /// An object of a given type, as DROP, COMMENT and others write it.
     fn names_object(&mut self, object_type: ObjectType::Type, object: Node<'_>) {
         match object {
-            Node::ObjectWithArgs(function) => {
-                if object_type != ObjectType::OBJECT_OPERATOR {
-                    self.names_parts(Sort::Function, function.objname().iter());
-                }
+            Node::ObjectWithArgs(function) if object_type != ObjectType::OBJECT_OPERATOR => {
+                self.names_parts(Sort::Function, function.objname().iter());
             }
             Node::TypeName(name) => self.names_type(Some(name)),
             Node::String(name) if object_type == ObjectType::OBJECT_SCHEMA => {

@@ -229,7 +229,7 @@ fn simple(bench: &mut Bench, role: &str, round: usize) {
 }
 
 fn extended(bench: &mut Bench, role: &str, round: usize) {
-    let path = if round % 2 == 0 { "wm" } else { "entity" };
+    let path = if round.is_multiple_of(2) { "wm" } else { "entity" };
     let mut client = bench.login(role, &[("options", &format!("-c search_path={path},public"))]);
     let (c, here) = (&mut client, path);
     let first = format!("{here} insert");
