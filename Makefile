@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint fmt doc bench regress clients deps
+.PHONY: help dev test lint fmt doc bench regress clients metrics deps
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,6 +31,10 @@ bench: deps ## side by side with PostgreSQL itself and pgbouncer; ARGS are passe
 
 regress: deps ## PostgreSQL's own tests through firepool and without it (Debian, Ubuntu); ARGS are passed on
 	tests/regress/run $(ARGS)
+
+metrics: deps ## what Prometheus itself says of the metrics, rules, alerts and the dashboard (Debian, Ubuntu)
+	@scripts/prometheus-programs
+	deploy/prometheus/test.sh
 
 clients: deps ## real drivers through firepool and without it (Python, Node.js, Go, Java, ODBC); ARGS are passed on
 	tests/clients/run $(ARGS)

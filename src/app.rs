@@ -76,6 +76,9 @@ impl App {
         let count =
             config.proxy.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         let (clock, metrics) = (Arc::<Clock>::default(), Arc::new(Metrics::new(count)?));
+        if config.metrics.pgbouncer_names {
+            metrics.show_pgbouncer_names()?;
+        }
         let registry = Arc::new(Registry::new(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&metrics)));
         let (shared, asker) = Shared::new(Arc::clone(&registry), Arc::clone(&metrics), Arc::clone(&clock))?;
         let shared = Arc::new(shared);

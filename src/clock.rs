@@ -26,6 +26,11 @@ impl Clock {
         self.now.load(Ordering::Relaxed)
     }
 
+    /// Nanoseconds since start, as exact as the operating system tells them.
+    pub fn exact(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// Moves the clock to the present.
     pub fn tick(&self) {
         self.now.store(millis(self.start.elapsed()), Ordering::Relaxed);

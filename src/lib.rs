@@ -9,6 +9,7 @@
 //! - [`notify`]: LISTEN for many clients over one server connection.
 //! - [`backend`]: server connections.
 //! - [`relay`]: original bytes from one side to the other.
+//! - [`schemas`]: whose schemas names are in, pure.
 //! - [`statement`]: what SQL does to a session, pure.
 //! - [`wire`]: the protocol, pure.
 //! - [`secret`]: what is known of passwords.
@@ -31,6 +32,7 @@ pub mod notify;
 pub mod pool;
 pub mod relay;
 pub mod rule;
+pub mod schemas;
 pub mod scram;
 pub mod secret;
 pub mod statement;

@@ -7,7 +7,7 @@ mod peers;
 use std::collections::BTreeSet;
 
 use peers::client::Client;
-use peers::proxy::Proxy;
+use peers::proxy::{Proxy, Wishes};
 use peers::server::Server;
 
 /// Families with their types, and series with their labels; no values, and no version.
@@ -59,5 +59,53 @@ fn every_family_has_a_help_text_and_every_series_belongs_to_a_family() {
         let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
         let known = families.contains(name) || base.is_some_and(|base| families.contains(base));
         assert!(known, "{line}");
+    }
+}
+
+#[test]
+fn rules_and_the_dashboard_ask_only_for_families_that_there_are() {
+    let families: BTreeSet<&str> =
+        include_str!("metrics.txt").lines().filter_map(|line| line.split(['{', ' ']).next()).collect();
+    // Shown only where there is a read-only route, errors, or a client that had to wait.
+    let seldom =
+        ["firepool_guard_refusals_total", "firepool_schema_errors_total", "firepool_schema_wait_seconds"];
+    let texts =
+        [include_str!("../deploy/prometheus/rules.yml"), include_str!("../deploy/grafana/firepool.json")];
+    let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let mut asked = 0;
+    for text in texts {
+        for (at, _) in text.match_indices("firepool_") {
+            let name = text[at..].split(|letter| !is_word(letter)).next().unwrap();
+            asked += 1;
+            assert!(families.contains(name) || seldom.contains(&name), "{name}");
+        }
+    }
+    assert!(asked > 30, "the queries were not found");
+}
+
+#[test]
+fn the_names_of_pgbouncer_exporter_are_shown_where_they_are_wanted() {
+    let server = Server::honest();
+    let page = |wished: bool| {
+        let proxy = Proxy::with(server.address, &Wishes { pgbouncer_names: wished, ..Wishes::default() });
+        Client::log_in(proxy.address).query("SELECT 1").unwrap();
+        proxy.ask("/metrics")
+    };
+    assert!(!page(false).contains("pgbouncer_"));
+    let page = page(true);
+    let port = server.address.port();
+    let of_database = format!(
+        "{{name=\"app\",host=\"127.0.0.1\",port=\"{port}\",database=\"app\",force_user=\"alice\",pool_mode=\"transaction\"}}"
+    );
+    for sample in [
+        "pgbouncer_up 1".to_owned(),
+        "pgbouncer_pools 1".to_owned(),
+        "pgbouncer_stats_totals_queries_pooled_total{database=\"app\"} 1".to_owned(),
+        "pgbouncer_stats_totals_sql_transactions_pooled_total{database=\"app\"} 1".to_owned(),
+        "pgbouncer_pools_client_waiting_connections{database=\"app\",user=\"alice\"} 0".to_owned(),
+        format!("pgbouncer_databases_pool_size{of_database} 1"),
+        format!("pgbouncer_databases_paused{of_database} 0"),
+    ] {
+        assert!(page.lines().any(|line| line == sample), "{sample}\n{page}");
     }
 }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use crate::relay::reply::{ReplyError, ReplyScan, Seen};
+use crate::relay::reply::{Done, ReplyError, ReplyScan, Seen};
 use crate::statement::{Dialect, Encoding};
 use crate::stream::{Detached, Stream};
 use crate::wire::turn::{Asker, Turn};
@@ -352,6 +352,16 @@ impl ServerConn {
     /// Whether the connection is one client's alone for now, so that notifications that come are the client's.
     pub fn set_exclusive(&mut self, exclusive: bool) {
         self.replies.exclusive = exclusive;
+    }
+
+    /// Whether what becomes of statements is counted from now on.
+    pub fn count(&mut self, on: bool) {
+        self.replies.count(on);
+    }
+
+    /// The statements that have ended since the last call.
+    pub fn take_done(&mut self) -> std::vec::Drain<'_, Done> {
+        self.replies.take_done()
     }
 
     /// The session has these settings now.

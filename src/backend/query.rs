@@ -23,13 +23,25 @@ const CHUNK: usize = 64 * 1024;
 /// # Errors
 /// [`Lost::Refused`] if the server answered with an error or with more than a megabyte.
 pub async fn rows(conn: &mut ServerConn, sql: &str) -> Result<Vec<Vec<Option<String>>>, Lost> {
+    rows_within(conn, sql, MAX_ANSWER).await
+}
+
+/// [`rows`] of an answer of at most so many bytes.
+///
+/// # Errors
+/// As of [`rows`].
+pub async fn rows_within(
+    conn: &mut ServerConn,
+    sql: &str,
+    most: usize,
+) -> Result<Vec<Vec<Option<String>>>, Lost> {
     let mut message = vec![b'Q'];
     message.extend_from_slice(&(sql.len() as u32 + 5).to_be_bytes());
     message.extend_from_slice(sql.as_bytes());
     message.push(0);
     conn.turn.request(b'Q', 0, Asker::Client);
     conn.send(&message)?;
-    let answer = answer(conn).await?;
+    let answer = answer(conn, most).await?;
     rows_of(&answer)
 }
 
@@ -59,13 +71,13 @@ pub async fn rows_with(
         conn.turn.request(tag, 0, Asker::Client);
     }
     conn.send(&messages)?;
-    let answer = answer(conn).await?;
+    let answer = answer(conn, MAX_ANSWER).await?;
     let secret = |row: Vec<Option<String>>| row.into_iter().map(|column| column.map(Secret::new)).collect();
     Ok(rows_of(&answer)?.into_iter().map(secret).collect())
 }
 
-/// Everything up to ReadyForQuery.
-async fn answer(conn: &mut ServerConn) -> Result<Zeroizing<Vec<u8>>, Lost> {
+/// Everything up to ReadyForQuery, at most so many bytes.
+async fn answer(conn: &mut ServerConn, most: usize) -> Result<Zeroizing<Vec<u8>>, Lost> {
     let (mut answer, mut scratch) =
         (Zeroizing::new(Vec::with_capacity(CHUNK)), Zeroizing::new(vec![0; CHUNK]));
     let (mut seen, mut out) = (Seen::default(), Vec::new());
@@ -79,7 +91,7 @@ async fn answer(conn: &mut ServerConn) -> Result<Zeroizing<Vec<u8>>, Lost> {
         let read = read.await?;
         answer.extend_from_slice(&scratch[..read]);
         conn.flush()?;
-        if seen.errors > 0 || answer.len() > MAX_ANSWER {
+        if seen.errors > 0 || answer.len() > most {
             tracing::info!(said = error_of(&answer), "a question of the proxy's own was refused");
             return Err(Lost::Refused);
         }

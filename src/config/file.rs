@@ -21,6 +21,8 @@ table! {
             "listeners, workers and limits of the whole proxy";
         admin: AdminTable, "", Words("its keys' defaults"), Restart,
             "the page with `/metrics`, `/live` and `/ready`";
+        metrics: MetricsTable, "", Words("its keys' defaults"), Restart,
+            "what is counted";
         log: LogTable, "", Words("its keys' defaults"), Reload,
             "what is logged, and how";
         tls: TlsTable, "", Words("no client is encrypted"), Restart,
@@ -67,6 +69,24 @@ table! {
     AdminTable, "[admin]" {
         listen: Text, "address:port", Typed(r#""127.0.0.1:9127""#), Restart,
             "Where `/metrics`, `/live` and `/ready` answer HTTP; `\"\"` switches them off.";
+    }
+
+    /// What is counted.
+    MetricsTable, "[metrics]" {
+        by_schema: Switch, "", Typed("true"), Restart,
+            "Whether statements are counted by the schemas that they name: rows, errors, bytes, and the time that the \
+             server took. Costs a look at each statement, also in session mode.";
+        schemas: List<Text>, "schemas", Typed("[]"), Restart,
+            "Schemas that are counted by name whatever else there is. Others follow as they are found in a database.";
+        max_schemas: Count, "schemas", Typed("32"), Restart,
+            "Schemas of a database that are counted by name, 1 to 60; the rest is counted as `other`.";
+        refresh: Lasting, "", Typed(r#""5m""#), Restart,
+            "How often a database is asked which schema its tables, views and functions are in, over a connection that is \
+             opened for it and counts under the limits of user and database; and soon after DDL that came through the \
+             proxy. `\"0s\"` is never: names without a schema are then counted as `none`.";
+        pgbouncer_names: Switch, "", Typed("false"), Restart,
+            "Whether pools are shown under the names of prometheus-community's pgbouncer_exporter as well, for dashboards \
+             that were made for it.";
     }
 
     /// Logging.

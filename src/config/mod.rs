@@ -106,6 +106,8 @@ pub struct Config {
     pub proxy: Proxy,
     /// The admin HTTP listener; `None` switches it off.
     pub admin: Option<SocketAddr>,
+    /// What is counted.
+    pub metrics: Metrics,
     /// How to log.
     pub log: Log,
     /// How clients are encrypted.
@@ -139,6 +141,21 @@ pub struct Proxy {
     pub login_timeout: Duration,
     /// How long running transactions may take to end after SIGTERM.
     pub shutdown_timeout: Duration,
+}
+
+/// What is counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// Statements are counted by the schemas that they name.
+    pub by_schema: bool,
+    /// Schemas that are counted by name whatever else there is.
+    pub schemas: Vec<String>,
+    /// Schemas of a database that are counted by name.
+    pub max_schemas: usize,
+    /// How often a database is asked which schema its names are in; `None` is never.
+    pub refresh: Option<Duration>,
+    /// The names of pgbouncer_exporter are shown as well.
+    pub pgbouncer_names: bool,
 }
 
 /// How to log.

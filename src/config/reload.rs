@@ -280,6 +280,11 @@ fn restart(old: &Config, new: &Config) -> Vec<KeyChange> {
         .key("proxy.unix_socket_mode", &octal(before), &octal(after))
         .key("proxy.workers", &before.workers, &after.workers)
         .key("admin.listen", &old.admin.map(|it| it.to_string()), &new.admin.map(|it| it.to_string()))
+        .key("metrics.by_schema", &old.metrics.by_schema, &new.metrics.by_schema)
+        .key("metrics.schemas", &old.metrics.schemas.join(", "), &new.metrics.schemas.join(", "))
+        .key("metrics.max_schemas", &old.metrics.max_schemas, &new.metrics.max_schemas)
+        .key("metrics.refresh", &old.metrics.refresh, &new.metrics.refresh)
+        .key("metrics.pgbouncer_names", &old.metrics.pgbouncer_names, &new.metrics.pgbouncer_names)
         .key("log.format", &format(old), &format(new))
         .key("tls.mode", &old.tls.mode.as_str(), &new.tls.mode.as_str())
         .key(

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::file::{
-    AdminTable, AuthenticationTable, DatabaseTable, File, LogTable, ProxyTable, RouteTable, RuleTable,
-    TargetTable, TimeoutsTable, TlsTable, UserTable,
+    AdminTable, AuthenticationTable, DatabaseTable, File, LogTable, MetricsTable, ProxyTable, RouteTable,
+    RuleTable, TargetTable, TimeoutsTable, TlsTable, UserTable,
 };
 use super::typed::{Key, Preset};
 use super::*;
@@ -665,10 +665,11 @@ fn the_defaults_of_the_reference_are_those_that_apply() {
     let silent = "[targets.main]\nhost = \"pg\"\n[users.app]\npassword = \"x\"\n[databases.d]\n[[routes]]\n";
     let (target, user) = (defaults(TargetTable::KEYS), defaults(UserTable::KEYS));
     let spoken = format!(
-        "[proxy]\n{}[admin]\n{}[log]\n{}[tls]\n{}[authentication]\n{}[timeouts]\n{}[targets.main]\nhost = \"pg\"\n{target}\
+        "[proxy]\n{}[admin]\n{}[metrics]\n{}[log]\n{}[tls]\n{}[authentication]\n{}[timeouts]\n{}[targets.main]\nhost = \"pg\"\n{target}\
          [users.app]\npassword = \"x\"\n{user}[databases.d]\n{}[[routes]]\n{}",
         defaults(ProxyTable::KEYS),
         defaults(AdminTable::KEYS),
+        defaults(MetricsTable::KEYS),
         defaults(LogTable::KEYS),
         defaults(TlsTable::KEYS),
         defaults(AuthenticationTable::KEYS),
@@ -725,6 +726,7 @@ fn the_shipped_file_explains_every_key() {
         File::KEYS,
         ProxyTable::KEYS,
         AdminTable::KEYS,
+        MetricsTable::KEYS,
         LogTable::KEYS,
         TlsTable::KEYS,
         AuthenticationTable::KEYS,

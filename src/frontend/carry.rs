@@ -21,7 +21,7 @@ use crate::error::ErrorKind;
 use crate::relay::describe::Description;
 use crate::relay::request::{self, Stop, Walk};
 use crate::wire::frame::HEADER;
-use crate::wire::turn::{Asker, Mark};
+use crate::wire::turn::{Asker, Bill, Mark};
 
 /// The unnamed statement's Parse, as the client sent it.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub(super) enum Brought {
 impl Exchange<'_> {
     /// Sends the Parse of a shared statement, and the Describe that says what it is. Closing it first makes sure that a
     /// server that has it all the same, against what is known, does not mind.
-    fn parse_shared(&mut self, named: &Named, generation: u64, asker: Asker) {
+    fn parse_shared(&mut self, named: &Named, generation: u64, (asker, bill): (Asker, Bill)) {
         while let Some(surplus) = self.server.statements.surplus() {
             self.server.close_statement(&server_name(&surplus), Asker::Stead);
         }
@@ -79,16 +79,16 @@ impl Exchange<'_> {
         let epoch = self.server.turn.epoch();
         self.server.statements.sent(&prepared.key, epoch, (generation, named.generation));
         let parse: [&[u8]; 4] = [name, prepared.text(), b"\0", named.types()];
-        self.server.queue_own(b'P', &parse, asker, Mark::default());
+        self.server.queue_own(b'P', &parse, asker, Mark { bill, ..Mark::default() });
         let mark = Mark { shared: true, naming: asker == Asker::Client, ..Mark::default() };
         self.server.queue_own(b'D', &[b"S", name], Asker::Stead, mark);
     }
 
     /// Sends the client's Parse of a shared statement. Also where the server has it: what a client parses it gets as
     /// definitions are now.
-    pub(super) fn parse_named(&mut self, name: &[u8], named: &Named) {
+    pub(super) fn parse_named(&mut self, name: &[u8], named: &Named, bill: Bill) {
         self.server.told.alias(&named.prepared.key, name);
-        self.parse_shared(named, named.generation, Asker::Client);
+        self.parse_shared(named, named.generation, (Asker::Client, bill));
     }
 
     /// The client's statement as it is under the settings of the moment, on the server connection of the moment; `None` if
@@ -150,7 +150,7 @@ impl Exchange<'_> {
         if self.server.statements.find(&prepared.key, epoch, named.wanted()) == Found::Ready {
             return Some(Brought::There(prepared));
         }
-        self.parse_shared(&named, self.pool.parses(), Asker::Stead);
+        self.parse_shared(&named, self.pool.parses(), (Asker::Stead, Bill::default()));
         if named.wanted().shape.is_none_or(|shape| !shape.has_rows()) {
             return Some(Brought::There(prepared));
         }
@@ -174,6 +174,7 @@ impl Exchange<'_> {
             let Some(awaited) = self.parse_unnamed_again() else {
                 // Without whoever's statement is there, PostgreSQL says that there is none.
                 self.server.close_statement(b"\0", Asker::Stead);
+                self.bill_bind(b"", None, message.header.len);
                 self.pass(walk, message, Mark::default());
                 return Ok(None);
             };
@@ -188,7 +189,10 @@ impl Exchange<'_> {
         let mut mark = Mark { unnamed: true, ..Mark::default() };
         if message.header.tag == b'B' {
             // It may have been parsed in an earlier batch, after which the session was looked at.
-            if let Some(facts) = self.footprint.facts.clone() {
+            let facts = self.footprint.facts.clone();
+            let portal = request::c_string(message.body).map_or(&b""[..], |(portal, _)| portal);
+            mark.bill = self.bill_bind(portal, facts.as_ref(), message.header.len);
+            if let Some(facts) = facts {
                 mark.unread = is_unread(&facts);
                 self.attend(walk, &facts, true);
                 self.arm(walk, &facts, true);

@@ -28,6 +28,7 @@ impl Session {
     /// `None` if the client has cancelled its request and was told so.
     pub(super) async fn equip(&mut self, mut checkout: Checkout) -> Result<Option<Lease>, Finish> {
         self.enter(Phase::Waiting);
+        let since = self.worker.shared.clock.exact();
         let mut attempts = 0;
         loop {
             let mut lease = match checkout {
@@ -35,7 +36,7 @@ impl Session {
                 Checkout::Refused(error) => return Err(error.refusal(self.identity.pool.database()).into()),
                 Checkout::Wait(mut wait) => {
                     match std::future::poll_fn(|cx| self.poll_wait(&mut wait, cx)).await? {
-                        Some(lease) => lease,
+                        Some(lease) => self.has_waited(since, lease),
                         None => return Ok(None),
                     }
                 }

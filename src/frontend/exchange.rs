@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use super::books::Books;
 use super::carry::Remembered;
 use super::client::Client;
 use super::footprint::Footprint;
@@ -71,6 +72,8 @@ pub(super) struct Exchange<'a> {
     /// Where the text lies that was judged last, how long it is, and its facts: a text that will not come again is read
     /// once.
     pub(super) judged: Option<(*const u8, usize, Rc<Facts>)>,
+    /// Where statements are counted, if they are.
+    pub(super) books: Option<Books<'a>>,
 }
 
 /// How a client is served.
@@ -86,6 +89,8 @@ pub(super) struct Rules {
     pub(super) keeps: bool,
     /// The client may have a connection for a single statement only.
     pub(super) statement_mode: bool,
+    /// Statements are counted by their schemas.
+    pub(super) counted: bool,
     /// The proxy asks the server something: the client's next request waits for the answer.
     pub(super) asking: bool,
 }
@@ -93,7 +98,8 @@ pub(super) struct Rules {
 impl Rules {
     /// What is looked at before it is sent.
     pub(super) fn judging(self) -> Judging {
-        if self.shared || self.has_defaults || self.guarded { Judging::State } else { Judging::Nothing }
+        let judged = self.shared || self.has_defaults || self.guarded || self.counted;
+        if judged { Judging::State } else { Judging::Nothing }
     }
 }
 
@@ -127,6 +133,7 @@ impl Exchange<'_> {
     /// Looks at what the client sent and passes it on. Called with the first request of a lease, and by `poll`.
     pub(super) fn pass_on(&mut self, chunk: &[u8]) -> Result<(), End> {
         let mut walk = Walk::new(chunk);
+        self.stamp();
         let stop = self.walk(&mut walk);
         let run = walk.take_run();
         self.footprint.started = true;
@@ -189,6 +196,7 @@ impl Exchange<'_> {
             Poll::Pending => return Ok(false),
             Poll::Ready(received) => received.map_err(End::ServerLost)?,
         };
+        self.close_books();
         self.learn();
         self.tally.sent += forward.max(self.client.outbox().len());
         self.client.send(&scratch[..forward]).map_err(|_| End::Left { in_order: false })?;

@@ -1,6 +1,7 @@
 //! What the requests on one lease leave behind. The unnamed statement on a server connection is whoever's parsed it
 //! last; until the server has confirmed this client's own, it may be another client's.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::backend::prepared::StatementKey;
@@ -23,6 +24,8 @@ pub(super) struct Footprint {
     pub(super) returns: bool,
     /// What the unnamed statement does.
     pub(super) facts: Option<Rc<Facts>>,
+    /// On a server connection of the client's own, what its statements do, by their names.
+    own: HashMap<Box<[u8]>, Rc<Facts>>,
     /// The shared statements that were used last, and how many of these places are taken.
     used: [StatementKey; USED],
     uses: usize,
@@ -30,6 +33,9 @@ pub(super) struct Footprint {
     /// the batch in which it was.
     again: Option<(StatementKey, u64)>,
 }
+
+/// Statements that are remembered of a client that has a server connection of its own.
+const OWN: usize = 1_000;
 
 /// Shared statements that are remembered as the ones that may have failed.
 const USED: usize = 8;
@@ -66,6 +72,26 @@ impl Footprint {
     pub(super) fn uses(&mut self, key: &StatementKey) {
         self.used[self.uses % USED] = *key;
         self.uses += 1;
+    }
+
+    /// On a server connection of the client's own: a statement of that name is parsed; without facts, nobody knows what
+    /// it does.
+    pub(super) fn owns(&mut self, name: &[u8], facts: Option<&Rc<Facts>>) {
+        match (self.own.get_mut(name), facts) {
+            (Some(known), Some(facts)) => *known = Rc::clone(facts),
+            (_, None) => drop(self.own.remove(name)),
+            (None, Some(facts)) => {
+                if self.own.len() >= OWN {
+                    self.own.clear();
+                }
+                self.own.insert(name.into(), Rc::clone(facts));
+            }
+        }
+    }
+
+    /// What the statement of that name does.
+    pub(super) fn own(&self, name: &[u8]) -> Option<&Rc<Facts>> {
+        self.own.get(name)
     }
 
     /// The shared statements that were used last.

@@ -20,7 +20,7 @@ use crate::error::{ErrorKind, Refusal};
 use crate::relay::request::{self, Walk};
 use crate::rule::Rule;
 use crate::statement::{self, Breach, Dialect, Encoding, Value};
-use crate::wire::turn::{Asker, Mark};
+use crate::wire::turn::{Asker, Bill, Mark};
 
 /// Something that a client was refused, until it is counted and logged.
 #[derive(Debug)]
@@ -193,14 +193,21 @@ impl Exchange<'_> {
         }
         self.arm(walk, &facts, false);
         self.attend(walk, &facts, false);
+        let bill = self.bill_query(&facts, message.header.len);
         self.interrupt(walk);
         self.client.requests.discard(walk, message.header);
-        self.server.queue_own(b'Q', &[words, b"\0"], Asker::Client, Mark::default());
+        self.server.queue_own(b'Q', &[words, b"\0"], Asker::Client, Mark { bill, ..Mark::default() });
         self.reassign(walk);
     }
 
     /// Sends other words in the place of a Parse of the unnamed statement.
-    pub(super) fn unnamed_in_words(&mut self, walk: &mut Walk<'_>, message: Message<'_>, words: &[u8]) {
+    pub(super) fn unnamed_in_words(
+        &mut self,
+        walk: &mut Walk<'_>,
+        message: Message<'_>,
+        words: &[u8],
+        bill: Bill,
+    ) {
         let Some((name, _, types)) = request::parse_parts(message.body) else { return };
         let parse = [name, b"\0", words, b"\0", types].concat();
         self.interrupt(walk);
@@ -209,7 +216,7 @@ impl Exchange<'_> {
             b'P',
             &[&parse],
             Asker::Client,
-            Mark { unnamed: name.is_empty(), ..Mark::default() },
+            Mark { unnamed: name.is_empty(), bill, ..Mark::default() },
         );
         let head = [&b"P"[..], &(parse.len() as u32 + 4).to_be_bytes()].concat();
         if name.is_empty() && self.rules.shared {

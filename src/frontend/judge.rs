@@ -124,7 +124,9 @@ impl Exchange<'_> {
         // Its own batch comes first: what is noted now belongs to that of the query.
         self.arm(walk, &facts, false);
         self.attend(walk, &facts, false);
-        self.pass(walk, message, Mark { unread: is_unread(&facts), ..Mark::default() });
+        // Behind what comes first: its statements are those of the next batch.
+        let bill = self.bill_query(&facts, message.header.len);
+        self.pass(walk, message, Mark { unread: is_unread(&facts), bill, ..Mark::default() });
         self.reassign(walk);
         None
     }
@@ -145,15 +147,17 @@ impl Exchange<'_> {
             b'P' => request::parse_parts(message.body).map(|(_, text, _)| text),
             _ => None,
         };
-        if let Some(text) = text.filter(|_| message.is_whole()) {
-            let facts = self.texts.borrow_mut().facts(text, self.server.dialect());
+        let text = text.filter(|_| message.is_whole());
+        let facts = text.map(|text| self.texts.borrow_mut().facts(text, self.server.dialect()));
+        if let Some(facts) = &facts {
             self.holdings.lookout.reassign_after(&facts.effects.resets);
             self.holdings.lookout.reassigned |= facts.effects.resets != Touched::None;
         }
+        let bill = self.bill_own(message, facts.as_ref());
         let words = text.filter(|_| message.header.tag == b'P').and_then(|text| self.in_words(text));
         match words {
-            Some(words) => self.unnamed_in_words(walk, message, &words),
-            None => self.pass(walk, message, Mark::default()),
+            Some(words) => self.unnamed_in_words(walk, message, &words, bill),
+            None => self.pass(walk, message, Mark { bill, ..Mark::default() }),
         }
         if matches!(message.header.tag, b'Q' | b'S') {
             self.reassign(walk);
@@ -182,7 +186,8 @@ impl Exchange<'_> {
 
     fn on_call(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Option<Stop> {
         self.holdings.note_call(message.body.first_chunk().map_or(0, |oid| u32::from_be_bytes(*oid)));
-        self.pass(walk, message, Mark::default());
+        let bill = self.bill_call(message.header.len);
+        self.pass(walk, message, Mark { bill, ..Mark::default() });
         None
     }
 
@@ -204,12 +209,13 @@ impl Exchange<'_> {
             if message.header.len <= REMEMBERED {
                 walk.keep(message.header.len);
             }
+            let bill = self.bill_parse(&facts, message.header.len);
             self.attend(walk, &facts, true);
             self.footprint.facts = Some(facts);
             self.footprint.parsed(self.server.turn.epoch());
             match &words {
-                Some(words) => self.unnamed_in_words(walk, message, words),
-                None => self.pass(walk, message, Mark { unnamed: true, ..Mark::default() }),
+                Some(words) => self.unnamed_in_words(walk, message, words, bill),
+                None => self.pass(walk, message, Mark { unnamed: true, bill, ..Mark::default() }),
             }
             return Ok(None);
         }
@@ -240,7 +246,8 @@ impl Exchange<'_> {
         self.holdings.names.give(name, named.clone(), epoch).map_err(|_| End::Refused(too_many()))?;
         self.interrupt(walk);
         self.client.requests.replace(walk, message.header, message.header.len);
-        self.parse_named(name, &named);
+        let bill = self.bill_parse(&named.prepared.facts, message.header.len);
+        self.parse_named(name, &named, bill);
         Ok(None)
     }
 
@@ -281,7 +288,8 @@ impl Exchange<'_> {
             return Some(Some(Stop::Verdict));
         }
         if self.holdings.named(name).is_none() {
-            self.pass(walk, message, Mark::default());
+            let bill = self.bill_unknown(message);
+            self.pass(walk, message, Mark { bill, ..Mark::default() });
             return Some(None);
         }
         self.interrupt(walk);
@@ -292,6 +300,7 @@ impl Exchange<'_> {
         let Some((portal, name)) = request::bind_names(message.body) else {
             if message.is_whole() {
                 // Malformed: the server refuses it.
+                self.bill_bind(b"", None, message.header.len);
                 self.pass(walk, message, Mark::default());
                 return Ok(None);
             }
@@ -306,9 +315,10 @@ impl Exchange<'_> {
         }
         match self.bring(name) {
             Some(Brought::There(prepared)) => {
+                let bill = self.bill_bind(portal, Some(&prepared.facts), message.header.len);
                 self.attend(walk, &prepared.facts, true);
                 self.arm(walk, &prepared.facts, true);
-                let mark = Mark { unread: is_unread(&prepared.facts), ..Mark::default() };
+                let mark = Mark { unread: is_unread(&prepared.facts), bill, ..Mark::default() };
                 self.bind_to(walk, message, (portal, name), (&prepared.server_name, mark));
             }
             Some(Brought::Awaited) => return Ok(Some(Stop::Description)),

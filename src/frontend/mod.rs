@@ -16,6 +16,7 @@
 //! - `holdings`: what a client's session holds, and `lookout` what it may have done to that; `names` are its prepared statements (`removals`
 //!   what DEALLOCATE is about to take of them), `texts` what a worker knows of
 //!   statements, `footprint` what a client left on the server connection of the moment.
+//! - `books`: what statements are counted under, and how long they took.
 //! - `listening`: what a client listens to through the hub of its pool; `handover` brings it there.
 //! - `replication`: clients that have a server connection for themselves, which `passage` joins to theirs.
 //! - `watch`: time-outs and shutdown, without a timer for each client.
@@ -26,6 +27,7 @@ pub mod accept;
 mod attend;
 mod audit;
 mod auth;
+mod books;
 mod cancel;
 mod carry;
 mod channel;

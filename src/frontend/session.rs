@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use super::books::{Account, Books};
 use super::client::Client;
 use super::exchange::{End, Exchange, Rules, Tally};
 use super::footprint::Footprint;
@@ -72,6 +73,8 @@ pub(super) struct Session {
     pub(super) inquiry: Option<Inquiry>,
     /// How far what it listens to is on its way to the hub.
     pub(super) transfer: Option<Transfer>,
+    /// What its statements are counted under.
+    pub(super) account: Account,
 }
 
 impl Drop for Session {
@@ -89,8 +92,20 @@ impl Session {
         let welcome = Arc::clone(&identity.parameters);
         let holdings = Holdings::new(startup, welcome, worker.next_number(), &worker.texts.borrow());
         let told = Told::new(Arc::clone(&identity.parameters), Arc::clone(&identity.settings));
-        let phase = Phase::Running;
-        Self { client, worker, identity, shard, watch, phase, holdings, told, inquiry: None, transfer: None }
+        let (phase, account) = (Phase::Running, Account::default());
+        Self {
+            client,
+            worker,
+            identity,
+            shard,
+            watch,
+            phase,
+            holdings,
+            told,
+            inquiry: None,
+            transfer: None,
+            account,
+        }
     }
 
     /// Serves the client to its end.
@@ -202,6 +217,7 @@ impl Session {
             lease.queue_sync();
         }
         lease.set_exclusive(self.keeps(&visit.footprint));
+        lease.count(self.shard.traffic().is_some());
         lease.used = true;
         let mut end = None;
         if length > 0 {
@@ -257,6 +273,7 @@ impl Session {
     fn exchange<'a>(&'a mut self, lease: &'a mut Lease, visit: &'a mut Visit) -> Exchange<'a> {
         let mode = self.identity.pool.route().mode;
         let asking = self.asks() || self.holdings.listening.is_handing_over();
+        let books = Books::open(&mut self.account, &self.shard, &self.identity.pool, &self.worker);
         let Visit { footprint, tally, .. } = visit;
         Exchange {
             client: &mut self.client,
@@ -269,8 +286,10 @@ impl Session {
                 has_defaults: !self.holdings.startup().is_empty(),
                 keeps: mode == PoolMode::Session || !self.holdings.pins.is_empty(),
                 statement_mode: mode == PoolMode::Statement,
+                counted: books.is_some(),
                 asking,
             },
+            books,
             holdings: &mut self.holdings,
             texts: &self.worker.texts,
             pool: &self.identity.pool,
@@ -319,27 +338,6 @@ impl Session {
             self.settle_accounts(&mut visit.tally);
         }
         end
-    }
-
-    /// Moves what was counted to the metrics.
-    fn settle_accounts(&mut self, tally: &mut Tally) {
-        let seen = &mut tally.seen;
-        for (counter, n) in [
-            (Counter::Queries, u64::from(std::mem::take(&mut self.client.requests.queries))),
-            (Counter::Transactions, u64::from(std::mem::take(&mut seen.transactions))),
-            (Counter::ReceivedBytes, std::mem::take(&mut tally.received) as u64),
-            (Counter::SentBytes, std::mem::take(&mut tally.sent) as u64),
-            (Counter::ServerErrors, u64::from(std::mem::take(&mut seen.errors))),
-        ] {
-            if n > 0 {
-                self.shard.add(counter, n);
-            }
-        }
-        seen.ready = 0;
-        for kind in tally.refusals.drain(..) {
-            self.worker.shared.metrics.refused(kind);
-        }
-        self.note_refusals(&mut tally.refused);
     }
 
     /// Whether the client keeps its server connection though nothing is under way.

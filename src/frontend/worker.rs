@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Shared;
 use super::audit::Audit;
+use super::books::Views;
 use super::login::{self, Admitted};
 use super::texts::Texts;
 use super::watch::Watches;
@@ -57,6 +58,7 @@ pub(super) struct Worker {
     pub(super) aside: RefCell<Box<[u8]>>,
     pub(super) texts: RefCell<Texts>,
     pub(super) audit: RefCell<Audit>,
+    pub(super) views: RefCell<Views>,
     /// How many clients it has given a number.
     numbers: Cell<u64>,
     pub(super) watches: Watches,
@@ -140,6 +142,7 @@ async fn run(
         id,
         audit: RefCell::default(),
         texts: RefCell::new(Texts::new(shared.statement_secret)),
+        views: RefCell::default(),
         numbers: Cell::new(0),
         shared,
         scratch: RefCell::new(vec![0; scratch].into_boxed_slice()),

@@ -37,6 +37,10 @@ const LISTENERS: (&str, &str) =
 const SERVERS: (&str, &str) = ("firepool_server_connections", "Server connections, by state.");
 const SIZE: (&str, &str) =
     ("firepool_pool_size", "Server connections that the pool may have, without its reserve.");
+const NAMES: (&str, &str) = (
+    "firepool_catalogue_names",
+    "Tables, views, sequences, functions and types of the database whose schema is known; 0 before it was asked.",
+);
 const PINS: (&str, &str) = (
     "firepool_pins_total",
     "Clients that were kept on their server connection because of session state, by reason.",
@@ -128,7 +132,7 @@ impl Pools {
         let names = COUNTERS
             .iter()
             .map(|&(name, help, _)| (name, help))
-            .chain([CLIENTS, LISTENERS, SERVERS, SIZE, PINS, UNPINS, PINNED, GUARDED, WAIT]);
+            .chain([CLIENTS, LISTENERS, SERVERS, SIZE, NAMES, PINS, UNPINS, PINNED, GUARDED, WAIT]);
         let labels = || vec!["database".to_owned(), "user".to_owned()];
         let descriptions = names
             .map(|(name, help)| Desc::new(name.to_owned(), help.to_owned(), labels(), Default::default()))
@@ -165,6 +169,11 @@ impl Collector for Pools {
             SIZE,
             MetricType::GAUGE,
             each(&|metrics, gauges| vec![gauge(labels(metrics, None), gauges.size)]),
+        ));
+        families.push(family(
+            NAMES,
+            MetricType::GAUGE,
+            each(&|metrics, gauges| vec![gauge(labels(metrics, None), gauges.names)]),
         ));
         families.push(family(
             PINS,
@@ -230,19 +239,26 @@ fn waits(metrics: &PoolMetrics, _: &PoolGauges) -> Vec<Metric> {
     vec![sample]
 }
 
-fn labels(metrics: &PoolMetrics, more: Option<(&str, &str)>) -> Vec<LabelPair> {
+/// Labels with these names and values.
+pub(super) fn pairs<'n>(pairs: impl IntoIterator<Item = (&'static str, &'n str)>) -> Vec<LabelPair> {
     let pair = |(name, value): (&str, &str)| {
         let mut pair = LabelPair::default();
         pair.set_name(name.to_owned());
         pair.set_value(value.to_owned());
         pair
     };
-    let mut labels = vec![pair(("database", &metrics.database)), pair(("user", &metrics.user))];
-    labels.extend(more.map(pair));
-    labels
+    pairs.into_iter().map(pair).collect()
 }
 
-fn counter(labels: Vec<LabelPair>, value: u64) -> Metric {
+pub(super) fn labels<'m>(
+    metrics: &'m PoolMetrics,
+    more: impl IntoIterator<Item = (&'static str, &'m str)>,
+) -> Vec<LabelPair> {
+    let own = [("database", metrics.database.as_str()), ("user", metrics.user.as_str())];
+    pairs(own.into_iter().chain(more))
+}
+
+pub(super) fn counter(labels: Vec<LabelPair>, value: u64) -> Metric {
     total(labels, value as f64)
 }
 
@@ -266,7 +282,7 @@ fn gauge(labels: Vec<LabelPair>, value: u64) -> Metric {
     metric
 }
 
-fn family((name, help): (&str, &str), kind: MetricType, samples: Vec<Metric>) -> MetricFamily {
+pub(super) fn family((name, help): (&str, &str), kind: MetricType, samples: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.to_owned());
     family.set_help(help.to_owned());

@@ -5,6 +5,10 @@
 //! drift from the truth.
 
 mod families;
+mod pgbouncer;
+pub mod roster;
+mod statements;
+mod traffic;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -14,8 +18,10 @@ use prometheus::core::Collector;
 use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
 pub use prometheus::Error;
+pub use traffic::{Counts, Traffic};
 
 use crate::error::{ErrorKind, Origin};
+use crate::metrics::roster::Roster;
 use crate::rule::Rule;
 use crate::wire::tag::SessionState;
 
@@ -27,6 +33,7 @@ pub struct Shard {
     counters: [AtomicU64; Counter::COUNT],
     pins: [AtomicU64; SessionState::ALL.len()],
     unpins: [AtomicU64; SessionState::ALL.len()],
+    traffic: Option<Traffic>,
     guarded: Guarded,
 }
 
@@ -78,6 +85,11 @@ impl Counter {
 }
 
 impl Shard {
+    /// Where statements are counted by schema, if they are.
+    pub fn traffic(&self) -> Option<&Traffic> {
+        self.traffic.as_ref()
+    }
+
     /// Adds `n`. To be called by the shard's own worker only.
     pub fn add(&self, counter: Counter, n: u64) {
         add(&self.counters[counter as usize], n);
@@ -116,12 +128,32 @@ pub struct PoolGauges {
     pub waiting: u64,
     /// The most server connections that the pool may have, without its reserve.
     pub size: u64,
+    /// Names of the database whose schema is known.
+    pub names: u64,
+}
+
+/// What a pool is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PoolAbout {
+    /// Where its server is.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The database's name there.
+    pub database: String,
+    /// When a server connection goes back.
+    pub mode: &'static str,
+    /// Server connections above the pool's size.
+    pub reserve: u64,
 }
 
 /// Whoever can tell the gauges of a pool.
 pub trait PoolState: Send + Sync {
     /// The state now.
     fn gauges(&self) -> PoolGauges;
+
+    /// What stays as it is.
+    fn about(&self) -> PoolAbout;
 }
 
 /// The metrics of one pool.
@@ -131,6 +163,8 @@ pub struct PoolMetrics {
     user: String,
     shards: Box<[Arc<Shard>]>,
     wait: Histogram,
+    /// The schemas by which its statements are counted.
+    roster: Option<Arc<Roster>>,
     /// Of a read-only route.
     pub guarded: AtomicBool,
     /// Server connections that were opened.
@@ -228,6 +262,7 @@ impl Metrics {
         }
         let pools = Arc::new(Mutex::new(Vec::new()));
         registry.register(Box::new(families::Pools::new(Arc::clone(&pools))?))?;
+        registry.register(Box::new(statements::Statements::new(Arc::clone(&pools))?))?;
         registry.register(Box::new(families::build_info()?))?;
         for family in [&refusals, &logins, &cancels] {
             registry.register(Box::new(family.clone()))?;
@@ -247,15 +282,31 @@ impl Metrics {
         })
     }
 
-    /// The metrics of a new pool. Its gauges are asked from `state` while that lives.
-    pub fn pool(&self, database: &str, user: &str) -> Result<Arc<PoolMetrics>, prometheus::Error> {
+    /// Shows the pools under the names of pgbouncer_exporter as well.
+    ///
+    /// # Errors
+    /// They are shown already.
+    pub fn show_pgbouncer_names(&self) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(pgbouncer::AsPgBouncer::new(Arc::clone(&self.pools))?))
+    }
+
+    /// The metrics of a new pool. With a roster, its statements are counted by the schemas in it.
+    pub fn pool(
+        &self,
+        database: &str,
+        user: &str,
+        roster: Option<Arc<Roster>>,
+    ) -> Result<Arc<PoolMetrics>, prometheus::Error> {
         let wait = Histogram::with_opts(
             HistogramOpts::new(families::WAIT.0, families::WAIT.1).buckets(families::WAIT_BUCKETS.to_vec()),
         )?;
         Ok(Arc::new(PoolMetrics {
             database: database.to_owned(),
             user: user.to_owned(),
-            shards: (0..self.workers).map(|_| Arc::default()).collect(),
+            shards: (0..self.workers)
+                .map(|_| Arc::new(Shard { traffic: roster.is_some().then(Traffic::new), ..Shard::default() }))
+                .collect(),
+            roster,
             wait,
             guarded: AtomicBool::new(false),
             opened: AtomicU64::new(0),

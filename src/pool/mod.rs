@@ -6,6 +6,7 @@
 //! - `opening`: a connection that is on its way.
 //! - `manager`: the door to bb8, which opens, counts and disposes of connections.
 //! - `limits`: caps over several pools, and over the connections outside of any that are `dedicated`.
+//! - `catalogue`: asks a database whose schemas its names are in.
 //! - `registry`: from database and user to pool.
 //!
 //! The queue is first come, first served: a connection that comes back goes straight to a client that waits, and a
@@ -13,6 +14,7 @@
 //! asking worker first, because moving a socket to another worker's reactor costs two system calls and an allocation.
 //! That is why idle connections rest in the queue and not in bb8, which knows neither workers nor waiters.
 
+mod catalogue;
 mod dedicated;
 mod known;
 mod lease;
@@ -21,6 +23,7 @@ mod manager;
 mod opening;
 mod queue;
 mod registry;
+mod state;
 mod wait;
 
 #[cfg(test)]
@@ -34,7 +37,8 @@ use crate::backend::connect::{ConnectError, Opener};
 use crate::backend::settings::Settings;
 use crate::clock::{Clock, millis};
 use crate::config::Route;
-use crate::metrics::{PoolGauges, PoolMetrics, PoolState};
+use crate::metrics::PoolMetrics;
+use crate::schemas::Catalogue;
 pub use dedicated::{Dedicated, Places};
 use known::Known;
 pub use lease::Lease;
@@ -77,6 +81,7 @@ pub struct Pool {
     queue: Mutex<Queue<Slot>>,
     failure: Mutex<Option<Failure>>,
     known: Known,
+    catalogue: Option<Arc<Catalogue>>,
     caps: Vec<Arc<Limit>>,
     clients: Limit,
     closed: AtomicBool,
@@ -125,6 +130,7 @@ pub(super) struct Parts {
     pub(super) user: String,
     pub(super) route: Arc<Route>,
     pub(super) opener: Opener,
+    pub(super) catalogue: Option<Arc<Catalogue>>,
     pub(super) caps: Vec<Arc<Limit>>,
     pub(super) clock: Arc<Clock>,
     pub(super) metrics: Arc<PoolMetrics>,
@@ -132,7 +138,7 @@ pub(super) struct Parts {
 
 impl Pool {
     fn new(parts: Parts) -> Arc<Self> {
-        let Parts { database, user, route, opener, caps, clock, metrics } = parts;
+        let Parts { database, user, route, opener, catalogue, caps, clock, metrics } = parts;
         let size = route.pool_size.saturating_add(route.reserve_size);
         Arc::new(Self {
             bb8: manager::build(opener, size, Arc::clone(&metrics)),
@@ -144,6 +150,7 @@ impl Pool {
             })),
             failure: Mutex::default(),
             known: Known::default(),
+            catalogue,
             clients: Limit::new(route.max_clients),
             closed: AtomicBool::new(false),
             used: AtomicU64::new(clock.now()),
@@ -174,6 +181,11 @@ impl Pool {
     /// Its metrics.
     pub fn metrics(&self) -> &Arc<PoolMetrics> {
         &self.metrics
+    }
+
+    /// Whose schemas the names of its database are in; `None` if nobody counts by them.
+    pub fn catalogue(&self) -> Option<&Arc<Catalogue>> {
+        self.catalogue.as_ref()
     }
 
     /// The limit of its clients.
@@ -423,11 +435,5 @@ impl Pool {
     pub fn is_deserted(&self) -> bool {
         let queue = self.queue();
         queue.is_deserted() && queue.waiting() == 0
-    }
-}
-
-impl PoolState for Pool {
-    fn gauges(&self) -> PoolGauges {
-        self.queue().gauges()
     }
 }

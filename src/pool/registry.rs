@@ -3,14 +3,17 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::catalogue::Asker;
 use super::{Dedicated, Limit, Parts, Pool};
 use crate::backend::connect::Opener;
 use crate::backend::proofs::Proofs;
 use crate::clock::Clock;
 use crate::config::{Config, Route, User};
+use crate::metrics::roster::Roster;
 use crate::metrics::{Metrics, PoolState};
+use crate::schemas::Catalogue;
 use crate::scram::Keys;
 
 /// How long the pool of a wildcard route, and its counters, are kept after its last client, in milliseconds.
@@ -25,6 +28,8 @@ pub struct Registry {
     clock: Arc<Clock>,
     metrics: Arc<Metrics>,
     pools: RwLock<HashMap<Key, Arc<Pool>>>,
+    /// By the database as clients name it, the target, and the database there.
+    askers: Mutex<HashMap<(String, String, String), Arc<Asker>>>,
     /// What is known of each user that the configuration names, or that has logged in.
     proofs: RwLock<HashMap<String, Arc<Proofs>>>,
     user_caps: HashMap<String, Arc<Limit>>,
@@ -41,8 +46,16 @@ impl Registry {
         let database_caps =
             databases.map(|database| cap(&database.name, database.max_server_connections)).collect();
         let proofs = config.users.iter().map(|user| (user.name.clone(), Proofs::of(user))).collect();
-        let (pools, proofs) = (RwLock::default(), RwLock::new(proofs));
-        Self { config, clock, metrics, pools, proofs, user_caps, database_caps }
+        Self {
+            config,
+            clock,
+            metrics,
+            pools: RwLock::default(),
+            askers: Mutex::default(),
+            proofs: RwLock::new(proofs),
+            user_caps,
+            database_caps,
+        }
     }
 
     /// The pool of `user` on `database`, which `route` serves.
@@ -63,21 +76,25 @@ impl Registry {
         if let Some(pool) = pools.get(&key) {
             return Ok(Arc::clone(pool));
         }
-        let metrics = self.metrics.pool(database, &user.name)?;
-        metrics.guarded.store(route.access.is_read_only(), Ordering::Relaxed);
         let caps = self.caps(user, Some(database));
         let target_database = route.target_database.clone().unwrap_or_else(|| database.to_owned());
+        let opener = || {
+            let (target, limit) = (Arc::clone(&route.target), route.timeouts.connect);
+            let opener = Opener::new(target, Arc::clone(user), target_database.clone(), limit);
+            opener.with_proofs(self.proofs(user)).read_only(route.access.is_read_only())
+        };
+        let catalogue = self.config.metrics.by_schema.then(|| {
+            let key = (database.to_owned(), route.target.name.clone(), target_database.clone());
+            self.catalogue(key, opener(), &caps)
+        });
+        let roster = catalogue.as_ref().map(|catalogue| Arc::clone(catalogue.roster()));
+        let metrics = self.metrics.pool(database, &user.name, roster)?;
+        metrics.guarded.store(route.access.is_read_only(), Ordering::Relaxed);
         let pool = Pool::new(Parts {
             database: database.to_owned(),
             user: user.name.clone(),
-            opener: Opener::new(
-                Arc::clone(&route.target),
-                Arc::clone(user),
-                target_database,
-                route.timeouts.connect,
-            )
-            .with_proofs(self.proofs(user))
-            .read_only(route.access.is_read_only()),
+            opener: opener(),
+            catalogue,
             route: Arc::clone(route),
             caps: caps.clone(),
             clock: Arc::clone(&self.clock),
@@ -88,6 +105,27 @@ impl Registry {
         self.metrics.publish(metrics, Arc::downgrade(&state));
         pools.insert(key, Arc::clone(&pool));
         Ok(pool)
+    }
+
+    /// What is known of a database's schemas, which its users share.
+    fn catalogue(
+        &self,
+        key: (String, String, String),
+        opener: Opener,
+        caps: &[Arc<Limit>],
+    ) -> Arc<Catalogue> {
+        let mut askers = self.askers.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = askers.get(&key).and_then(|asker| Some((Arc::clone(asker), asker.catalogue()?)));
+        let (asker, catalogue) = known.unwrap_or_else(|| {
+            let config = &self.config.metrics;
+            let roster = Arc::new(Roster::new(&config.schemas, config.max_schemas));
+            let catalogue = Arc::new(Catalogue::new(roster, config.refresh));
+            let asker = Arc::new(Asker::new(&catalogue));
+            askers.insert(key, Arc::clone(&asker));
+            (asker, catalogue)
+        });
+        asker.add(opener, caps);
+        catalogue
     }
 
     fn caps(&self, user: &User, database: Option<&str>) -> Vec<Arc<Limit>> {
@@ -175,6 +213,10 @@ impl Registry {
             let used = Arc::strong_count(pool) > 1 || !pool.is_deserted();
             named(pool.route()) || now.saturating_sub(pool.last_used(used.then_some(now))) < FORGET
         });
+        drop(pools);
+        let mut askers = self.askers.lock().unwrap_or_else(PoisonError::into_inner);
+        askers.retain(|_, asker| asker.catalogue().is_some());
+        askers.values().for_each(|asker| asker.sweep(&self.clock));
     }
 
     /// Closes every pool.

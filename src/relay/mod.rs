@@ -3,8 +3,10 @@
 //! the callers'.
 //!
 //! - `request`: client to server.
-//! - `reply`: server to client; `describe` takes down what it says of prepared statements.
+//! - `reply`: server to client; `describe` takes down what it says of prepared statements, and `done` what became of the
+//!   client's.
 
 pub mod describe;
+mod done;
 pub mod reply;
 pub mod request;

@@ -9,6 +9,9 @@ use crate::wire::frame::{self, FrameError, HEADER};
 use crate::wire::tag::{self, Deallocated, Pins, SessionState};
 use crate::wire::turn::{Asker, Mark, ReplyKind, Turn, Violation};
 
+use super::done::Counted;
+pub use super::done::{Done, Ended};
+
 /// The server sent what an honest server does not send. The connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReplyError {
@@ -133,6 +136,7 @@ pub struct ReplyScan {
     described: Option<Option<(Mark, Asker)>>,
     /// The connection is one client's alone, which may have asked for notifications.
     pub exclusive: bool,
+    counted: Counted,
 }
 
 /// A chunk while its swallowed parts are being taken out of it, and the proxy's own replies put in.
@@ -180,6 +184,16 @@ impl ReplyScan {
     /// Whether the stream stands between two messages.
     pub fn between_messages(&self) -> bool {
         self.left == 0
+    }
+
+    /// Forgets what has ended, and counts what ends from now on, or does not.
+    pub fn count(&mut self, on: bool) {
+        self.counted.start(on);
+    }
+
+    /// What has ended since the last call.
+    pub fn take_done(&mut self) -> std::vec::Drain<'_, Done> {
+        self.counted.take()
     }
 
     /// Whether the stream stands within a message whose beginning went to the client.
@@ -264,6 +278,9 @@ impl ReplyScan {
         seen.strayed |= strayed;
         self.swallow = strayed || (reply.asker == Asker::Proxy && header.tag != b'A');
         self.left = header.len - taken;
+        if !self.swallow {
+            self.counted.pass(header, reply, body);
+        }
         if let ReplyKind::Described(mark) = reply.kind {
             self.begin_description(header.tag, mark, reply.asker);
         } else if reply.kind != ReplyKind::Part {

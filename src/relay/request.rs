@@ -110,11 +110,13 @@ pub struct RequestScan {
     drops: bool,
     /// Query, Execute and FunctionCall messages that were passed on, until somebody takes the count.
     pub queries: u32,
+    /// Bytes of COPY that were passed on, until somebody takes the count.
+    pub copied: u64,
 }
 
 impl Default for RequestScan {
     fn default() -> Self {
-        Self { longest: JUDGED, left: 0, drops: false, queries: 0 }
+        Self { longest: JUDGED, left: 0, drops: false, queries: 0, copied: 0 }
     }
 }
 
@@ -158,6 +160,10 @@ impl RequestScan {
                 return Step::Message { header, taken };
             }
             let target = rest.get(HEADER).copied().unwrap_or(0);
+            if header.tag == b'E' && target != 0 {
+                // Where not all of its name is there, it is one that nobody knows.
+                turn.will_execute(c_string(&rest[HEADER..taken]).map_or(b"", |(portal, _)| portal));
+            }
             turn.request(header.tag, target, Asker::Client);
             self.pass(walk, header);
         }
@@ -169,6 +175,9 @@ impl RequestScan {
         walk.at += here;
         self.left = header.len - here;
         self.queries += u32::from(matches!(header.tag, b'Q' | b'E' | b'F'));
+        if header.tag == b'd' {
+            self.copied += header.len as u64;
+        }
     }
 
     /// The message at which the walk stands is not to be passed on, and nothing of it that is still to come. What came

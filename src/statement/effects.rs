@@ -1,11 +1,12 @@
 //! What one statement or call leaves behind, added to what was found before it.
 
-use pg_raw_parse::raw::TransactionStmtKind;
+use pg_raw_parse::raw::{CoercionForm, TransactionStmtKind};
 use pg_raw_parse::{ConstValue, Node, nodes};
 
 use super::body::Body;
 use super::facts::{Effects, Facts, Kind, Listening, Pin, States};
 use super::functions::{self, Act};
+use super::schemas::{Gatherer, Sort};
 use super::settings::{Names, Scope};
 use super::words::Gathered;
 
@@ -38,6 +39,10 @@ pub(super) struct Findings {
     listens: Vec<Listening>,
     letters: Letters,
     words: Gathered,
+    /// What the statements name.
+    pub(super) names: Gatherer,
+    /// The `search_path` that was set last.
+    pub(super) path: Option<Box<str>>,
     /// What runs when others are used is made or changed.
     pub(super) defines: bool,
     /// The result's columns are those of a cursor or of another statement.
@@ -59,6 +64,8 @@ impl Findings {
             listens: Vec::new(),
             letters,
             words: Gathered::new(),
+            names: Gatherer::new(),
+            path: None,
             defines: false,
             varies: false,
             begins: false,
@@ -76,7 +83,12 @@ impl Findings {
             ..self.effects
         };
         let facts = Facts::new(statements, self.kind, effects).using(self.words.words());
+        let facts = facts.naming(self.names.named(), self.path);
         facts.defining(self.defines).varying(self.varies).beginning(self.begins)
+    }
+
+    pub(super) fn letters(&self) -> Letters {
+        self.letters
     }
 
     pub(super) fn kind(&mut self, kind: Kind) {
@@ -89,6 +101,11 @@ impl Findings {
 
     pub(super) fn restore_kind(&mut self, kind: Kind) {
         self.kind = kind;
+    }
+
+    /// The kind so far, which is another one from now on.
+    pub(super) fn replace_kind(&mut self, kind: Kind) -> Kind {
+        std::mem::replace(&mut self.kind, kind)
     }
 
     pub(super) fn suspect(&mut self, states: States) {
@@ -262,10 +279,15 @@ impl Findings {
         let mut names = call.funcname().iter().filter_map(Node::as_str).rev();
         let Some(name) = names.next() else { return self.calls_unknown() };
         self.word(name);
-        let own = match names.next() {
+        let schema = names.next();
+        let own = match schema {
             Some(schema) => schema == "pg_catalog",
             None => functions::is_builtin(name),
         };
+        // Behind a syntax of its own stands one of `pg_catalog` that nobody has named.
+        if call.funcformat == CoercionForm::COERCE_EXPLICIT_CALL && (schema.is_some() || !own) {
+            self.names.qualified(Sort::Function, schema, name);
+        }
         if !own {
             self.calls_unknown();
         }

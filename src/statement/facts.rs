@@ -3,6 +3,8 @@
 use std::sync::LazyLock;
 
 use super::body::Touch;
+use super::commands::Command;
+use super::schemas::Named;
 use super::verdict::Verdict;
 use super::words::Words;
 use crate::rule::Rule;
@@ -17,6 +19,8 @@ pub struct Facts {
     /// What it may leave behind.
     pub effects: Effects,
     words: Words,
+    named: Named,
+    path: Option<Box<str>>,
     plain: bool,
     long: bool,
     defines: bool,
@@ -44,6 +48,8 @@ impl Facts {
             kind,
             effects,
             words: Words::default(),
+            named: Named::nothing(command(kind)),
+            path: None,
             plain,
             long: false,
             defines: false,
@@ -76,6 +82,32 @@ impl Facts {
 
     pub(super) fn using(self, words: Words) -> Self {
         Self { words, ..self }
+    }
+
+    pub(super) fn naming(self, named: Named, path: Option<Box<str>>) -> Self {
+        Self { named, path, ..self }
+    }
+
+    /// Whether the `search_path` of the session, or who looks along it, may be another one afterwards, be it only until
+    /// the end of the transaction.
+    pub fn changes_path(&self) -> bool {
+        let touches = |touched: &Touched| match touched {
+            Touched::None => false,
+            Touched::Any => true,
+            Touched::Names(names) => names.iter().any(|name| matches!(&**name, "search_path" | "role")),
+        };
+        let Effects { settings, local_settings, .. } = &self.effects;
+        touches(settings) || touches(local_settings)
+    }
+
+    /// The `search_path` that it sets last, if it says so itself.
+    pub fn path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+
+    /// What its statements are, and what they name.
+    pub fn named(&self) -> &Named {
+        &self.named
     }
 
     /// The names that it uses. Those of DDL are not all there: it may use any.
@@ -160,6 +192,17 @@ pub enum Kind {
     Ddl,
     /// Could not be read.
     Unknown,
+}
+
+/// What most texts of a kind are that name nothing.
+fn command(kind: Kind) -> Command {
+    match kind {
+        Kind::Empty | Kind::Unknown => Command::Unknown,
+        Kind::Read => Command::Select,
+        Kind::Transaction => Command::Transaction,
+        Kind::Copy => Command::Copy,
+        Kind::Session | Kind::Other | Kind::Write | Kind::Ddl => Command::Utility,
+    }
 }
 
 impl Kind {

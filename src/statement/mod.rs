@@ -16,20 +16,26 @@
 //! - `effects`: what one statement or call leaves behind; `settings`: of SET and `set_config`; `functions`: tables of names.
 //! - `body`: what a function's source may do; `words`: the names that a text uses.
 //! - `verdict`: whether a text may run where nothing may be written, with rules for each kind of statement.
+//! - `commands`, `schemas`, `objects`: what the statements are called, and whose relations, functions and types they name.
 //! - `cache`: judged texts, bounded.
 
 mod body;
 mod cache;
+mod commands;
 mod dialect;
 mod effects;
 mod facts;
 mod functions;
+mod objects;
 mod parse;
+mod schemas;
 mod settings;
 mod verdict;
 mod walk;
 mod words;
 
+#[cfg(test)]
+mod schemas_tests;
 #[cfg(test)]
 mod table_tests;
 #[cfg(test)]
@@ -37,8 +43,10 @@ mod tests;
 
 pub use body::{Body, Touch};
 pub use cache::{Cache, CacheStats};
+pub use commands::Command;
 pub use dialect::{Dialect, Encoding};
 pub use facts::{Effects, Facts, Kind, Listening, Pin, States, StatesIter, Touched};
 pub use parse::{STACK, judge, judge_guarded};
+pub use schemas::{MOST_STATEMENTS, Name, Named, Schemas, Sort, Statement};
 pub use verdict::{Breach, Value, Verdict, is_harmless_call, setting};
 pub use words::Words;

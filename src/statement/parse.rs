@@ -99,7 +99,7 @@ fn facts(tree: &pg_raw_parse::StmtList, letters: Letters) -> Facts {
     for statement in tree.stmts() {
         findings.defines |= defines(statement);
         findings.varies |= matches!(statement, Node::FetchStmt(_) | Node::ExecuteStmt(_));
-        findings.walk(statement);
+        findings.statement(statement);
     }
     findings.facts(u32::try_from(tree.len()).unwrap_or(u32::MAX))
 }

@@ -83,6 +83,7 @@ impl Findings {
                 let first = set.args().first().and_then(constant);
                 self.touches(scope, name);
                 self.sees_path(name, first);
+                self.assigns_path(name, set);
             }
         }
         let transaction = name.is_some_and(is_of_the_transaction);
@@ -90,6 +91,9 @@ impl Findings {
     }
 
     fn goes_back(&mut self, scope: Scope, name: Option<&str>) {
+        if is_path(name) {
+            self.path = None;
+        }
         if name.is_some_and(is_of_the_transaction) {
             return;
         }
@@ -121,11 +125,24 @@ impl Findings {
     fn sees_path(&mut self, name: Option<&str>, first: Option<ConstValue<'_>>) {
         let Some(ConstValue::String(path)) = first else { return };
         let first = path.split(',').next().unwrap_or_default().trim().trim_matches('"');
-        if name.is_some_and(|name| name.eq_ignore_ascii_case("search_path"))
-            && is_temporary_schema(&first.to_ascii_lowercase())
-        {
+        if is_path(name) && is_temporary_schema(&first.to_ascii_lowercase()) {
             self.pin(Pin::Opaque);
         }
+    }
+
+    /// The path that a SET gives, if it says so itself.
+    fn assigns_path(&mut self, name: Option<&str>, set: &nodes::VariableSetStmt) {
+        if !is_path(name) {
+            return;
+        }
+        let mut path = String::new();
+        for schema in set.args() {
+            let Some(ConstValue::String(schema)) = constant(schema) else { return self.path = None };
+            path.push_str(if path.is_empty() { "\"" } else { ", \"" });
+            path.push_str(&schema.replace('"', "\"\""));
+            path.push('"');
+        }
+        self.path = Some(path.into());
     }
 
     /// `set_config(setting_name, new_value, is_local)`.
@@ -146,8 +163,19 @@ impl Findings {
             self.pin(Pin::Opaque);
         }
         self.touches(scope, name);
-        self.sees_path(name, argument(call, 1, "new_value").and_then(constant));
+        let value = argument(call, 1, "new_value").and_then(constant);
+        if is_path(name) {
+            self.path = match value {
+                Some(ConstValue::String(path)) => Some(path.into()),
+                _ => None,
+            };
+        }
+        self.sees_path(name, value);
     }
+}
+
+fn is_path(name: Option<&str>) -> bool {
+    name.is_some_and(|name| name.eq_ignore_ascii_case("search_path"))
 }
 
 fn add(names: &mut Names, name: Option<&str>) {

@@ -6,30 +6,34 @@ use pg_raw_parse::{Node, nodes};
 
 use super::effects::Findings;
 use super::facts::{Kind, States};
+use super::schemas::Scopes;
 use super::settings::Scope;
 
 /// Nodes that wait without an allocation: most texts never have more.
 const FEW: usize = 32;
 
-/// Nodes that are to be looked at, the last one first.
+/// Nodes that are to be looked at, the last one first, each with the scope in which its names are looked for.
 struct Open<'t> {
-    few: [Node<'t>; FEW],
+    few: [(Node<'t>, u32); FEW],
     count: usize,
-    more: Vec<Node<'t>>,
+    more: Vec<(Node<'t>, u32)>,
+    scopes: Scopes,
+    /// That of the node at hand, and of what is pushed for it.
+    scope: u32,
 }
 
 impl<'t> Open<'t> {
     fn new() -> Self {
-        Self { few: [Node::None; FEW], count: 0, more: Vec::new() }
+        Self { few: [(Node::None, 0); FEW], count: 0, more: Vec::new(), scopes: Scopes::new(), scope: 0 }
     }
 
     fn push(&mut self, node: Node<'t>) {
         match self.few.get_mut(self.count) {
             Some(place) => {
-                *place = node;
+                *place = (node, self.scope);
                 self.count += 1;
             }
-            None => self.more.push(node),
+            None => self.more.push((node, self.scope)),
         }
     }
 
@@ -38,10 +42,33 @@ impl<'t> Open<'t> {
     }
 
     fn pop(&mut self) -> Option<Node<'t>> {
-        self.more.pop().or_else(|| {
+        let next = self.more.pop().or_else(|| {
             self.count = self.count.checked_sub(1)?;
             Some(self.few[self.count])
-        })
+        });
+        let (node, scope) = next?;
+        self.scope = scope;
+        Some(node)
+    }
+
+    /// What follows sees the names of a WITH.
+    fn enter(&mut self, with: Option<&nodes::WithClause>) {
+        if let Some(with) = with {
+            let names = with.ctes().iter().filter_map(|query| query.ctename());
+            self.scope = self.scopes.enter(self.scope, names);
+        }
+    }
+
+    /// The queries of a WITH, whose names the scope at hand has: each sees those before it, or all of them.
+    fn extend_with(&mut self, with: &'t nodes::WithClause) {
+        let innermost = self.scope;
+        for query in with.ctes().iter().rev() {
+            if !with.recursive {
+                self.scope = self.scopes.around(self.scope);
+            }
+            self.push(Node::CommonTableExpr(query));
+        }
+        self.scope = innermost;
     }
 }
 
@@ -69,8 +96,12 @@ impl Findings {
             Node::RangeVar(relation) => {
                 if let Some(name) = relation.relname() {
                     self.word(name);
+                    if relation.schemaname().is_some() || !open.scopes.hides(open.scope, name) {
+                        self.names_relation(Some(relation));
+                    }
                 }
             }
+            Node::WithClause(with) => open.extend_with(with),
             Node::TypeName(name) => {
                 self.last_word(name.names().iter().map(Node::String));
                 children(node, open);
@@ -83,8 +114,10 @@ impl Findings {
             Node::IntoClause(into) => {
                 self.kind(Kind::Ddl);
                 self.creates(into.rel());
+                self.names_created(into.rel());
             }
             Node::SelectStmt(select) => {
+                open.enter(select.with_clause());
                 self.kind(if select.locking_clause().is_empty() { Kind::Read } else { Kind::Write });
                 children(node, open);
             }
@@ -93,13 +126,11 @@ impl Findings {
                 if update.relation().and_then(|relation| relation.relname()) == Some("pg_settings") {
                     self.touches(Scope::Session, None);
                 }
-                self.kind(Kind::Write);
-                children(node, open);
+                self.writes(node, update.with_clause(), open);
             }
-            Node::InsertStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
-                self.kind(Kind::Write);
-                children(node, open);
-            }
+            Node::InsertStmt(insert) => self.writes(node, insert.with_clause(), open),
+            Node::DeleteStmt(delete) => self.writes(node, delete.with_clause(), open),
+            Node::MergeStmt(merge) => self.writes(node, merge.with_clause(), open),
             Node::RefreshMatViewStmt(refresh) => {
                 self.kind(Kind::Ddl);
                 open.extend(refresh.relation().map(Node::RangeVar));
@@ -111,6 +142,12 @@ impl Findings {
             _ if self.is_statement(node, open) => {}
             _ => children(node, open),
         }
+    }
+
+    fn writes<'t>(&mut self, node: Node<'t>, with: Option<&nodes::WithClause>, open: &mut Open<'t>) {
+        open.enter(with);
+        self.kind(Kind::Write);
+        children(node, open);
     }
 
     /// Statements that are more than an expression. Bodies of views, rules and functions do not run when they are made.

@@ -9,6 +9,7 @@
 //!
 //! Nothing here allocates on the path of a query, and nothing here can panic on what a peer sends.
 
+mod bills;
 pub mod error_fields;
 pub mod frame;
 mod owed;

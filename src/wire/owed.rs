@@ -42,6 +42,28 @@ pub struct Mark {
     pub unread: bool,
     /// The Sync behind the client's startup settings, which follow what reset them.
     pub reassigns: bool,
+    /// Under what it is counted.
+    pub bill: Bill,
+}
+
+/// Under what a statement is counted: numbers that mean something to whoever counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bill {
+    /// A bit for each schema that it names; none where nobody counts.
+    pub schemas: u64,
+    /// What it is.
+    pub command: u8,
+    /// Bytes that the client sent for it.
+    pub received: u32,
+    /// When it was sent, by the clock of whoever told [`super::turn::Turn::set_time`].
+    pub sent: u64,
+}
+
+impl Bill {
+    /// Whether it is counted at all.
+    pub fn is_due(&self) -> bool {
+        self.schemas != 0
+    }
 }
 
 /// A reply that the proxy gives by itself, when it is its turn.
@@ -76,6 +98,8 @@ pub struct Reply {
     pub asker: Asker,
     /// What it is.
     pub kind: ReplyKind,
+    /// Of the request that it answers.
+    pub bill: Bill,
 }
 
 /// The kinds of reply that the relay tells apart.

@@ -132,6 +132,21 @@ pub fn changes_rows(tag: &[u8]) -> bool {
     )
 }
 
+/// How many rows a command returned or changed, as its tag (without its final NUL) says: the last word of those that
+/// PostgreSQL's `src/include/tcop/cmdtaglist.h` gives a count.
+pub fn rows(tag: &[u8]) -> u64 {
+    let counts =
+        [&b"SELECT "[..], b"INSERT ", b"UPDATE ", b"DELETE ", b"MERGE ", b"COPY ", b"FETCH ", b"MOVE "];
+    if !counts.iter().any(|counts| tag.starts_with(counts)) {
+        return 0;
+    }
+    let digits = tag.rsplit(|&byte| byte == b' ').next().unwrap_or_default();
+    let add = |sum: u64, digit: &u8| {
+        digit.is_ascii_digit().then(|| sum.wrapping_mul(10).wrapping_add(u64::from(*digit - b'0')))
+    };
+    digits.iter().try_fold(0, add).unwrap_or(0)
+}
+
 /// Whether the tag says that settings went back to what the server thinks is their default.
 pub fn resets(tag: &[u8]) -> bool {
     matches!(tag, b"RESET" | b"DISCARD ALL")
@@ -172,6 +187,25 @@ mod tests {
         assert_eq!(leaves(b"DO"), Some(SessionState::Opaque));
         for tag in ["SELECT 1", "BEGIN", "COMMIT", "ROLLBACK", "SET CONSTRAINTS", "UPDATE 3", ""] {
             assert_eq!(leaves(tag.as_bytes()), None, "{tag}");
+        }
+    }
+
+    #[test]
+    fn rows_are_those_of_the_tag() {
+        for (tag, expected) in [
+            ("SELECT 5", 5),
+            ("INSERT 0 12", 12),
+            ("UPDATE 0", 0),
+            ("MERGE 3", 3),
+            ("COPY 18446744073709551615", u64::MAX),
+            ("COPY", 0),
+            ("FETCH 7", 7),
+            ("CREATE TABLE", 0),
+            ("SELECT x", 0),
+            ("SELECT ", 0),
+            ("", 0),
+        ] {
+            assert_eq!(rows(tag.as_bytes()), expected, "{tag}");
         }
     }
 

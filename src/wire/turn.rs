@@ -13,7 +13,8 @@
 
 use std::collections::VecDeque;
 
-pub use super::owed::{Asker, Dropped, Local, Mark, Reply, ReplyKind, Status, Violation};
+use super::bills::Bills;
+pub use super::owed::{Asker, Bill, Dropped, Local, Mark, Reply, ReplyKind, Status, Violation};
 
 /// Replies that may be owed before the caller must stop sending. Large enough that a server that owes so many has
 /// filled its output buffer (8 kB, `PQ_SEND_BUFFER_SIZE` in `src/backend/libpq/pqcomm.c`; the smallest reply is 5
@@ -79,6 +80,7 @@ pub struct Turn {
     dropped: Dropped,
     /// Counts what ends a batch: an error skips nothing of the next one.
     epoch: u64,
+    pub(super) bills: Bills,
 }
 
 impl Default for Turn {
@@ -98,6 +100,7 @@ impl Turn {
             doubtful: false,
             dropped: Dropped::default(),
             epoch: 0,
+            bills: Bills::default(),
         }
     }
 
@@ -214,7 +217,7 @@ impl Turn {
 
     /// Notes a message that goes to the server. `target` is the first body byte of Describe and Close: statement (`S`)
     /// or portal (`P`). Types that the protocol does not know are `frame`'s to refuse.
-    pub fn mark_request(&mut self, tag: u8, target: u8, asker: Asker, mark: Mark) {
+    pub fn mark_request(&mut self, tag: u8, target: u8, asker: Asker, mut mark: Mark) {
         let skipping = self.batch == Batch::Skipping;
         let kind = match tag {
             b'S' => {
@@ -236,6 +239,12 @@ impl Turn {
             _ => return,
         };
         let epoch = self.epoch;
+        if kind == Kind::Execute && asker == Asker::Client {
+            mark.bill = self.bills.execute();
+        }
+        if mark.bill.is_due() {
+            mark.bill.sent = self.bills.now;
+        }
         match kind {
             Kind::Query | Kind::FunctionCall => {
                 self.batch = Batch::Closed;
@@ -250,6 +259,7 @@ impl Turn {
     /// Judges a message that came from the server. `status` is the first body byte, which ReadyForQuery uses.
     pub fn reply(&mut self, tag: u8, status: u8) -> Result<Reply, Violation> {
         let front = self.owed.front().copied();
+        let bill = front.map_or(Bill::default(), |owed| owed.mark.bill);
         let mut asker = front.map_or(Asker::Client, |owed| owed.asker);
         if asker == Asker::Stead {
             asker = if tag == b'E' { Asker::Client } else { Asker::Proxy };
@@ -286,7 +296,7 @@ impl Turn {
                 }
             }
         };
-        Ok(Reply { asker, kind })
+        Ok(Reply { asker, kind, bill })
     }
 
     fn error(&mut self, front: Option<Owed>) {
@@ -325,7 +335,10 @@ impl Turn {
 
     fn ready(&mut self, front: Option<Owed>, status: u8) -> Result<(), Violation> {
         match front.map(|owed| owed.kind) {
-            Some(Kind::Sync | Kind::Query | Kind::FunctionCall) => self.pop(),
+            Some(Kind::Sync | Kind::Query | Kind::FunctionCall) => {
+                self.bills.answered(front.map_or(0, |owed| owed.epoch));
+                self.pop();
+            }
             None if self.doubtful => {}
             other => return Err(unexpected(b'Z', other)),
         }
@@ -341,7 +354,12 @@ impl Turn {
 
     fn command(&mut self, front: Option<Owed>) -> Result<(), Violation> {
         match front.map(|owed| owed.kind) {
-            Some(Kind::Query) => self.copy = Copy::No,
+            Some(Kind::Query) => {
+                self.copy = Copy::No;
+                if let Some(owed) = self.owed.front_mut() {
+                    self.bills.next_statement(owed.epoch, &mut owed.mark.bill);
+                }
+            }
             Some(Kind::Execute) => {
                 let was_copy_in =
                     matches!(std::mem::replace(&mut self.copy, Copy::No), Copy::In | Copy::Both);

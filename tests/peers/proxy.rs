@@ -28,6 +28,7 @@ pub struct Wishes {
     pub connect: Duration,
     pub query_wait: Duration,
     pub replication: bool,
+    pub pgbouncer_names: bool,
     pub max_clients: usize,
     pub max_logins: usize,
     pub failed_logins: Option<u32>,
@@ -44,6 +45,7 @@ impl Default for Wishes {
             connect: Duration::from_secs(5),
             query_wait: Duration::from_secs(10),
             replication: false,
+            pgbouncer_names: false,
             max_clients: 5000,
             max_logins: 1000,
             // Tests fail often, and all of them from one address.
@@ -82,6 +84,9 @@ impl Proxy {
         let mut config = config::parse(&text, Path::new("test.toml"), &|_| None).unwrap();
         config.proxy.listen = vec!["127.0.0.1:0".parse().unwrap()];
         config.proxy.workers = Some(wishes.workers);
+        // Only clients' requests come to the server.
+        config.metrics.refresh = None;
+        config.metrics.pgbouncer_names = wishes.pgbouncer_names;
         config.proxy.max_clients = wishes.max_clients;
         config.authentication.max_logins = wishes.max_logins;
         config.authentication.failed_logins = wishes.failed_logins;

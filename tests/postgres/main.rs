@@ -28,6 +28,7 @@ mod load;
 mod notify;
 mod protocol;
 mod replication;
+mod schemas;
 mod sessions;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each rung of tests uses its part")]
@@ -233,6 +234,13 @@ fn main() -> ExitCode {
             a_drain_lets_a_transaction_end_and_sends_idle_clients_home,
             a_drain_ends_what_takes_too_long,
             a_drain_does_not_wait_for_logins_that_never_end;
+        schemas:
+            counters_by_schema_are_what_the_clients_counted,
+            what_is_made_through_the_proxy_is_known_soon,
+            schemas_beyond_the_limit_are_others_and_configured_ones_are_known_without_asking,
+            counters_agree_with_pg_stat_statements,
+            a_read_only_route_counts_what_it_lets_through_and_no_refusal_of_its_own,
+            a_wait_for_a_server_connection_is_counted_under_the_schema_of_what_waited;
         notify:
             what_was_committed_before_is_never_delivered_and_what_comes_after_always,
             a_subscription_in_a_storm_begins_at_one_place_and_misses_nothing_after_it,

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::config::file::{
-    AdminTable, AuthenticationTable, DatabaseTable, LogTable, ProxyTable, RouteTable, TargetTable,
-    TimeoutsTable, TlsTable, UserTable,
+    AdminTable, AuthenticationTable, DatabaseTable, LogTable, MetricsTable, ProxyTable, RouteTable,
+    TargetTable, TimeoutsTable, TlsTable, UserTable,
 };
 use crate::config::typed::{Applied, Key};
 use crate::tls::generate;
@@ -38,6 +38,12 @@ const NEW: &str = r#"
     shutdown_timeout = "1s"
     [admin]
     listen = ""
+    [metrics]
+    by_schema = false
+    schemas = ["wm"]
+    max_schemas = 3
+    refresh = "1s"
+    pgbouncer_names = true
     [log]
     filter = "debug"
     format = "json"
@@ -162,6 +168,7 @@ fn every_key_that_the_reference_names_is_compared_and_applied_as_it_says() {
     for (applied, said) in [(Applied::Reload, &changes.settings), (Applied::Restart, &changes.restart)] {
         let mut declared = keys("proxy.", ProxyTable::KEYS, applied);
         declared.append(&mut keys("admin.", AdminTable::KEYS, applied));
+        declared.append(&mut keys("metrics.", MetricsTable::KEYS, applied));
         declared.append(&mut keys("log.", LogTable::KEYS, applied));
         declared.append(&mut keys("tls.", TlsTable::KEYS, applied));
         let mut authentication = keys("authentication.", AuthenticationTable::KEYS, applied);
