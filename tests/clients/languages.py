@@ -112,7 +112,7 @@ def go(cache):
     needs("go", "Go 1.25 or newer")
     folder, log = os.path.join(cache, "go"), os.path.join(cache, "logs", "install-go.log")
     os.makedirs(os.path.join(folder, "bin"), exist_ok=True)
-    call(log, "go", "build", "-o", os.path.join(folder, "bin") + "/", "./pgx", "./pq", "./stdlib",
+    call(log, "go", "build", "-o", os.path.join(folder, "bin") + "/", "./encrypted", "./pgx", "./pq", "./stdlib",
          cwd=os.path.join(HERE, "go"), environment=go_environment(folder))
 
 
@@ -143,15 +143,20 @@ LANGUAGES = {
     "python": Language(python, [
         *several(["psycopg", "asyncpg", "psycopg2"], *PYTHON, "{here}/python/with_{name}.py"),
         Program("sqlalchemy-psycopg", *PYTHON, "{here}/python/with_sqlalchemy.py", "psycopg"),
-        Program("sqlalchemy-asyncpg", *PYTHON, "{here}/python/with_sqlalchemy.py", "asyncpg")]),
+        Program("sqlalchemy-asyncpg", *PYTHON, "{here}/python/with_sqlalchemy.py", "asyncpg"),
+        Program("encrypted-python", *PYTHON, "{here}/python/encrypted.py")]),
     "node": Language(node, [
         *several(["pg", "postgres", "kysely"], "node", "{cache}/node/with_{name}.js"),
         Program("drizzle-pg", "node", "{cache}/node/with_drizzle.js", "pg"),
-        Program("drizzle-postgres", "node", "{cache}/node/with_drizzle.js", "postgres")]),
-    "go": Language(go, several(["pgx", "pq", "stdlib"], "{cache}/go/bin/{name}")),
+        Program("drizzle-postgres", "node", "{cache}/node/with_drizzle.js", "postgres"),
+        Program("encrypted-node", "node", "{cache}/node/encrypted.js")]),
+    "go": Language(go, [
+        *several(["pgx", "pq", "stdlib"], "{cache}/go/bin/{name}"),
+        Program("encrypted-go", "{cache}/go/bin/encrypted")]),
     "java": Language(java, [
         Program(name, "java", "-XX:TieredStopAtLevel=1", "-cp", "{cache}/java/build/classes:{classpath}",
                 f"clients.{main}")
-        for name, main in [("pgjdbc", "Jdbc"), ("hikaricp", "Hikari"), ("flyway", "Migrations")]]),
+        for name, main in [("pgjdbc", "Jdbc"), ("hikaricp", "Hikari"), ("flyway", "Migrations"),
+                           ("encrypted-java", "Encrypted")]]),
     "odbc": Language(odbc, several(["pyodbc"], *PYTHON, "{here}/python/with_{name}.py")),
 }

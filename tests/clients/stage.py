@@ -27,9 +27,22 @@ class Server:
         try:
             self.run(f"CREATE ROLE {USER} LOGIN PASSWORD '{workshop.password}'")
             self.run(f"CREATE DATABASE {DATABASE} OWNER {USER}")
+            # Certificates that vouch for themselves: the server's and firepool's, and one of somebody else's.
+            self.certificate, self.key = self.issue("server")
+            self.other, _ = self.issue("other")
+            for name, value in [("ssl_cert_file", self.certificate), ("ssl_key_file", self.key), ("ssl", "on")]:
+                self.run(f"ALTER SYSTEM SET {name} = '{value}'")
+            self.run("SELECT pg_reload_conf()")
         except BaseException:
             self.process.stop()
             raise
+
+    def issue(self, name):
+        paths = [self.workshop.path("home", f"{name}.{kind}") for kind in ["crt", "key"]]
+        self.workshop.call("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+                           f"/CN={name}", "-addext", "subjectAltName=DNS:localhost", "-out", paths[0],
+                           "-keyout", paths[1])
+        return paths
 
     def run(self, statement):
         self.workshop.call(self.workshop.program("psql"), "-X", "-q", "-h", "127.0.0.1", "-p", str(self.port),
@@ -38,7 +51,8 @@ class Server:
     def environment(self, port=None, routes=None):
         databases = {f"CLIENTS_{route.upper()}": (routes or {}).get(route, DATABASE) for route in ROUTES}
         return {"PGHOST": "127.0.0.1", "PGPORT": str(port or self.port), "PGUSER": USER,
-                "PGPASSWORD": self.workshop.password, "PGDATABASE": DATABASE, "PGSSLMODE": "disable", **databases}
+                "PGPASSWORD": self.workshop.password, "PGDATABASE": DATABASE, "PGSSLMODE": "disable",
+                "CLIENTS_CA": self.certificate, "CLIENTS_OTHER_CA": self.other, **databases}
 
     def complaint(self):
         """What is wrong with it after a program has run."""
@@ -78,11 +92,16 @@ listen = ["127.0.0.1:{self.port}"]
 listen = "127.0.0.1:{self.admin}"
 [log]
 filter = "{log}"
+[tls]
+certificate = "{self.server.certificate}"
+key = "{self.server.key}"
 [timeouts]
 query_wait = "30s"
 [targets.main]
-host = "127.0.0.1"
+host = "localhost"
 port = {self.server.port}
+sslmode = "verify-full"
+sslrootcert = "{self.server.certificate}"
 [users.{USER}]
 password = "{workshop.password}"
 """
