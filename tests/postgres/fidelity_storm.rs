@@ -212,6 +212,11 @@ pub fn fifty_clients_on_three_connections_each_have_a_session_of_their_own() {
     until("nothing is left", || storm.left(&mut admin) == ["0", "0", "0"]);
     // And the one that listens for all of them.
     assert!(fixture.connections(&mut admin) <= SIZE + 1);
+    let (_, metrics) = fixture.proxy.get("/metrics");
+    let pins = ["firepool_pins_total", "firepool_pinned_seconds_total", "firepool_session_questions_total"];
+    for line in metrics.lines().filter(|line| pins.iter().any(|name| line.starts_with(name))) {
+        println!("{line}");
+    }
     assert_eq!(fixture.proxy.metric("firepool_pins_total", "reason=\"listen\""), 0.0);
     // A fresh client on each connection at once.
     let history = History::default();
