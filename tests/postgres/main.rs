@@ -22,6 +22,7 @@ mod fidelity_table;
 mod guard;
 mod guide;
 mod hostile;
+mod hostile_bodies;
 mod limits;
 mod listening;
 mod load;
@@ -146,6 +147,8 @@ fn main() -> ExitCode {
             a_deallocate_that_was_skipped_removes_nothing,
             a_question_that_the_server_does_not_answer_pins_and_does_not_end_the_session,
             a_seed_is_not_handed_on;
+        hostile_bodies:
+            a_called_function_with_dynamic_sql_is_looked_into;
         errors:
             an_unknown_database_is_refused_with_3d000,
             a_failed_login_says_the_same_whether_or_not_the_user_exists,
