@@ -2,6 +2,7 @@
 
 use crate::support::fixture::Fixture;
 use crate::support::messages::*;
+use crate::support::raw::Raw;
 
 const TENANT: &str = "SELECT coalesce(current_setting('app.tenant', true), '')";
 
@@ -9,6 +10,64 @@ const TENANT: &str = "SELECT coalesce(current_setting('app.tenant', true), '')";
 fn found(fixture: &Fixture, sql: &str) -> Option<String> {
     let pinned = ["firepool_pins_total", "firepool_unpins_total"].map(|name| fixture.proxy.metric(name, ""));
     (pinned[0] <= pinned[1]).then(|| fixture.client().value(sql))
+}
+
+fn leaks(definitions: &[&str], sql: &str, asked: &str) -> Option<String> {
+    let fixture = Fixture::transaction(1);
+    let mut owner =
+        Raw::login(fixture.server.address(), &fixture.role, crate::support::server::DATABASE, &[]).unwrap();
+    for definition in definitions {
+        owner.run(definition);
+    }
+    let mut first = fixture.client();
+    first.run("SELECT 1");
+    first.run(sql);
+    first.run("SELECT 1");
+    found(&fixture, asked)
+}
+
+pub fn names_of_settings_that_are_put_together_are_nobody_elses() {
+    let set = "CREATE FUNCTION sets(k text, v text) RETURNS text LANGUAGE sql AS \
+         $$ SELECT set_config('app.' || k, v, false) $$";
+    let leak = leaks(&[set], "SELECT sets('tenant', 'secret')", TENANT);
+    assert!(leak.as_deref().unwrap_or_default().is_empty(), "{leak:?}");
+    let set = set.replace("app.", "app.ten");
+    let leak = leaks(&[&set], "SELECT sets('ant', 'secret')", TENANT);
+    assert!(leak.as_deref().unwrap_or_default().is_empty(), "{leak:?}");
+}
+
+pub fn a_set_with_a_blank_within_its_name_is_nobody_elses() {
+    let set = "CREATE FUNCTION sets() RETURNS void LANGUAGE plpgsql AS $$ BEGIN SET app . tenant = 'secret'; END $$";
+    let leak = leaks(&[set], "SELECT sets()", TENANT);
+    assert!(leak.as_deref().unwrap_or_default().is_empty(), "{leak:?}");
+}
+
+pub fn a_set_behind_the_word_update_is_nobody_elses() {
+    for body in [
+        "IF TG_OP = 'UPDATE' THEN SET app.tenant = 'secret'; END IF; RETURN NEW;",
+        "-- for each update\n SET app.tenant = 'secret'; RETURN NEW;",
+        "/* update */ SET app.tenant = 'secret'; RETURN NEW;",
+    ] {
+        let fires =
+            format!("CREATE FUNCTION fires() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$");
+        let definitions = [
+            "CREATE TABLE t (n int)",
+            "INSERT INTO t VALUES (1)",
+            &fires,
+            "CREATE TRIGGER fires BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION fires()",
+        ];
+        let leak = leaks(&definitions, "UPDATE t SET n = 2", TENANT);
+        assert!(leak.as_deref().unwrap_or_default().is_empty(), "{body} {leak:?}");
+    }
+}
+
+pub fn a_table_in_the_temporary_schema_is_nobody_elses() {
+    let makes = "CREATE FUNCTION makes() RETURNS void LANGUAGE plpgsql AS \
+         $$ BEGIN CREATE TABLE pg_temp.hidden AS SELECT 42 AS n; END $$";
+    for sql in ["SELECT makes()", "DO $$ BEGIN CREATE TABLE pg_temp.hidden AS SELECT 42 AS n; END $$"] {
+        let leak = leaks(&[makes], sql, "SELECT coalesce(to_regclass('pg_temp.hidden')::text, '')");
+        assert!(leak.as_deref().unwrap_or_default().is_empty(), "{sql} {leak:?}");
+    }
 }
 
 pub fn a_called_function_with_dynamic_sql_is_looked_into() {
@@ -20,6 +79,31 @@ pub fn a_called_function_with_dynamic_sql_is_looked_into() {
     first.run("SELECT 1");
     let oid = first.value("SELECT 'runs'::regproc::oid").parse().unwrap();
     let reply = first.batch(&[function_call(oid, &["SET app.tenant = 'secret'"])]);
+    assert_eq!(reply.code(), "", "{reply:?}");
+    first.run("SELECT 1");
+    let leak = found(&fixture, TENANT);
+    assert!(leak.as_deref().unwrap_or_default().is_empty(), "{leak:?}");
+}
+
+pub fn functions_that_run_what_a_string_names_are_looked_into() {
+    let view = "CREATE VIEW v AS SELECT set_config('app.tenant', 'secret', false)";
+    for sql in [
+        "SELECT table_to_xml('v', false, false, '')",
+        "SELECT table_to_xml_and_xmlschema('v', false, false, '')",
+        "SELECT schema_to_xml(current_schema, false, false, '')",
+    ] {
+        let leak = leaks(&[view], sql, TENANT);
+        assert!(leak.as_deref().unwrap_or_default().is_empty(), "{sql} {leak:?}");
+    }
+}
+
+pub fn functions_of_extensions_that_run_a_string_are_looked_into() {
+    let fixture = Fixture::transaction(1);
+    let mut admin = fixture.superuser();
+    admin.run("CREATE SCHEMA IF NOT EXISTS foreign_tools; CREATE EXTENSION IF NOT EXISTS tablefunc SCHEMA foreign_tools; GRANT USAGE ON SCHEMA foreign_tools TO public");
+    let mut first = fixture.client();
+    first.run("SELECT 1");
+    let reply = first.query("SELECT * FROM foreign_tools.crosstab('SELECT set_config(''app.tenant'', ''secret'', false), ''a''::text, ''b''::text') AS c(a text, b text)");
     assert_eq!(reply.code(), "", "{reply:?}");
     first.run("SELECT 1");
     let leak = found(&fixture, TENANT);
