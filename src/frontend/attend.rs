@@ -60,7 +60,7 @@ impl Exchange<'_> {
         self.server.close_statement(&name, asker);
         let parse: [&[u8]; 4] = [&name, named.prepared.text(), b"\0", named.types()];
         self.server.queue_own(b'P', &parse, asker, Mark::default());
-        self.holdings.lookout.borrowed.push(name.into());
+        self.holdings.lookout.borrows(name);
     }
 
     /// A sequence's last value in this session is another client's, unless the client stays on its connection from here
