@@ -23,6 +23,7 @@ mod guard;
 mod guide;
 mod hostile;
 mod hostile_bodies;
+mod hostile_names;
 mod limits;
 mod listening;
 mod load;
@@ -147,6 +148,8 @@ fn main() -> ExitCode {
             a_deallocate_that_was_skipped_removes_nothing,
             a_question_that_the_server_does_not_answer_pins_and_does_not_end_the_session,
             a_seed_is_not_handed_on;
+        hostile_names:
+            a_statement_of_a_clients_own_under_a_shared_name_harms_nobody;
         hostile_bodies:
             names_of_settings_that_are_put_together_are_nobody_elses,
             a_set_with_a_blank_within_its_name_is_nobody_elses,
