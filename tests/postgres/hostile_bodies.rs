@@ -109,3 +109,21 @@ pub fn functions_of_extensions_that_run_a_string_are_looked_into() {
     let leak = found(&fixture, TENANT);
     assert!(leak.as_deref().unwrap_or_default().is_empty(), "{leak:?}");
 }
+
+/// DISCARD ALL does not undo it: the connection has to be closed.
+pub fn what_no_discard_undoes_is_not_handed_on_when_its_client_leaves() {
+    let ways: [fn(&mut Raw); 2] =
+        [|client| drop(client.run("DISCARD ALL")), |client| client.send(&terminate())];
+    for leave in ways {
+        let fixture = Fixture::transaction(1);
+        let mut first = fixture.client();
+        first.run("CREATE FUNCTION seeds() RETURNS void LANGUAGE sql AS 'SELECT setseed(0.5)'");
+        first.run("SELECT seeds()");
+        first.run("SELECT 1");
+        leave(&mut first);
+        let found = fixture.client().value("SELECT random()");
+        let mut admin = fixture.superuser();
+        admin.run("SELECT setseed(0.5)");
+        assert_ne!(found, admin.value("SELECT random()"));
+    }
+}

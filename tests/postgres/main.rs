@@ -151,6 +151,7 @@ fn main() -> ExitCode {
         hostile_names:
             a_statement_of_a_clients_own_under_a_shared_name_harms_nobody;
         hostile_bodies:
+            what_no_discard_undoes_is_not_handed_on_when_its_client_leaves,
             names_of_settings_that_are_put_together_are_nobody_elses,
             a_set_with_a_blank_within_its_name_is_nobody_elses,
             a_set_behind_the_word_update_is_nobody_elses,
