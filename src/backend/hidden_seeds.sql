@@ -7,6 +7,9 @@ WITH own AS MATERIALIZED (
   SELECT p.oid,
     CASE WHEN p.prosrc = '' AND p.prokind <> 'a'::pg_catalog."char" THEN pg_catalog.pg_get_functiondef(p.oid) ELSE p.prosrc END AS source
   FROM pg_catalog.pg_proc p WHERE p.oid >= 16384::pg_catalog.oid
+  -- What it makes is temporary, without a word of it in its body.
+  UNION ALL SELECT oid, 'pg_temp' FROM pg_catalog.pg_proc
+  WHERE proconfig IS NOT NULL AND pg_catalog.array_to_string(proconfig, ' ') ~ 'search_path="?pg_temp'
 ),
 seed AS MATERIALIZED (
   SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid AS class, oid, source FROM own

@@ -127,3 +127,19 @@ pub fn what_no_discard_undoes_is_not_handed_on_when_its_client_leaves() {
         assert_ne!(found, admin.value("SELECT random()"));
     }
 }
+
+/// Nothing in such a statement has a name by which it would be found.
+pub fn the_function_of_an_operator_is_looked_into_though_nobody_has_looked_before() {
+    let plus = "CREATE FUNCTION plus(int, int) RETURNS int LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM set_config('app.tenant', 'secret', false); RETURN 1; END $$";
+    let operator = "CREATE OPERATOR ### (LEFTARG = int, RIGHTARG = int, FUNCTION = plus)";
+    let leak = leaks(&[plus, operator], "SELECT 1 ### 2", TENANT);
+    assert!(leak.as_deref().unwrap_or_default().is_empty(), "{leak:?}");
+}
+
+pub fn a_table_that_is_temporary_by_its_functions_path_is_nobody_elses() {
+    let makes = "CREATE FUNCTION makes() RETURNS void LANGUAGE plpgsql SET search_path = pg_temp AS \
+         $$ BEGIN CREATE TABLE hidden AS SELECT 42 AS n; END $$";
+    let leak = leaks(&[makes], "SELECT makes()", "SELECT coalesce(to_regclass('pg_temp.hidden')::text, '')");
+    assert!(leak.as_deref().unwrap_or_default().is_empty(), "{leak:?}");
+}

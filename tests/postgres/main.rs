@@ -151,6 +151,8 @@ fn main() -> ExitCode {
         hostile_names:
             a_statement_of_a_clients_own_under_a_shared_name_harms_nobody;
         hostile_bodies:
+            the_function_of_an_operator_is_looked_into_though_nobody_has_looked_before,
+            a_table_that_is_temporary_by_its_functions_path_is_nobody_elses,
             what_no_discard_undoes_is_not_handed_on_when_its_client_leaves,
             names_of_settings_that_are_put_together_are_nobody_elses,
             a_set_with_a_blank_within_its_name_is_nobody_elses,
