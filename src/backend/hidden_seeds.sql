@@ -13,7 +13,7 @@ WITH own AS MATERIALIZED (
 ),
 seed AS MATERIALIZED (
   SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid AS class, oid, source FROM own
-  WHERE source ~* '(set_config|setseed|advisory_lock|[[:<:]]set[[:>:]]|[[:<:]]reset[[:>:]]|[[:<:]]hold[[:>:]]|[[:<:]]temp|pg_temp|[[:<:]]listen[[:>:]]|[[:<:]]prepare[[:>:]]|[[:<:]]deallocate[[:>:]]|[[:<:]]discard[[:>:]]|[[:<:]]load[[:>:]]|[[:<:]]execute[[:>:]]|dblink_connect|pg_settings|spi_|\.cursor|_to_xml|ts_stat|ts_rewrite|crosstab|connectby|xpath_table)'
+  WHERE source ~* '(set_config|setseed|advisory_lock|[[:<:]]set[[:>:]]|[[:<:]]reset[[:>:]]|[[:<:]]hold[[:>:]]|[[:<:]]temp|pg_temp|[[:<:]]listen[[:>:]]|[[:<:]]prepare[[:>:]]|[[:<:]]deallocate[[:>:]]|[[:<:]]discard[[:>:]]|[[:<:]]load[[:>:]]|[[:<:]]execute[[:>:]]|dblink_connect|pg_settings|spi_|[.]cursor|_to_xml|ts_stat|ts_rewrite|crosstab|connectby|xpath_table)'
   UNION ALL
   SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass, oid, pg_catalog.pg_get_ruledef(oid) FROM pg_catalog.pg_rewrite
   WHERE ev_class >= 16384::pg_catalog.oid AND ev_action::pg_catalog.text ~ ':funcid (2078|1599|288[0-9]|289[0-3]|309[0-2]) '

@@ -17,7 +17,7 @@ pub fn a_statement_of_a_clients_own_under_a_shared_name_harms_nobody() {
     assert_eq!(owner.batch(&run).rows(), [["mine"]]);
     assert_eq!(thief.batch(&[parse(&name, "SELECT 'evil' AS x"), sync()]).code(), "42P05");
     assert_eq!(owner.batch(&run).rows(), [["mine"]]);
-    thief.run(&format!("PREPARE taken AS SELECT 1; DEALLOCATE taken"));
+    thief.run("PREPARE taken AS SELECT 1; DEALLOCATE taken");
     thief.query(&format!("DO $$ BEGIN EXECUTE 'DEALLOCATE ' || quote_ident('{name}'); END $$"));
     assert_eq!(owner.batch(&run).rows(), [["mine"]]);
     let long = format!("SELECT 'evil' AS x, '{}'", "x".repeat(60_000));
