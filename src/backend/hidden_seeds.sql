@@ -7,10 +7,13 @@ WITH own AS MATERIALIZED (
   SELECT p.oid,
     CASE WHEN p.prosrc = '' AND p.prokind <> 'a'::pg_catalog."char" THEN pg_catalog.pg_get_functiondef(p.oid) ELSE p.prosrc END AS source
   FROM pg_catalog.pg_proc p WHERE p.oid >= 16384::pg_catalog.oid
+  -- What it makes is temporary, without a word of it in its body.
+  UNION ALL SELECT oid, 'pg_temp' FROM pg_catalog.pg_proc
+  WHERE proconfig IS NOT NULL AND pg_catalog.array_to_string(proconfig, ' ') ~ 'search_path="?pg_temp'
 ),
 seed AS MATERIALIZED (
   SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid AS class, oid, source FROM own
-  WHERE source ~* '(set_config|setseed|advisory_lock|[[:<:]]set[[:>:]]|[[:<:]]reset[[:>:]]|[[:<:]]hold[[:>:]]|[[:<:]]temp|[[:<:]]listen[[:>:]]|[[:<:]]prepare[[:>:]]|[[:<:]]deallocate[[:>:]]|[[:<:]]discard[[:>:]]|[[:<:]]load[[:>:]]|[[:<:]]execute[[:>:]]|dblink_connect|pg_settings|spi_)'
+  WHERE source ~* '(set_config|setseed|advisory_lock|[[:<:]]set[[:>:]]|[[:<:]]reset[[:>:]]|[[:<:]]hold[[:>:]]|[[:<:]]temp|pg_temp|[[:<:]]listen[[:>:]]|[[:<:]]prepare[[:>:]]|[[:<:]]deallocate[[:>:]]|[[:<:]]discard[[:>:]]|[[:<:]]load[[:>:]]|[[:<:]]execute[[:>:]]|dblink_connect|pg_settings|spi_|[.]cursor|_to_xml|ts_stat|ts_rewrite|crosstab|connectby|xpath_table)'
   UNION ALL
   SELECT 'pg_catalog.pg_rewrite'::pg_catalog.regclass, oid, pg_catalog.pg_get_ruledef(oid) FROM pg_catalog.pg_rewrite
   WHERE ev_class >= 16384::pg_catalog.oid AND ev_action::pg_catalog.text ~ ':funcid (2078|1599|288[0-9]|289[0-3]|309[0-2]) '

@@ -93,6 +93,8 @@ pub struct ServerConn {
     pub last_client: u64,
     /// It may have settings of that client's that nobody knows to ask about.
     pub unlisted: bool,
+    /// Something may be in it that no reset undoes: it is closed when its client is done with it.
+    pub tainted: bool,
 }
 
 impl ServerConn {
@@ -117,6 +119,7 @@ impl ServerConn {
             used: false,
             last_client: 0,
             unlisted: false,
+            tainted: false,
         }
     }
 

@@ -11,7 +11,7 @@ use super::prepared::{StatementKey, server_name};
 use super::refusal;
 use super::settings::{Parameters, Settings};
 use crate::relay::reply::Hearing;
-use crate::wire::turn::Asker;
+use crate::wire::turn::{Asker, MAX_OWED};
 
 /// What a client knows of the parameters that the server reports, while it has a server connection.
 #[derive(Debug, Default)]
@@ -84,6 +84,10 @@ impl Told {
         }
         self.refused = self.refused.wrapping_add(1);
         self.refusals.push_back((self.refused, body.into()));
+        if self.refusals.len() > MAX_OWED {
+            // It was skipped long ago: no more than so many are under way.
+            self.refusals.pop_front();
+        }
         self.refused
     }
 
@@ -212,6 +216,15 @@ mod tests {
         assert!(told.is_marked());
         told.comes_elsewhere(&Arc::default());
         assert_eq!(hear(&mut told, "b\0\0"), Hearing::Pass);
+    }
+
+    #[test]
+    fn refusals_that_were_skipped_do_not_pile_up_while_something_is_always_under_way() {
+        let mut told = Told::default();
+        let numbers: Vec<_> = (0..3 * MAX_OWED).map(|n| told.refuse(n.to_string().into(), false)).collect();
+        assert_eq!(told.refusals.len(), MAX_OWED);
+        let first = 2 * MAX_OWED;
+        assert_eq!(told.take_refusal(numbers[first]).as_deref(), Some(first.to_string().as_bytes()));
     }
 
     #[test]

@@ -56,11 +56,15 @@ impl Exchange<'_> {
 
     /// Gives a statement the client's own name on the server connection.
     pub(super) fn lend(&mut self, name: &[u8], named: &Named, asker: Asker) {
+        if name.starts_with(b"fp_") {
+            // It may be a shared statement's, which goes for it.
+            self.server.statements.forget_all();
+        }
         let name = [name, b"\0"].concat();
         self.server.close_statement(&name, asker);
         let parse: [&[u8]; 4] = [&name, named.prepared.text(), b"\0", named.types()];
         self.server.queue_own(b'P', &parse, asker, Mark::default());
-        self.holdings.lookout.borrowed.push(name.into());
+        self.holdings.lookout.borrows(name);
     }
 
     /// A sequence's last value in this session is another client's, unless the client stays on its connection from here

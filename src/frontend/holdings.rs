@@ -431,12 +431,8 @@ impl Holdings {
             oid if ADVISORY_LOCKS.iter().any(|numbers| numbers.contains(&oid)) => {
                 (self.lookout.states, self.lookout.releases) = (true, true);
             }
-            oid if oid >= FIRST_UNPINNED || RUNS_QUERIES.contains(&oid) => {
-                (self.lookout.opaque, self.lookout.releases) = (true, true);
-                if self.hidden.most() == Touch::Untold || oid < FIRST_UNPINNED {
-                    self.stick(SessionState::Opaque);
-                }
-            }
+            oid if oid >= FIRST_UNPINNED => self.distrust(self.hidden.most().max(Touch::Session)),
+            oid if RUNS_QUERIES.contains(&oid) => self.distrust(Touch::Untold),
             _ => {}
         }
     }

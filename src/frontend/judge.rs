@@ -186,6 +186,11 @@ impl Exchange<'_> {
 
     fn on_call(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Option<Stop> {
         self.holdings.note_call(message.body.first_chunk().map_or(0, |oid| u32::from_be_bytes(*oid)));
+        if self.pool.hidden_is_old() || self.holdings.lookout.hidden {
+            // Whichever it is: what definitions do has to be known first.
+            self.holdings.lookout.hidden = true;
+            self.holdings.lookout.remember(&self.texts.borrow().too_long());
+        }
         let bill = self.bill_call(message.header.len);
         self.pass(walk, message, Mark { bill, ..Mark::default() });
         None

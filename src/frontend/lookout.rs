@@ -85,6 +85,13 @@ impl Lookout {
         }
     }
 
+    /// A statement has this name, with its NUL, for a while: once, however often it is used until then.
+    pub(super) fn borrows(&mut self, name: Vec<u8>) {
+        if !self.borrowed.iter().any(|known| **known == *name) {
+            self.borrowed.push(name.into());
+        }
+    }
+
     /// Nothing of what could not be judged was carried out.
     pub(super) fn forget_unjudged(&mut self) {
         if std::mem::take(&mut self.unjudged) {
@@ -110,5 +117,20 @@ impl Lookout {
             self.all_settings = true;
             self.pins.insert(SessionState::Setting);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_lent_again_and_again_is_taken_back_once() {
+        let mut lookout = Lookout::default();
+        for _ in 0..1_000 {
+            lookout.borrows(b"s\0".to_vec());
+            lookout.borrows(b"t\0".to_vec());
+        }
+        assert_eq!(lookout.borrowed.len(), 2);
     }
 }

@@ -80,6 +80,10 @@ pub(super) fn new(config: config::Lookup, clock: Arc<Clock>) -> (Lookups, Asker)
 impl Lookups {
     /// What is known of a user at this moment, or was within `auth_ttl`.
     pub(super) async fn find(&self, user: &str) -> Result<Found, Unavailable> {
+        if !may_exist(user) {
+            // Not remembered either: whoever has not logged in may send names of any length.
+            return Ok(Found { credentials: None, remembered: false });
+        }
         let remembered = {
             let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
             memory.iter().find_map(|memory| memory.get(user, self.clock.now()))
@@ -174,10 +178,6 @@ impl Asker {
         if self.failed.is_some_and(|failed| failed.elapsed() < PAUSE) {
             return Err(Unavailable);
         }
-        // PostgreSQL has no such names, and a parameter cannot hold the second.
-        if user.len() > 63 || user.contains('\0') {
-            return Ok(None);
-        }
         // A connection that lay idle may have been closed: the second attempt has a new one.
         let fresh = self.conn.is_none();
         let mut rows = self.rows(user).await;
@@ -213,6 +213,11 @@ impl Asker {
             }
         }
     }
+}
+
+/// Whether PostgreSQL can have a role of that name: it keeps 63 bytes (`NAMEDATALEN - 1`), and a parameter holds no NUL.
+fn may_exist(user: &str) -> bool {
+    user.len() <= 63 && !user.contains('\0')
 }
 
 type Row = Vec<Option<Secret>>;
@@ -268,6 +273,17 @@ mod tests {
         ] {
             assert!(!known(rows.clone()), "{rows:?}");
         }
+    }
+
+    #[test]
+    fn names_that_no_role_can_have_are_neither_asked_about_nor_remembered() {
+        let (orders, mut asked) = mpsc::channel(1);
+        let memory = Mutex::new([Memory::new(3), Memory::new(3)]);
+        let lookups = Lookups { orders, ttl: 1_000, memory, clock: Arc::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let found = runtime.block_on(lookups.find(&"x".repeat(9_000))).unwrap();
+        assert!(found.credentials.is_none() && asked.try_recv().is_err());
+        assert!(lookups.memory.lock().unwrap().iter().all(|memory| memory.answers.is_empty()));
     }
 
     #[test]

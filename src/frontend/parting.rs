@@ -13,7 +13,10 @@ use crate::wire::tag::SessionState;
 
 impl Session {
     /// Returns a server connection that is unpinned, and settled or to be closed.
-    pub(super) fn give_back(&self, lease: Lease) {
+    pub(super) fn give_back(&self, mut lease: Lease) {
+        if lease.tainted {
+            lease.spoil();
+        }
         if self.identity.cancel.target.release() {
             drop(lease);
         } else {
@@ -34,8 +37,12 @@ impl Session {
         if route.mode == PoolMode::Session && !route.reuse {
             lease.spoil();
         }
-        if pins.contains(SessionState::Load) || pins.contains(SessionState::RandomSeed) {
-            // DISCARD ALL neither unloads a library nor forgets a seed.
+        if [SessionState::Load, SessionState::RandomSeed, SessionState::Opaque]
+            .into_iter()
+            .any(|state| pins.contains(state))
+            || lease.tainted
+        {
+            // DISCARD ALL neither unloads a library nor forgets a seed, nor does it end dblink's connections.
             lease.spoil();
         }
         if lease.at_rest() && no_cancel_under_way {

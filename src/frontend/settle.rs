@@ -58,6 +58,8 @@ impl Session {
         } else {
             (seen.own_failure, seen.own_rows) = (None, Vec::new());
             if std::mem::take(&mut seen.discarded) {
+                // What was done that nobody could find out may have outlived it.
+                lease.tainted |= self.holdings.pins.contains(SessionState::Opaque);
                 self.holdings.discard();
             }
             let leaves = std::mem::take(&mut seen.leaves);

@@ -110,7 +110,7 @@ impl Texts {
         planning: &Planning,
         dialect: Dialect,
     ) -> Rc<Prepared> {
-        let key = self.key(text, types, planning);
+        let key = self.key(text, types, planning, dialect);
         if let Some(prepared) = self.prepared.get(&key).and_then(Weak::upgrade) {
             return prepared;
         }
@@ -151,8 +151,11 @@ impl Texts {
         if any { finish(context) } else { [0; 32] }
     }
 
-    fn key(&self, text: &[u8], types: &[u8], planning: &Planning) -> StatementKey {
-        let digest = self.digest(&[planning, text, types]);
+    /// A database may have another dialect without any setting of the client's: the same text is another statement there,
+    /// and does something else.
+    fn key(&self, text: &[u8], types: &[u8], planning: &Planning, dialect: Dialect) -> StatementKey {
+        let dialect = [dialect.encoding as u8, u8::from(dialect.standard_conforming_strings)];
+        let digest = self.digest(&[planning, text, types, &dialect]);
         let mut key = [0; 16];
         key.copy_from_slice(&digest[..16]);
         key
@@ -197,6 +200,20 @@ mod tests {
             prepare("SELECT $1", &[0, 0], [1; 32]),
         ];
         assert!(others.iter().all(|other| other.key != first.key));
+    }
+
+    #[test]
+    fn what_a_text_does_in_one_dialect_says_nothing_of_another() {
+        let mut texts = Texts::new([7; 32]);
+        let text = br"SELECT 'a\', 1 --'";
+        let mut facts = |standard_conforming_strings| {
+            let dialect = Dialect { standard_conforming_strings, ..UTF8 };
+            let prepared = texts.prepared(text, &[0, 0], &[0; 32], dialect);
+            (prepared.key, prepared.facts.kind, prepared)
+        };
+        let (standard, other) = (facts(true), facts(false));
+        assert_ne!(standard.0, other.0);
+        assert_ne!(standard.1, other.1);
     }
 
     #[test]

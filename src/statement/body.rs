@@ -1,6 +1,8 @@
 //! What the body of a function may do to the session, by its words, whatever its language. Too much is found rather than
 //! too little.
 
+use super::functions::runs_sql;
+
 /// What a statement may do by what it runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Touch {
@@ -49,29 +51,35 @@ impl Body {
         let source = source.to_ascii_lowercase();
         let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.';
         let (bytes, mut at) = (source.as_bytes(), 0);
-        let (mut found, mut in_update) = (Self::default(), false);
+        let (mut found, mut update) = (Self::default(), Update::default());
         while at < bytes.len() {
             let length = bytes[at..].iter().take_while(|&&byte| is_word(byte)).count();
             if length == 0 {
-                in_update &= bytes[at] != b';';
+                update.passes(&bytes[at..]);
                 at += 1;
                 continue;
             }
             let word = &source[at..at + length];
             at += length;
+            let sets_columns = update.reads(word);
+            found.any |= word.contains("pg_temp");
             match word.rsplit('.').next().unwrap_or(word) {
-                "update" => in_update = true,
                 "set_config" => found.sets_config(&source[at..]),
-                "set" if !in_update => found.sets(&source[at..]),
+                "set" if !sets_columns => found.sets(&source[at..]),
                 "setseed" | "load" | "dblink_connect" | "dblink_connect_u" => {
                     (found.any, found.untold) = (true, true)
                 }
-                "temp" | "temporary" | "pg_temp" | "listen" | "prepare" | "deallocate" | "discard"
-                | "hold" | "pg_settings" => found.any = true,
+                "temp" | "temporary" | "listen" | "prepare" | "deallocate" | "discard" | "hold"
+                | "pg_settings" => found.any = true,
                 "reset" => found.resets(&source[at..]),
-                "execute" | "spi_exec_query" | "spi_query" if is_dynamic(&source[at..]) => {
+                "execute" | "spi_exec" | "spi_exec_query" | "spi_query" | "spi_prepare"
+                    if is_dynamic(&source[at..]) =>
+                {
                     (found.any, found.dynamic) = (true, true);
                 }
+                // Of PL/Python and PL/v8; a column of that name costs little.
+                "cursor" if word.contains('.') => (found.any, found.dynamic) = (true, true),
+                name if runs_sql(name) => (found.any, found.dynamic) = (true, true),
                 word => found.any |= word.contains("advisory_lock") && !word.contains("xact"),
             }
         }
@@ -80,9 +88,8 @@ impl Body {
 
     fn sets_config(&mut self, rest: &str) {
         self.any = true;
-        let name = rest.trim_start().strip_prefix('(').and_then(|rest| rest.trim_start().strip_prefix('\''));
-        match name.and_then(|rest| rest.split_once('\'')) {
-            Some((name, _)) => self.name(name),
+        match rest.trim_start().strip_prefix('(').and_then(|rest| whole_constant(rest.trim_start())) {
+            Some(name) => self.name(name),
             None => self.untold = true,
         }
     }
@@ -97,7 +104,10 @@ impl Body {
             return;
         }
         self.any = true;
+        // What is behind a point of its own is not in the word.
+        let parted = words.next().is_some_and(|next| next.starts_with('.')) || name.ends_with('.');
         let name = name.split(['=', ';', '\'']).next().unwrap_or_default();
+        self.untold |= parted;
         if name == "session_authorization" || name == "authorization" {
             self.untold = true;
         }
@@ -123,6 +133,48 @@ impl Body {
             _ => {}
         }
     }
+}
+
+/// Follows an UPDATE up to its SET, which sets columns and no setting.
+#[derive(Default)]
+struct Update {
+    /// Words since UPDATE; `None` outside of one.
+    words: Option<u8>,
+    /// Within a comment that ends with its line.
+    comment: bool,
+}
+
+impl Update {
+    /// `ONLY`, the table, `AS`, and its other name.
+    const MOST: u8 = 4;
+
+    /// Something that is no word. Only blanks and quoted names stand between UPDATE and its SET.
+    fn passes(&mut self, rest: &[u8]) {
+        self.comment = (self.comment || rest.starts_with(b"--")) && rest[0] != b'\n';
+        if !rest[0].is_ascii_whitespace() && rest[0] != b'"' && rest[0].is_ascii() {
+            self.words = None;
+        }
+    }
+
+    /// The next word; whether it is the SET of an UPDATE.
+    fn reads(&mut self, word: &str) -> bool {
+        let words = self.words.take();
+        match word {
+            "update" => self.words = (!self.comment).then_some(0),
+            "set" => return words.is_some(),
+            "then" | "else" | "loop" | "begin" => {}
+            _ => self.words = words.map(|words| words + 1).filter(|words| *words <= Self::MOST),
+        }
+        false
+    }
+}
+
+/// A constant that is all of an argument, with its quotes doubled where it stands in another constant.
+fn whole_constant(rest: &str) -> Option<&str> {
+    let quote = if rest.starts_with("''") { "''" } else { "'" };
+    let (constant, behind) = rest.strip_prefix(quote)?.split_once(quote)?;
+    let behind = behind.strip_prefix("::text").unwrap_or(behind);
+    behind.trim_start().starts_with(',').then_some(constant)
 }
 
 /// Whether EXECUTE, which stands in front, runs anything but a constant, whose words are read like others. (What it names
@@ -157,6 +209,17 @@ mod tests {
             ("begin set session timezone to 'UTC'; set role nobody; end", &[], false),
             ("create temp table t (n int)", &[], false),
             ("select pg_try_advisory_lock_shared(1)", &[], false),
+            ("select set_config('app.tenant'::text, t, false)", &["app.tenant"], false),
+            ("plpy.execute('select set_config(''app.tenant'', ''x'', false)')", &["app.tenant"], false),
+            ("select set_config('app.' || n, v, false)", &[], true),
+            ("select set_config('app.x'::text || n, v, false)", &[], true),
+            ("begin set app . tenant = 'x'; end", &[], true),
+            ("if tg_op = 'UPDATE' then set app.x = 1; end if", &["app.x"], false),
+            ("begin if update then set app.x = 1; end if", &["app.x"], false),
+            ("-- at each update\n set app.x = 1", &["app.x"], false),
+            ("/* update */ set app.x = 1", &["app.x"], false),
+            ("update t set n = 1 returning n\n') plpy.execute('set app.x = 1", &["app.x"], false),
+            ("create table pg_temp.t (n int)", &[], false),
         ] {
             let found = Body::read(source);
             assert!(found.any, "{source}");
@@ -170,6 +233,7 @@ mod tests {
         for source in [
             "begin update t set n = n + 1 where id = new.id; return new; end",
             "insert into t values (1) on conflict (n) do update set n = excluded.n",
+            "update only \"T\" as x\n set n = 1; update s.t set n = 2",
             "begin set local work_mem = '1GB'; perform pg_advisory_xact_lock(1); end",
             "select settings, offset_set from templates",
             "",
@@ -191,6 +255,10 @@ mod tests {
             ("grant execute on function f to x", false),
             ("plpy.execute(query)", true),
             ("plpy.execute('delete from t')", false),
+            ("for row in plpy.cursor(query)", true),
+            ("spi_exec $query", true),
+            ("return query select * from crosstab(query)", true),
+            ("select query_to_xml(query, true, true, '')", true),
         ] {
             assert_eq!(Body::read(source).dynamic, dynamic, "{source}");
         }

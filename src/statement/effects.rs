@@ -3,7 +3,7 @@
 use pg_raw_parse::raw::{CoercionForm, TransactionStmtKind};
 use pg_raw_parse::{ConstValue, Node, nodes};
 
-use super::body::Body;
+use super::body::{Body, Touch};
 use super::facts::{Effects, Facts, Kind, Listening, Pin, States};
 use super::functions::{self, Act};
 use super::schemas::{Gatherer, Sort};
@@ -303,6 +303,7 @@ impl Findings {
                 self.calls_unknown();
                 self.pin(Pin::Opaque);
             }
+            Some(Act::Queries) => self.effects.runs = self.effects.runs.max(Touch::Dynamic),
             Some(Act::Opaque) => self.pin(Pin::Opaque),
         }
     }

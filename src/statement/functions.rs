@@ -17,8 +17,10 @@ pub(super) enum Act {
     Seeds,
     /// Reads what the session's sequences gave.
     ReadsSequence,
-    /// Runs SQL that it is given as a string.
+    /// Runs SQL that it is given as a string, or reads a relation that a string names.
     RunsSql,
+    /// The same, of an extension.
+    Queries,
     /// Leaves something that the server does not show: a connection of its own, a replication origin or slot, a backup.
     Opaque,
 }
@@ -41,8 +43,16 @@ pub(super) fn act(name: &str) -> Option<Act> {
         | "query_to_xml_and_xmlschema"
         | "cursor_to_xml"
         | "cursor_to_xmlschema"
+        | "table_to_xml"
+        | "table_to_xml_and_xmlschema"
+        | "schema_to_xml"
+        | "schema_to_xml_and_xmlschema"
+        | "database_to_xml"
+        | "database_to_xml_and_xmlschema"
         | "ts_stat"
         | "ts_rewrite" => Act::RunsSql,
+        // tablefunc's and xml2's.
+        "crosstab" | "crosstab2" | "crosstab3" | "crosstab4" | "connectby" | "xpath_table" => Act::Queries,
         // A replication slot may be a temporary one.
         "dblink_connect"
         | "dblink_connect_u"
@@ -59,6 +69,11 @@ pub(super) fn act(name: &str) -> Option<Act> {
         _ if name.starts_with("binary_upgrade_") => Act::Opaque,
         _ => return None,
     })
+}
+
+/// Whether it runs SQL that it is given.
+pub(super) fn runs_sql(name: &str) -> bool {
+    matches!(act(name), Some(Act::RunsSql | Act::Queries))
 }
 
 /// The list, without its comment.

@@ -336,7 +336,7 @@ fn what_cannot_be_told_keeps_the_client_where_it_is() {
         ("SELECT pg_create_logical_replication_slot('s', 'p', true)", "read pin:Opaque"),
         ("SELECT my_function(1)", "read unknown-call"),
         ("SELECT app.lower('A')", "read unknown-call"),
-        ("SELECT * FROM crosstab('SELECT 1') AS c (a int)", "read unknown-call"),
+        ("SELECT * FROM crosstab('SELECT 1') AS c (a int)", "read unknown-call runs:Dynamic"),
         ("SELECT query_to_xml('SELECT 1', true, true, '')", "read unknown-call pin:Opaque"),
         ("SELECT * FROM ts_stat('SELECT v FROM t')", "read unknown-call pin:Opaque"),
         ("SELECT app.set_config('a', 'b', false)", "read set:a unknown-call"),

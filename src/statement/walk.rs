@@ -12,6 +12,9 @@ use super::settings::Scope;
 /// Nodes that wait without an allocation: most texts never have more.
 const FEW: usize = 32;
 
+/// Operators that PostgreSQL's own types have, and nearly all texts no others.
+const OPERATORS: [&str; 12] = ["=", "<>", "<", ">", "<=", ">=", "+", "-", "*", "/", "||", "~~"];
+
 /// Nodes that are to be looked at, the last one first, each with the scope in which its names are looked for.
 struct Open<'t> {
     few: [(Node<'t>, u32); FEW],
@@ -109,6 +112,14 @@ impl Findings {
             Node::NodeList(list) => open.extend(list.iter()),
             Node::FuncCall(call) => {
                 self.call(call);
+                children(node, open);
+            }
+            Node::A_Expr(expression) => {
+                // One of the database's own runs a function of its own.
+                let operator = expression.name().iter().next_back().and_then(Node::as_str);
+                if let Some(operator) = operator.filter(|operator| !OPERATORS.contains(operator)) {
+                    self.word(operator);
+                }
                 children(node, open);
             }
             Node::IntoClause(into) => {

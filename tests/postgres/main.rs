@@ -22,6 +22,8 @@ mod fidelity_table;
 mod guard;
 mod guide;
 mod hostile;
+mod hostile_bodies;
+mod hostile_names;
 mod limits;
 mod listening;
 mod load;
@@ -146,6 +148,19 @@ fn main() -> ExitCode {
             a_deallocate_that_was_skipped_removes_nothing,
             a_question_that_the_server_does_not_answer_pins_and_does_not_end_the_session,
             a_seed_is_not_handed_on;
+        hostile_names:
+            a_statement_of_a_clients_own_under_a_shared_name_harms_nobody;
+        hostile_bodies:
+            the_function_of_an_operator_is_looked_into_though_nobody_has_looked_before,
+            a_table_that_is_temporary_by_its_functions_path_is_nobody_elses,
+            what_no_discard_undoes_is_not_handed_on_when_its_client_leaves,
+            names_of_settings_that_are_put_together_are_nobody_elses,
+            a_set_with_a_blank_within_its_name_is_nobody_elses,
+            a_set_behind_the_word_update_is_nobody_elses,
+            a_table_in_the_temporary_schema_is_nobody_elses,
+            a_called_function_with_dynamic_sql_is_looked_into,
+            functions_that_run_what_a_string_names_are_looked_into,
+            functions_of_extensions_that_run_a_string_are_looked_into;
         errors:
             an_unknown_database_is_refused_with_3d000,
             a_failed_login_says_the_same_whether_or_not_the_user_exists,

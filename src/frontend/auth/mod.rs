@@ -212,13 +212,11 @@ async fn prove(
         Method::Peer => methods::peer(asked).await.map(|()| (None, None)),
         Method::Md5 if known.appearance.md5 => {
             let answer = methods::md5(stream, &known).await?;
-            match answer.check(&known) {
-                true => Ok((None, None)),
-                false => {
-                    again((shared, state), asked.user, found, |known| answer.check(known).then_some(None))
-                        .await
-                }
+            if answer.check(&known) {
+                return Ok((None, None));
             }
+            let (user, known) = again((shared, state), asked.user, found).await?;
+            if answer.check(&known) { Ok((Some(user), None)) } else { Err(wrong_password(asked.user).into()) }
         }
         Method::ScramSha256 | Method::Md5 => {
             let binding = channel.binding.clone();
@@ -230,14 +228,13 @@ async fn prove(
                 return Err(Refusal::new(ErrorKind::LoginRefused, message).into());
             }
             let password = methods::password(stream).await?;
-            let (right, known) = methods::check_password(&password, known).await?;
-            match right {
-                true => Ok((None, Some(known))),
-                false => {
-                    again((shared, state), asked.user, found, |known| known.accepts(&password).map(Some))
-                        .await
-                }
+            let (right, keys) = methods::check_password(&password, known).await?;
+            if right {
+                return Ok((None, Some(keys)));
             }
+            let (user, known) = again((shared, state), asked.user, found).await?;
+            let (right, keys) = methods::check_password(&password, known).await?;
+            if right { Ok((Some(user), Some(keys))) } else { Err(wrong_password(asked.user).into()) }
         }
         // It was answered before.
         Method::Reject => Err(Refusal::new(ErrorKind::LoginRefused, "the client is rejected").into()),
@@ -249,20 +246,14 @@ async fn again(
     (shared, state): Both<'_>,
     name: &str,
     found: &Candidate,
-    check: impl Fn(&Known) -> Option<Option<Keys>>,
-) -> Result<Proved, AuthError> {
+) -> Result<(Arc<User>, Known), AuthError> {
     let lookups: Option<&Lookups> = shared.lookups.as_ref().filter(|_| found.remembered);
-    if let Some(lookups) = lookups {
-        let credentials = lookups.ask(name).await.map_err(|_| unavailable())?;
-        let user = credentials.map(|credentials| named(state, name, credentials));
-        let candidate = Candidate { user, remembered: false, looked_up: true };
-        if let Some(keys) = check(&known(state, name, &candidate))
-            && let Some(user) = candidate.user
-        {
-            return Ok((Some(user), keys));
-        }
-    }
-    Err(wrong_password(name).into())
+    let Some(lookups) = lookups else { return Err(wrong_password(name).into()) };
+    let credentials = lookups.ask(name).await.map_err(|_| unavailable())?;
+    let user = credentials.map(|credentials| named(state, name, credentials));
+    let candidate = Candidate { user, remembered: false, looked_up: true };
+    let known = known(state, name, &candidate);
+    candidate.user.map(|user| (user, known)).ok_or_else(|| wrong_password(name).into())
 }
 
 /// What a client's proofs are compared with.
