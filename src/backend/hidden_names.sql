@@ -2,7 +2,7 @@
 -- class and an oid each, with colons between them and blanks between the objects. One row for each grade:
 --   grade       as in $1
 --   names       of functions, relations and types, one a line
---   everywhere  whether it may run without its name in the statement: by an operator, a cast, a name that is not ASCII
+--   everywhere  whether it may run without its name in the statement: by an operator, a cast, a name that is odd
 --   ddl         whether an event trigger runs it
 -- Operators become qualified ones before this is sent: a client's search_path may have others.
 WITH RECURSIVE
@@ -80,14 +80,21 @@ named AS (
     ON r.class = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = r.oid
 ),
 listed AS (
-  SELECT grade, pg_catalog.string_agg(name, pg_catalog.chr(10)) AS names, pg_catalog.bool_or(name ~ '[^ -~]') AS odd
+  SELECT grade, pg_catalog.string_agg(name, pg_catalog.chr(10)) AS names, pg_catalog.bool_or(
+    name ~ '[^ -~]' AND (pg_catalog.octet_length(name) >= 62 OR pg_catalog.strpos(name, pg_catalog.chr(10)) > 0
+      OR pg_catalog.current_setting('client_encoding') <> 'UTF8'::pg_catalog.text)) AS odd
   FROM named GROUP BY grade
 )
 -- More than the proxy reads in one piece is as good as everywhere.
 SELECT g.grade, CASE WHEN pg_catalog.octet_length(l.names) > 24000 THEN '' ELSE coalesce(l.names, '') END,
   coalesce(l.odd OR pg_catalog.octet_length(l.names) > 24000, false) OR EXISTS (
     SELECT FROM reach r WHERE r.grade = g.grade AND r.class = ANY (ARRAY[
-      'pg_catalog.pg_operator', 'pg_catalog.pg_cast', 'pg_catalog.pg_am', 'pg_catalog.pg_amproc', 'pg_catalog.pg_amop',
-      'pg_catalog.pg_opclass']::pg_catalog.regclass[]::pg_catalog.oid[])),
+      'pg_catalog.pg_cast', 'pg_catalog.pg_am', 'pg_catalog.pg_amproc', 'pg_catalog.pg_amop',
+      'pg_catalog.pg_opclass']::pg_catalog.regclass[]::pg_catalog.oid[])
+    UNION ALL
+    -- In a schema that a role may use which the user may be.
+    SELECT FROM reach r JOIN pg_catalog.pg_operator o ON o.oid = r.oid JOIN pg_catalog.pg_roles m
+      ON pg_catalog.pg_has_role(session_user, m.oid, 'MEMBER') AND pg_catalog.has_schema_privilege(m.oid, o.oprnamespace, 'USAGE')
+    WHERE r.grade = g.grade AND r.class = 'pg_catalog.pg_operator'::pg_catalog.regclass),
   EXISTS (SELECT FROM reach r WHERE r.grade = g.grade AND r.class = 'pg_catalog.pg_event_trigger'::pg_catalog.regclass)
 FROM (SELECT DISTINCT grade FROM seed) g LEFT JOIN listed l ON l.grade = g.grade

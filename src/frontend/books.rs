@@ -95,6 +95,8 @@ pub(super) struct Account {
     ended: u64,
     /// DDL was carried out in the transaction.
     changes: bool,
+    /// So were statements that make or change what runs when others are used.
+    defines: bool,
     /// Bytes of Parse messages whose statement is not bound yet.
     parsed: u32,
 }
@@ -240,6 +242,7 @@ impl Exchange<'_> {
         let Some(books) = &mut self.books else { return Bill::default() };
         let moved = self.holdings.lookout.planning || !self.rules.shared || facts.changes_path();
         let view = books.view(self.pool, &self.holdings.settings, moved);
+        books.account.defines |= facts.defines();
         let received = u32::try_from(received).unwrap_or(u32::MAX);
         match facts.named().statement(0) {
             Some(first) => Bill {
@@ -398,6 +401,9 @@ impl Exchange<'_> {
         }
         if self.tally.seen.transactions > 0 {
             let account = &mut *books.account;
+            if std::mem::take(&mut account.defines) {
+                self.pool.definitions_have_changed();
+            }
             if std::mem::take(&mut account.changes) {
                 books.catalogue.has_changed(books.clock.now());
             }

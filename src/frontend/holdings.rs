@@ -130,6 +130,7 @@ impl Holdings {
         lookout.states |= !suspects.is_empty();
         lookout.releases |= *releases;
         lookout.hidden |= facts.defines();
+        lookout.defines |= facts.defines();
         // With the temporary schema somewhere in the path, what is made may be temporary without saying so.
         let path = self.settings.get("search_path").unwrap_or_default();
         lookout.states |= facts.kind == Kind::Ddl && (path.contains("pg_temp") || lookout.planning);

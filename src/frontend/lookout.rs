@@ -29,6 +29,8 @@ pub(super) struct Lookout {
     pub(super) dynamic: bool,
     /// It has changed definitions, or what they do was found out too long ago.
     pub(super) hidden: bool,
+    /// It has changed definitions.
+    pub(super) defines: bool,
     /// What it has run while that is not known.
     pub(super) unseen: Vec<Rc<Facts>>,
     /// A text could not be judged: the tags of what was carried out say what they can.

@@ -20,6 +20,8 @@ pub(super) const ATTEMPTS: u32 = 3;
 pub(super) struct Inquiry {
     question: Question,
     attempts: u32,
+    /// How often definitions had changed before that.
+    changes: u64,
 }
 
 /// What becomes of a server connection on which nothing is under way.
@@ -88,7 +90,11 @@ impl Session {
             }
             if !self.holdings.lookout.is_empty() {
                 let question = self.holdings.question(std::mem::take(&mut visit.errors));
-                return self.ask(Inquiry { question, attempts: 0 }, lease);
+                if self.holdings.lookout.defines {
+                    self.identity.pool.definitions_have_changed();
+                }
+                let changes = self.identity.pool.definition_changes();
+                return self.ask(Inquiry { question, attempts: 0, changes }, lease);
             }
         }
         // The encoding is what the server reports, now that nothing is on its way.
@@ -120,7 +126,7 @@ impl Session {
         if reset && let Some(sql) = settings::assignment(self.holdings.startup(), |_| true) {
             // A statement that was parsed earlier: nothing could be put behind it.
             lease.reassign(&sql);
-            self.inquiry = Some(Inquiry { question: Question::default(), attempts: 0 });
+            self.inquiry = Some(Inquiry { question: Question::default(), attempts: 0, changes: 0 });
             return Settled::Ask;
         }
         if self.worker.draining.get() { Settled::Done } else { Settled::Keep }
@@ -145,7 +151,7 @@ impl Session {
         (failed, rows): (bool, &[Vec<u8>]),
         lease: &mut Lease,
     ) -> Option<Settled> {
-        let Inquiry { question, attempts } = inquiry;
+        let Inquiry { question, attempts, changes } = inquiry;
         let again = Question { limited: true, ..question.clone() };
         let answer = if failed { None } else { question.read(rows) };
         let Some(mut answer) = answer else {
@@ -156,22 +162,22 @@ impl Session {
                 self.note_pins(before);
                 return None;
             }
-            return Some(self.ask(Inquiry { question: again, attempts: attempts + 1 }, lease));
+            return Some(self.ask(Inquiry { question: again, attempts: attempts + 1, changes }, lease));
         };
         if let Some(seeds) = answer.seeds.take() {
             answer.hidden = seeds.alone();
             if answer.hidden.is_none() {
                 let definitions = Definitions::Names(seeds);
                 let question = Question { definitions, ..self.holdings.question(true) };
-                return Some(self.ask(Inquiry { question, attempts: 0 }, lease));
+                return Some(self.ask(Inquiry { question, attempts: 0, changes }, lease));
             }
         }
         if let Some(hidden) = answer.hidden.take() {
-            self.identity.pool.hidden_is(hidden);
+            self.identity.pool.hidden_is(hidden, changes);
             self.holdings.renew_hidden(&self.identity.pool);
             if self.holdings.suspects_hidden() {
                 let question = self.holdings.question(true);
-                return Some(self.ask(Inquiry { question, attempts: 0 }, lease));
+                return Some(self.ask(Inquiry { question, attempts: 0, changes }, lease));
             }
         }
         let before = self.holdings.pins;

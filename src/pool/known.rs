@@ -26,6 +26,10 @@ pub(super) struct Known {
     hidden: Mutex<Arc<Hidden>>,
     asked: AtomicU64,
     asking: AtomicU64,
+    /// How often they have changed since the proxy runs, whichever pool of the database a client changed them in, and how
+    /// often when that was asked.
+    changes: Arc<AtomicU64>,
+    seen: AtomicU64,
     /// Clients ask what the sequences of their session gave last.
     sequences: AtomicBool,
 }
@@ -37,6 +41,10 @@ const HIDDEN: u64 = 300_000;
 const ASKING: u64 = 10_000;
 
 impl Known {
+    pub(super) fn new(changes: Arc<AtomicU64>) -> Self {
+        Self { changes, ..Self::default() }
+    }
+
     /// The server's configuration was reloaded: what was remembered is not true any more.
     pub(super) fn forget_welcomes(&self) {
         self.welcomes.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -102,13 +110,13 @@ impl Pool {
     /// Whether it should be asked again.
     pub fn hidden_is_old(&self) -> bool {
         let asked = self.hidden_since();
-        asked == 0 || self.clock.now().saturating_sub(asked) > HIDDEN
+        self.is_unseen() || self.clock.now().saturating_sub(asked) > HIDDEN
     }
 
     /// Whether the caller is to ask: one of those who find the answer old, all of those who have none.
     pub fn looks_at_definitions(&self) -> bool {
         let (now, asking) = (self.clock.now(), self.known.asking.load(Ordering::Acquire));
-        self.hidden_since() == 0
+        self.is_unseen()
             || (now.saturating_sub(asking) > ASKING
                 && self
                     .known
@@ -117,9 +125,25 @@ impl Pool {
                     .is_ok())
     }
 
-    /// The server has said what the definitions do.
-    pub fn hidden_is(&self, hidden: Hidden) {
+    /// Whether nobody has asked since they changed.
+    fn is_unseen(&self) -> bool {
+        self.hidden_since() == 0 || self.known.seen.load(Ordering::Acquire) != self.definition_changes()
+    }
+
+    /// A client has changed definitions, for every pool of the database.
+    pub fn definitions_have_changed(&self) {
+        self.known.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often they have changed, for [`Self::hidden_is`].
+    pub fn definition_changes(&self) -> u64 {
+        self.known.changes.load(Ordering::Acquire)
+    }
+
+    /// The server has said what the definitions do. `seen` is how often they had changed before it was asked.
+    pub fn hidden_is(&self, hidden: Hidden, seen: u64) {
         *self.known.hidden.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(hidden);
+        self.known.seen.store(seen, Ordering::Release);
         let asked = self.hidden_since();
         self.known.asked.store(self.clock.now().max(asked + 1), Ordering::Release);
     }

@@ -131,6 +131,7 @@ pub(super) struct Parts {
     pub(super) route: Arc<Route>,
     pub(super) opener: Opener,
     pub(super) catalogue: Option<Arc<Catalogue>>,
+    pub(super) definitions: Arc<AtomicU64>,
     pub(super) caps: Vec<Arc<Limit>>,
     pub(super) clock: Arc<Clock>,
     pub(super) metrics: Arc<PoolMetrics>,
@@ -138,7 +139,7 @@ pub(super) struct Parts {
 
 impl Pool {
     fn new(parts: Parts) -> Arc<Self> {
-        let Parts { database, user, route, opener, catalogue, caps, clock, metrics } = parts;
+        let Parts { database, user, route, opener, catalogue, definitions, caps, clock, metrics } = parts;
         let size = route.pool_size.saturating_add(route.reserve_size);
         Arc::new(Self {
             bb8: manager::build(opener, size, Arc::clone(&metrics)),
@@ -149,7 +150,7 @@ impl Pool {
                 reserve_after: millis(route.reserve_after),
             })),
             failure: Mutex::default(),
-            known: Known::default(),
+            known: Known::new(definitions),
             catalogue,
             clients: Limit::new(route.max_clients),
             closed: AtomicBool::new(false),

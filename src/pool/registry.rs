@@ -2,7 +2,7 @@
 //! where connections are to be opened ahead.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::catalogue::Asker;
@@ -30,6 +30,8 @@ pub struct Registry {
     pools: RwLock<HashMap<Key, Arc<Pool>>>,
     /// By the database as clients name it, the target, and the database there.
     askers: Mutex<HashMap<(String, String, String), Arc<Asker>>>,
+    /// How often each database's definitions have changed, by its target and its name there.
+    definitions: Mutex<HashMap<(String, String), Arc<AtomicU64>>>,
     /// What is known of each user that the configuration names, or that has logged in.
     proofs: RwLock<HashMap<String, Arc<Proofs>>>,
     user_caps: HashMap<String, Arc<Limit>>,
@@ -52,6 +54,7 @@ impl Registry {
             metrics,
             pools: RwLock::default(),
             askers: Mutex::default(),
+            definitions: Mutex::default(),
             proofs: RwLock::new(proofs),
             user_caps,
             database_caps,
@@ -95,6 +98,7 @@ impl Registry {
             user: user.name.clone(),
             opener: opener(),
             catalogue,
+            definitions: self.definitions(&route.target.name, &target_database),
             route: Arc::clone(route),
             caps: caps.clone(),
             clock: Arc::clone(&self.clock),
@@ -126,6 +130,12 @@ impl Registry {
         });
         asker.add(opener, caps);
         catalogue
+    }
+
+    fn definitions(&self, target: &str, database: &str) -> Arc<AtomicU64> {
+        let mut all = self.definitions.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, changes| Arc::strong_count(changes) > 1);
+        Arc::clone(all.entry((target.to_owned(), database.to_owned())).or_default())
     }
 
     fn caps(&self, user: &User, database: Option<&str>) -> Vec<Arc<Limit>> {

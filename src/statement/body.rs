@@ -88,7 +88,9 @@ impl Body {
 
     fn sets_config(&mut self, rest: &str) {
         self.any = true;
-        match rest.trim_start().strip_prefix('(').and_then(|rest| whole_constant(rest.trim_start())) {
+        // Without arguments it is a name: that of a view's column, most likely.
+        let Some(rest) = rest.trim_start().strip_prefix('(') else { return };
+        match whole_constant(rest.trim_start()) {
             Some(name) => self.name(name),
             None => self.untold = true,
         }
@@ -197,6 +199,11 @@ mod tests {
     #[test]
     fn a_functions_source_tells_which_settings_it_touches() {
         for (source, names, untold) in [
+            (
+                "create rule r as on select to v do instead select set_config('app.x'::text, 'a'::text, false) as set_config;",
+                &["app.x"][..],
+                false,
+            ),
             ("begin perform set_config('app.tenant', t, false); end", &["app.tenant"][..], false),
             (
                 "BEGIN PERFORM pg_catalog.set_config ( 'App.User' , u, false); SET app.x = 1; END",

@@ -104,6 +104,10 @@ fn facts(tree: &pg_raw_parse::StmtList, letters: Letters) -> Facts {
     findings.facts(u32::try_from(tree.len()).unwrap_or(u32::MAX))
 }
 
+fn is_temporary(relation: Option<&pg_raw_parse::nodes::RangeVar>) -> bool {
+    relation.is_some_and(|relation| relation.relpersistence.cast_unsigned() == b't')
+}
+
 /// Whether a statement makes or changes what runs when others are used. A table's defaults and checks count where they are
 /// changed or are made with it.
 fn defines(statement: Node<'_>) -> bool {
@@ -112,6 +116,7 @@ fn defines(statement: Node<'_>) -> bool {
         matches!(node, Node::Constraint(constraint) if kinds.contains(&constraint.contype))
     };
     match statement {
+        Node::CreateStmt(create) if is_temporary(create.relation()) => false,
         Node::CreateStmt(create) => create.table_elts().iter().any(|element| match element {
             Node::ColumnDef(column) => column.constraints().iter().any(runs),
             element => runs(element),

@@ -1,9 +1,9 @@
 //! Ways in which a hostile reader found one client's state in another's session, or a client's own lost.
 
-use crate::support::fixture::Fixture;
+use crate::support::fixture::{Fixture, Proxy};
 use crate::support::messages::*;
 use crate::support::raw::Raw;
-use crate::support::server::DATABASE;
+use crate::support::server::{DATABASE, PASSWORD, Server};
 use crate::support::wait::until;
 
 /// A pool of two connections, so that one client may be pinned, and two clients of it.
@@ -162,6 +162,35 @@ pub fn what_a_long_text_sets_is_nobody_elses() {
     let (fixture, mut first, _) = two();
     first.run(&format!("SET app.tenant = 'first'; SELECT '{}'", "x".repeat(60_000)));
     nobody_else_has_a_tenant(&fixture, &mut first);
+}
+
+/// A migration changes them as one user, and services use them as another.
+pub fn definitions_are_looked_at_again_when_a_client_of_another_pool_has_changed_them() {
+    for mode in ["transaction", "session"] {
+        let server = Server::shared();
+        let (owner, user) = (server.role(), server.role());
+        server.superuser(DATABASE).run(&format!("GRANT {owner} TO {user}"));
+        let users =
+            [&owner, &user].map(|role| format!("[users.{role}]\npassword = \"{PASSWORD}\"\n")).concat();
+        let routes = [(&owner, mode), (&user, "transaction")].map(|(role, mode)| {
+            format!(
+                "[[routes]]\ndatabase = \"{DATABASE}\"\nuser = \"{role}\"\nmode = \"{mode}\"\npool_size = 1\n"
+            )
+        });
+        let text = format!("[proxy]\nworkers = 2\n{users}[databases.{DATABASE}]\n{}", routes.concat());
+        let proxy = Proxy::start(&server, &text);
+        let client = |role: &str| Raw::login(proxy.address, role, DATABASE, &[]).unwrap();
+        let (mut migration, mut first, mut second) = (client(&owner), client(&user), client(&user));
+        migration.run("CREATE TABLE handed_over (n int)");
+        let select = format!("SELECT * FROM {owner}.handed_over");
+        first.run(&select);
+        let touched = "set_config('app.tenant', 'first', false)";
+        migration.run(&format!("DROP TABLE handed_over; CREATE VIEW handed_over AS SELECT {touched}"));
+        migration.run("SELECT 1");
+        first.run(&select);
+        assert_eq!(second.value(TENANT), "", "{mode}");
+        assert_eq!(first.value(TENANT), "first", "{mode}");
+    }
 }
 
 /// What touches a session costs those only who use it.

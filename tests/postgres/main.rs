@@ -137,6 +137,7 @@ fn main() -> ExitCode {
             what_definitions_do_by_way_of_others_stays_with_its_client,
             statements_that_use_no_such_definition_are_not_asked_about,
             what_dynamic_sql_sets_is_nobody_elses,
+            definitions_are_looked_at_again_when_a_client_of_another_pool_has_changed_them,
             what_a_long_text_sets_is_nobody_elses,
             a_do_block_costs_its_client_no_connection_of_its_own,
             what_a_function_does_to_the_role_stays_with_its_client,
