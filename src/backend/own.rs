@@ -92,7 +92,7 @@ impl ServerConn {
     }
 
     /// Nothing of the proxy's own is left behind: a client could run it.
-    fn sync_own(&mut self, mark: Mark) {
+    pub(super) fn sync_own(&mut self, mark: Mark) {
         self.close_statement(OWN, Asker::Proxy);
         self.queue_own(b'S', &[], Asker::Proxy, mark);
     }

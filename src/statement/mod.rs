@@ -40,5 +40,5 @@ pub use cache::{Cache, CacheStats};
 pub use dialect::{Dialect, Encoding};
 pub use facts::{Effects, Facts, Kind, Listening, Pin, States, StatesIter, Touched};
 pub use parse::{STACK, judge, judge_guarded};
-pub use verdict::{Breach, Value, Verdict, is_harmless_call, setting};
+pub use verdict::{Breach, Conduct, Ending, Value, Verdict, is_harmless_call, setting};
 pub use words::Words;

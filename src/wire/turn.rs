@@ -75,6 +75,8 @@ pub struct Turn {
     /// An error met COPY mode where it cannot be known which Syncs the server had already ignored: one more
     /// ReadyForQuery may come than is owed. Such a connection is never reused.
     doubtful: bool,
+    /// Something was carried out since the last ReadyForQuery: a transaction that had failed has not any more.
+    recovered: bool,
     /// What the last errors had skipped, until somebody asks.
     dropped: Dropped,
     /// Counts what ends a batch: an error skips nothing of the next one.
@@ -96,6 +98,7 @@ impl Turn {
             batch: Batch::Closed,
             copy: Copy::No,
             doubtful: false,
+            recovered: false,
             dropped: Dropped::default(),
             epoch: 0,
         }
@@ -174,6 +177,11 @@ impl Turn {
     /// Whether the server ignores everything up to the next Sync.
     pub fn is_skipping(&self) -> bool {
         self.batch == Batch::Skipping
+    }
+
+    /// How many bytes of the proxy's own stand in front of the text that is being answered.
+    pub fn prefix(&self) -> u8 {
+        self.owed.front().map_or(0, |owed| owed.mark.prefix)
     }
 
     /// Who gets the next reply.
@@ -269,8 +277,14 @@ impl Turn {
                 ReplyKind::Ready(front.map_or(Mark::default(), |owed| owed.mark))
             }
             b'C' => {
+                let mut mark = front.map_or(Mark::default(), |owed| owed.mark);
+                mark.commits &= self.recovered || self.status != Status::Failed;
+                self.recovered = true;
+                if mark.opening {
+                    asker = Asker::Proxy;
+                }
                 self.command(front)?;
-                ReplyKind::Command(front.map_or(Mark::default(), |owed| owed.mark))
+                ReplyKind::Command(mark)
             }
             _ => {
                 self.part(tag, front)?;
@@ -330,18 +344,27 @@ impl Turn {
             other => return Err(unexpected(b'Z', other)),
         }
         self.copy = Copy::No;
+        self.recovered = false;
         self.status = match status {
             b'I' => Status::Idle,
             b'T' => Status::InTransaction,
             b'E' => Status::Failed,
             other => return Err(Violation::UnknownStatus(other)),
         };
+        if self.status != Status::Idle && front.is_some_and(|owed| owed.mark.ends) {
+            return Err(Violation::StillOpen);
+        }
         Ok(())
     }
 
     fn command(&mut self, front: Option<Owed>) -> Result<(), Violation> {
         match front.map(|owed| owed.kind) {
-            Some(Kind::Query) => self.copy = Copy::No,
+            Some(Kind::Query) => {
+                self.copy = Copy::No;
+                if let Some(front) = self.owed.front_mut() {
+                    front.mark.opening = false;
+                }
+            }
             Some(Kind::Execute) => {
                 let was_copy_in =
                     matches!(std::mem::replace(&mut self.copy, Copy::No), Copy::In | Copy::Both);

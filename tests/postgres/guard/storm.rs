@@ -269,12 +269,21 @@ fn made(dice: &mut Dice, of: &str, depth: u32) -> String {
 }
 
 pub fn statements_made_at_random_change_nothing() {
+    storm(ROUTE);
+}
+
+/// The same where transactions are the proxy's own.
+pub fn statements_made_at_random_change_nothing_on_a_strict_route() {
+    storm(super::strict::ROUTE);
+}
+
+fn storm(route: &str) {
     let seed = std::env::var("FIREPOOL_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) << 20 | 0x5eed);
     let seconds = std::env::var("FIREPOOL_GUARD_STORM").ok().and_then(|seconds| seconds.parse().ok());
     println!("guard storm: FIREPOOL_TEST_SEED={seed}");
     let server = Server::own_with(&[("max_prepared_transactions", "5")]);
-    let mut ground = Ground::new(&server, ROUTE);
+    let mut ground = Ground::new(&server, route);
     let mut dice = Dice::new(seed, 0);
     let mut before = ground.state();
     let mut superuser = false;

@@ -1,0 +1,48 @@
+//! Transactions of the proxy's own, in which clients of strictly read-only routes read: each ends with ROLLBACK.
+
+use super::ServerConn;
+use crate::wire::error_fields::field;
+use crate::wire::turn::{Asker, Mark};
+
+/// Begins one, in front of a client's text: if it fails, the text does not run.
+const BEGIN: &str = "BEGIN READ ONLY;";
+
+/// Divides by zero where something was written, or could have been. By whole names: a client may have a search path.
+const PROBE: &str =
+    "SELECT pg_catalog.int4div(1, CASE WHEN pg_catalog.pg_current_xact_id_if_assigned() IS NULL
+    AND pg_catalog.texteq(pg_catalog.current_setting('transaction_read_only'), 'on') THEN 1 ELSE 0 END)";
+
+/// `division_by_zero`: nothing else that the proxy asks for divides.
+const HIT: &[u8] = b"22012";
+
+/// Whether the body of an ErrorResponse to the proxy's own request is the probe's.
+pub(super) fn is_hit(body: &[u8]) -> bool {
+    field(body, b'C') == Some(HIT)
+}
+
+impl ServerConn {
+    /// Queues the beginning of one within a batch of the client's.
+    pub fn begin_owned(&mut self) {
+        self.queue_within(BEGIN.trim_end_matches(';'));
+    }
+
+    /// Queues a client's text in one, or, without `owned`, as it is.
+    pub fn queue_text(&mut self, text: &[u8], owned: bool, commits: bool) {
+        let prefix = if owned { BEGIN } else { "" };
+        let mark = Mark { owned, prefix: prefix.len() as u8, opening: owned, commits, ..Mark::default() };
+        self.queue_own(b'Q', &[prefix.as_bytes(), text, b"\0"], Asker::Client, mark);
+    }
+
+    /// Queues the end of one. The probe fails where the transaction has failed, and ROLLBACK must not be skipped with it.
+    pub fn end_owned(&mut self) {
+        self.probe();
+        self.queue_statement("ROLLBACK", &[]);
+        self.sync_own(Mark { ends: true, ..Mark::default() });
+    }
+
+    /// Queues the question whether anything was written in the transaction of the moment.
+    pub fn probe(&mut self) {
+        self.queue_statement(PROBE, &[]);
+        self.queue_sync();
+    }
+}
