@@ -5,6 +5,7 @@
 
 mod ground;
 pub mod programs;
+pub mod races;
 pub mod storm;
 pub mod strict;
 

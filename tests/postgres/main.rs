@@ -38,7 +38,7 @@ mod upkeep;
 
 use std::process::ExitCode;
 
-use guard::{programs as guard_programs, storm as guard_storm, strict as guard_strict};
+use guard::{programs as guard_programs, races as guard_races, storm as guard_storm, strict as guard_strict};
 
 #[allow(clippy::too_many_lines, reason = "a list")]
 fn main() -> ExitCode {
@@ -125,6 +125,8 @@ fn main() -> ExitCode {
             the_backslash_commands_of_psql_print_what_they_print_without_a_proxy,
             pg_dump_prints_what_it_prints_without_a_proxy,
             a_check_warns_of_what_the_role_of_a_read_only_route_could_write;
+        guard_races:
+            a_cancel_request_does_not_let_a_text_out_of_the_proxys_transaction;
         guard_storm:
             statements_made_at_random_change_nothing,
             statements_made_at_random_change_nothing_on_a_strict_route;

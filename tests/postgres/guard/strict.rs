@@ -119,7 +119,8 @@ const HOLES: &[&str] = &[
     "DECLARE c CURSOR FOR SELECT resets(); FETCH ALL c",
 ];
 
-fn dig(ground: &mut Ground) {
+/// Functions, operators, a cast and a view that write whatever the mode is.
+pub fn dig(ground: &mut Ground) {
     let role = ground.fixture.role.clone();
     ground.admin.run(&format!(
         "SET search_path = {role}; SET SESSION AUTHORIZATION {role};
