@@ -1,6 +1,7 @@
 //! Transactions of the proxy's own, in which clients of strictly read-only routes read: each ends with ROLLBACK.
 
 use super::ServerConn;
+use super::own::OWN;
 use crate::wire::error_fields::field;
 use crate::wire::turn::{Asker, Mark};
 
@@ -31,6 +32,16 @@ impl ServerConn {
         let prefix = if owned { BEGIN } else { "" };
         let mark = Mark { owned, prefix: prefix.len() as u8, opening: owned, commits, ..Mark::default() };
         self.queue_own(b'Q', &[prefix.as_bytes(), text, b"\0"], Asker::Client, mark);
+    }
+
+    /// Queues, in the place of a client's Bind, that of a ROLLBACK, which has a name no longer than that takes.
+    pub fn bind_rollback(&mut self, portal: &[u8], chains: bool) {
+        let sql = if chains { "ROLLBACK AND CHAIN" } else { "ROLLBACK" };
+        self.close_statement(OWN, Asker::Stead);
+        self.queue_own(b'P', &[OWN, sql.as_bytes(), b"\0\0\0"], Asker::Stead, Mark::default());
+        let parts: [&[u8]; 4] = [portal, b"\0", OWN, &[0; 6]];
+        self.queue_own(b'B', &parts, Asker::Client, Mark::default());
+        self.close_statement(OWN, Asker::Stead);
     }
 
     /// Queues the end of one. The probe fails where the transaction has failed, and ROLLBACK must not be skipped with it.

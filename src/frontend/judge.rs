@@ -203,7 +203,7 @@ impl Exchange<'_> {
             self.refuse_block(walk, message);
             return Ok(None);
         }
-        let words = self.in_words(text);
+        let words = self.words_of(name, text);
         let text = words.as_deref().unwrap_or(text);
         if name.is_empty() {
             let facts = self.facts(text);

@@ -133,14 +133,22 @@ impl Exchange<'_> {
         Owned::Done
     }
 
-    /// A function could run a statement that has a name, and so end the transaction around itself.
+    /// [`Self::in_words`] of a Parse of the statement `name`.
+    pub(super) fn words_of(&mut self, name: &[u8], text: &[u8]) -> Option<Vec<u8>> {
+        match self.facts(text).conduct() {
+            Conduct::Ends(ending) if self.rules.strict && !name.is_empty() => Some(ending.stand_in().into()),
+            _ => self.in_words(text),
+        }
+    }
+
+    /// A name that SQL knows is not replaced, and a function could run what it stands for.
     fn own_parse(&mut self, walk: &mut Walk<'_>, message: Message<'_>) -> Owned {
         let Some((name, text, _)) = request::parse_parts(message.body) else { return Owned::Goes };
         let conduct = self.facts(text).conduct();
         match conduct {
             Conduct::Refused(what) => self.refuse_strictly(walk, message, what),
-            Conduct::Begins | Conduct::Ends(_) if !name.is_empty() => {
-                self.refuse_strictly(walk, message, "BEGIN or COMMIT as a prepared statement with a name")
+            Conduct::Ends(_) if self.holdings.is_sql_name(name) => {
+                self.refuse_strictly(walk, message, "COMMIT by a name that SQL has prepared")
             }
             _ => Owned::Goes,
         }
@@ -186,6 +194,14 @@ impl Exchange<'_> {
             self.server.begin_owned();
         }
         self.client.batch = next;
+        if let (Conduct::Ends(ending), Some((portal, name))) = (conduct, request::bind_names(message.body))
+            && !name.is_empty()
+        {
+            self.interrupt(walk);
+            self.client.requests.discard(walk, message.header);
+            self.server.bind_rollback(portal, ending.chains);
+            return Owned::Done;
+        }
         Owned::Goes
     }
 

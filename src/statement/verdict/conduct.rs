@@ -48,6 +48,26 @@ pub struct Ending {
     pub alone: bool,
 }
 
+impl Ending {
+    /// What is prepared in its place where it has a name: any function could run that, and so end the transaction around
+    /// itself. Where it is bound, it is replaced by a ROLLBACK without a name.
+    pub fn stand_in(self) -> &'static str {
+        match (self.commits, self.chains) {
+            (true, false) => "SET TRANSACTION READ ONLY /* COMMIT */",
+            (true, true) => "SET TRANSACTION READ ONLY /* COMMIT AND CHAIN */",
+            (false, false) => "SET TRANSACTION READ ONLY /* ROLLBACK */",
+            (false, true) => "SET TRANSACTION READ ONLY /* ROLLBACK AND CHAIN */",
+        }
+    }
+
+    /// Of a text that is one of those.
+    fn of(text: &str) -> Option<Self> {
+        let all = [(true, false), (true, true), (false, false), (false, true)];
+        let all = all.map(|(commits, chains)| Self { commits, chains, begins: false, alone: true });
+        all.into_iter().find(|ending| ending.stand_in() == text)
+    }
+}
+
 /// What one statement is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
@@ -114,6 +134,9 @@ impl<'t> Inspector<'t> {
     pub(super) fn conducts(&mut self, node: Node<'t>) {
         let class = match node {
             Node::VariableSetStmt(set) => {
+                if let Some(ending) = Ending::of(self.text) {
+                    return self.verdict.strict.add(Class::End(ending));
+                }
                 let of_transaction =
                     matches!(set.name(), Some("TRANSACTION" | "TRANSACTION SNAPSHOT")) || set.is_local;
                 if of_transaction { Class::Safe } else { Class::Lasts }
