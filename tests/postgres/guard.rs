@@ -3,9 +3,9 @@
 //!
 //! The cases are in `guard/refused.txt` and `guard/allowed.txt`.
 
+pub mod escapes;
 mod ground;
 pub mod programs;
-pub mod races;
 pub mod storm;
 pub mod strict;
 

@@ -38,7 +38,9 @@ mod upkeep;
 
 use std::process::ExitCode;
 
-use guard::{programs as guard_programs, races as guard_races, storm as guard_storm, strict as guard_strict};
+use guard::{
+    escapes as guard_escapes, programs as guard_programs, storm as guard_storm, strict as guard_strict,
+};
 
 #[allow(clippy::too_many_lines, reason = "a list")]
 fn main() -> ExitCode {
@@ -125,8 +127,9 @@ fn main() -> ExitCode {
             the_backslash_commands_of_psql_print_what_they_print_without_a_proxy,
             pg_dump_prints_what_it_prints_without_a_proxy,
             a_check_warns_of_what_the_role_of_a_read_only_route_could_write;
-        guard_races:
-            a_cancel_request_does_not_let_a_text_out_of_the_proxys_transaction;
+        guard_escapes:
+            a_cancel_request_does_not_let_a_text_out_of_the_proxys_transaction,
+            batches_cannot_step_out_of_the_proxys_transaction;
         guard_storm:
             statements_made_at_random_change_nothing,
             statements_made_at_random_change_nothing_on_a_strict_route;
@@ -137,8 +140,7 @@ fn main() -> ExitCode {
             what_functions_do_from_inside_is_of_effect_at_the_default_level,
             what_functions_do_from_inside_leaves_nothing_on_a_strict_route,
             a_clients_transactions_are_what_they_are_without_a_proxy,
-            a_client_of_a_strict_route_is_told_what_cannot_last,
-            batches_cannot_step_out_of_the_proxys_transaction;
+            a_client_of_a_strict_route_is_told_what_cannot_last;
         hostile:
             a_batch_that_was_never_synced_is_taken_back_when_its_client_leaves,
             what_an_unnamed_statement_does_is_noted_whenever_it_is_bound,

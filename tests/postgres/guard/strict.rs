@@ -1,12 +1,11 @@
 //! The strict level: what a client sends runs in transactions of the proxy's, which end with ROLLBACK. So neither what
 //! functions do from inside leaves anything, nor views, operators and casts of the database's own.
 
-use super::ground::{Ground, READ_ONLY, WAYS, cases, send};
+use super::ground::{Ground, WAYS, cases, send};
 use super::refused_cases_change_nothing;
 use crate::support::messages::{self as msg};
 use crate::support::raw::Raw;
 use crate::support::server::Server;
-use crate::support::wait;
 
 pub const ROUTE: &str = "access = \"read-only-strict\"\npool_size = 3";
 
@@ -138,6 +137,11 @@ pub fn dig(ground: &mut Ground) {
          CREATE OPERATOR = (FUNCTION = equal, LEFTARG = text, RIGHTARG = text);
          CREATE FUNCTION set_config(text, text, boolean) RETURNS text LANGUAGE sql
            AS 'SELECT {role}.resets()::text';
+         CREATE FUNCTION runs_all() RETURNS int LANGUAGE plpgsql AS $$ DECLARE n text; BEGIN
+           FOR n IN SELECT name FROM pg_prepared_statements LOOP
+             EXECUTE 'EXECUTE ' || quote_ident(n);
+           END LOOP;
+           RETURN 1; END $$;
          CREATE TYPE pair AS (i int);
          CREATE FUNCTION text_of(pair) RETURNS text LANGUAGE sql AS 'SELECT {role}.resets()::text';
          CREATE CAST (pair AS text) WITH FUNCTION text_of(pair);
@@ -335,127 +339,5 @@ pub fn a_client_of_a_strict_route_is_told_what_cannot_last() {
         assert_eq!((refused.code().as_str(), refused.status()), (UNSUPPORTED, 'E'), "{text}");
         assert!(refused.failure().unwrap().detail.contains("\"strict\""), "{text}");
         assert_eq!(client.query("COMMIT").status(), 'I');
-    }
-}
-
-/// Messages in another order than is usual.
-fn orders() -> Vec<(&'static str, Vec<Vec<u8>>)> {
-    let parse = |name: &str, sql: &str| msg::parse(name, sql);
-    let bind = |portal: &str, name: &str| msg::bind(portal, name, &[]);
-    let run = |portal: &str| msg::execute(portal, 0);
-    let write = "SELECT resets()";
-    vec![
-        (
-            "a portal that is bound behind BEGIN and runs before it",
-            vec![parse("", "BEGIN"), bind("b", ""), parse("", write), bind("w", ""), run("w"), msg::sync()],
-        ),
-        (
-            "a portal that is bound before COMMIT and runs behind it",
-            vec![
-                parse("", write),
-                bind("w", ""),
-                parse("", "COMMIT"),
-                bind("c", ""),
-                run("c"),
-                run("w"),
-                msg::sync(),
-            ],
-        ),
-        (
-            "what is bound behind COMMIT",
-            vec![
-                msg::unnamed("BEGIN", &[]),
-                msg::unnamed("COMMIT", &[]),
-                msg::unnamed(write, &[]),
-                msg::sync(),
-            ],
-        ),
-        (
-            "what is bound behind what is harmless",
-            vec![msg::unnamed("SHOW work_mem", &[]), msg::unnamed(write, &[]), msg::sync()],
-        ),
-        (
-            "a COMMIT in the middle",
-            vec![
-                msg::unnamed(write, &[]),
-                msg::unnamed("COMMIT", &[]),
-                msg::unnamed(write, &[]),
-                msg::sync(),
-            ],
-        ),
-    ]
-}
-
-/// Messages that mean something else than they did.
-fn namings() -> Vec<(&'static str, Vec<Vec<u8>>)> {
-    let parse = |name: &str, sql: &str| msg::parse(name, sql);
-    let bind = |portal: &str, name: &str| msg::bind(portal, name, &[]);
-    let run = |portal: &str| msg::execute(portal, 0);
-    let write = "SELECT resets()";
-    vec![
-        (
-            "another unnamed statement than was sent",
-            vec![
-                parse("", write),
-                msg::sync(),
-                msg::unnamed("SELECT 1/0", &[]),
-                parse("", "SHOW work_mem"),
-                msg::sync(),
-                bind("", ""),
-                run(""),
-                msg::sync(),
-            ],
-        ),
-        (
-            "COMMIT in the place of a statement that SQL had prepared",
-            vec![
-                msg::query("PREPARE n AS SELECT 1"),
-                msg::query("DEALLOCATE n"),
-                parse("n", "COMMIT"),
-                msg::sync(),
-                msg::unnamed(write, &[]),
-                bind("", "n"),
-                run(""),
-                msg::sync(),
-            ],
-        ),
-        ("a Query in a batch", vec![msg::unnamed(write, &[]), msg::query("COMMIT")]),
-        ("a Query behind what is harmless", vec![msg::unnamed("SHOW work_mem", &[]), msg::query(write)]),
-        ("no Sync", vec![msg::unnamed(write, &[]), msg::flush()]),
-        ("a batch that ends with the session", vec![msg::unnamed(write, &[]), msg::terminate()]),
-        (
-            "EXECUTE of what is no query",
-            vec![
-                parse("n", "ROLLBACK"),
-                msg::sync(),
-                msg::query("SELECT resets(); EXECUTE n; SELECT resets()"),
-            ],
-        ),
-    ]
-}
-
-/// The order of messages, and what they name, make no way around the proxy's transaction.
-pub fn batches_cannot_step_out_of_the_proxys_transaction() {
-    let server = Server::own();
-    let mut ground = Ground::new(&server, ROUTE);
-    dig(&mut ground);
-    let before = ground.state();
-    for (name, parts) in orders().into_iter().chain(namings()) {
-        let mut client = ground.client(false);
-        client.send(&parts.concat());
-        // Whatever the answers are.
-        let syncs = name != "no Sync" && name != "a batch that ends with the session";
-        if syncs {
-            client.reply();
-        }
-        drop(client);
-        let mut other = ground.client(false);
-        assert_eq!(other.query("SELECT count(*) FROM t").rows(), [["3"]], "{name}");
-        let role = ground.fixture.role.clone();
-        let open =
-            format!("SELECT FROM pg_stat_activity WHERE usename = '{role}' AND backend_xid IS NOT NULL");
-        wait::until("no transaction is open", || ground.admin.run(&open).is_empty());
-        assert_eq!(ground.state(), before, "{name}");
-        assert_eq!(other.query("SELECT writes()").code(), READ_ONLY, "{name}");
     }
 }
