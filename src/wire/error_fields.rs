@@ -49,6 +49,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_position_moves_with_the_text_and_nothing_else_does() {
+        let body = b"SERROR\0P24\0MP24\0p24\0\0";
+        assert_eq!(moved(body, 16), b"SERROR\0P8\0MP24\0p24\0\0");
+        for kept in [&b"P9\0\0"[..], b"P\0\0", b"Px\0\0", b"P99999999999999\0\0", b"P20", b""] {
+            assert_eq!(moved(kept, 21), kept);
+        }
+    }
+
+    #[test]
     fn fields_are_found_whatever_is_missing_or_torn() {
         let body = b"SFEHLER\0VERROR\0C42P01\0Mno such table\0\0";
         assert_eq!(field(body, b'C'), Some(&b"42P01"[..]));
