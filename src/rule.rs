@@ -70,6 +70,8 @@ rules! {
     Unread = "unread",
     /// PostgreSQL's grammar does not take it.
     Syntax = "syntax",
+    /// It would need a transaction that is committed, on a route that commits none.
+    Strict = "strict",
     /// A kind of statement that is not known to be harmless.
     Statement = "statement",
 }
@@ -80,10 +82,14 @@ impl Rule {
         self as usize
     }
 
-    /// The SQLSTATE of its errors: `read_only_sql_transaction`, as PostgreSQL has it in read-only transactions, and
-    /// `syntax_error`.
+    /// The SQLSTATE of its errors: `read_only_sql_transaction`, as PostgreSQL has it in read-only transactions,
+    /// `feature_not_supported`, and `syntax_error`.
     pub fn sqlstate(self) -> &'static str {
-        if self == Self::Syntax { "42601" } else { "25006" }
+        match self {
+            Self::Syntax => "42601",
+            Self::Strict => "0A000",
+            _ => "25006",
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod encrypt;
 pub mod hidden;
 mod login;
 pub mod own;
+mod owned;
 pub mod prepared;
 pub mod probe;
 pub mod proofs;
@@ -247,15 +248,22 @@ impl ServerConn {
         let parameters = &mut self.parameters;
         let changes = parameters.changes();
         let told = &mut self.told;
+        let mut written = false;
         let scanned = self.replies.scan(&mut self.turn, chunk, (seen, out), |tag, body, asker| {
             match tag {
-                b'E' => return told.hear_error(body, asker),
+                b'E' => {
+                    written |= asker == Asker::Proxy && owned::is_hit(body);
+                    return told.hear_error(body, asker);
+                }
                 b'A' => return told.hear_notification(body),
                 _ => {}
             }
             parameters.report(body);
             told.hear(body, asker)
         })?;
+        if written {
+            return Err(Lost::Mode);
+        }
         self.told.reassigned(std::mem::take(&mut seen.reassigned));
         if parameters.changes() != changes {
             self.dialect = dialect(parameters);

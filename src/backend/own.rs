@@ -5,7 +5,7 @@ use super::ServerConn;
 use crate::wire::turn::{Asker, Mark};
 
 /// The statement that the proxy uses for its own requests on a connection.
-const OWN: &[u8] = b"fp_own\0";
+pub(super) const OWN: &[u8] = b"fp_own\0";
 
 /// The name of a statement that is never there, with its NUL: what uses it fails.
 pub const NONE: &[u8] = b"fp_none\0";
@@ -92,7 +92,7 @@ impl ServerConn {
     }
 
     /// Nothing of the proxy's own is left behind: a client could run it.
-    fn sync_own(&mut self, mark: Mark) {
+    pub(super) fn sync_own(&mut self, mark: Mark) {
         self.close_statement(OWN, Asker::Proxy);
         self.queue_own(b'S', &[], Asker::Proxy, mark);
     }

@@ -292,7 +292,9 @@ table! {
         access: Allowed, "", Typed(r#""read-write""#), Reload,
             "`\"read-only\"`: nothing that its clients send can write, whatever their role may. Server connections are \
              opened read-only, and statements that would write, leave that mode or do what it does not cover are refused \
-             with SQLSTATE 25006.";
+             with SQLSTATE 25006. `\"read-only-strict\"`: and what functions, views and operators of the database's own do \
+             from inside is taken back, because every transaction runs in one of the proxy's and ends with ROLLBACK; not in \
+             session mode.";
         allow_notify: Switch, "", Typed("false"), Reload,
             "On a read-only route, whether its clients may notify others (NOTIFY, `pg_notify`).";
         functions: List<Text>, "", Words("all of them"), Reload,

@@ -259,6 +259,8 @@ pub enum Access {
     ReadWrite,
     /// Read, whatever their role may.
     ReadOnly,
+    /// The same, and nothing that functions do from inside lasts: transactions are the proxy's, and end with ROLLBACK.
+    ReadOnlyStrict,
 }
 
 /// A name in a route, or `*`. Exact names sort before `*`, which is their precedence.
@@ -388,12 +390,18 @@ impl Access {
         match self {
             Self::ReadWrite => "read-write",
             Self::ReadOnly => "read-only",
+            Self::ReadOnlyStrict => "read-only-strict",
         }
     }
 
     /// Whether nothing may be written.
     pub fn is_read_only(self) -> bool {
-        self == Self::ReadOnly
+        self != Self::ReadWrite
+    }
+
+    /// Whether transactions are the proxy's.
+    pub fn is_strict(self) -> bool {
+        self == Self::ReadOnlyStrict
     }
 }
 

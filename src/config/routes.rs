@@ -106,6 +106,17 @@ fn route(table: &RouteTable, at: usize, known: &Known, found: &mut Found<'_>) ->
 
 fn access(table: &RouteTable, found: &mut Found<'_>) -> Access {
     let access = table.access.get().map_or(Access::ReadWrite, |(Allowed(access), _)| *access);
+    if access.is_strict() {
+        if let Some((_, at)) = table.mode.get().filter(|(Mode(mode), _)| *mode == PoolMode::Session) {
+            found.error(at, "a strictly read-only route cannot be in session mode");
+        }
+        if let Some((_, at)) = table.allow_notify.get().filter(|(allowed, _)| allowed.0) {
+            found.error(
+                at,
+                "`allow_notify` is not possible on a strictly read-only route: it commits nothing",
+            );
+        }
+    }
     if access.is_read_only() {
         if let Some((_, at)) = table.replication.get().filter(|(allowed, _)| allowed.0) {
             found

@@ -947,7 +947,10 @@ fn a_read_only_route_is_one_by_its_word_and_does_not_replicate() {
     assert_eq!(config.routes[0].functions.as_deref(), Some(&["wm.search".to_owned()][..]));
     assert!(!route("").config.unwrap().routes[0].access.is_read_only());
     assert!(said("access = \"readonly\"").contains("must be one of \"read-write\", \"read-only\""));
-    assert!(said("access = \"read-only-strict\"").contains("must be one of"));
+    let strict = |line: &str| format!("access = \"read-only-strict\"\n{line}");
+    assert!(route(&strict("")).config.unwrap().routes[0].access.is_strict());
+    assert!(said(&strict("mode = \"session\"")).contains("cannot be in session mode"));
+    assert!(said(&strict("allow_notify = true")).contains("commits nothing"));
     assert!(said("access = \"read-only\"\nreplication = true").contains("not possible on a read-only route"));
     assert!(said("functions = []").contains("this has no effect"));
 }

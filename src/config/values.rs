@@ -221,7 +221,7 @@ impl TryFrom<Value> for Allowed {
     type Error = String;
 
     fn try_from(value: Value) -> Result<Self, String> {
-        let choices = [Access::ReadWrite, Access::ReadOnly];
+        let choices = [Access::ReadWrite, Access::ReadOnly, Access::ReadOnlyStrict];
         one_of(value, &choices.map(|access| (access.as_str(), Self(access))))
     }
 }

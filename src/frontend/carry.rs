@@ -20,6 +20,7 @@ use crate::backend::prepared::{Found, server_name};
 use crate::error::ErrorKind;
 use crate::relay::describe::Description;
 use crate::relay::request::{self, Stop, Walk};
+use crate::statement::Facts;
 use crate::wire::frame::HEADER;
 use crate::wire::turn::{Asker, Bill, Mark};
 
@@ -165,7 +166,8 @@ impl Exchange<'_> {
         walk: &mut Walk<'_>,
         message: Message<'_>,
     ) -> Result<Option<Stop>, End> {
-        if !self.footprint.owns_unnamed(self.server.turn.epoch()) {
+        let epoch = self.server.turn.epoch();
+        if !self.footprint.owns_unnamed(epoch) || (self.rules.strict && !self.footprint.parsed_in(epoch)) {
             if self.server.turn.owes_unnamed_parse() {
                 // The answer to a Parse that is on its way decides.
                 return Ok(Some(Stop::Verdict));
@@ -197,9 +199,11 @@ impl Exchange<'_> {
                 self.attend(walk, &facts, true);
                 self.arm(walk, &facts, true);
             }
-            // As most drivers do: it will not be bound again.
-            walk.forget();
-            self.client.unnamed.take_if(|remembered| !remembered.known);
+            if !self.rules.strict {
+                // As most drivers do: it will not be bound again.
+                walk.forget();
+                self.client.unnamed.take_if(|remembered| !remembered.known);
+            }
         }
         self.pass(walk, message, mark);
         Ok(None)
@@ -213,6 +217,13 @@ impl Exchange<'_> {
         let waits = self.send_unnamed(&remembered);
         self.client.unnamed = Some(remembered);
         waits
+    }
+
+    /// What the unnamed statement does that is parsed once more where it is bound in another batch.
+    pub(super) fn remembered_facts(&self) -> Option<Rc<Facts>> {
+        let remembered = self.client.unnamed.as_ref().filter(|remembered| remembered.known)?;
+        let (_, text, _) = request::parse_parts(remembered.parse.get(HEADER..)?)?;
+        Some(self.facts(text))
     }
 
     fn send_unnamed(&mut self, remembered: &Remembered) -> Option<bool> {

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::carry::Remembered;
+use super::strict::Batch;
 use super::worker::SCRATCH;
 use crate::relay::request::{self, JUDGED, RequestScan};
 use crate::stream::Stream;
@@ -28,6 +29,10 @@ pub(super) struct Client {
     pub(super) verdict: bool,
     /// They may not be looked at before the server has said what a statement is.
     pub(super) description: bool,
+    /// They may not be looked at before what was asked for is answered.
+    pub(super) answers: bool,
+    /// On a strictly read-only route, in whose transaction the batch of now runs.
+    pub(super) batch: Batch,
     /// The Parse of the client's unnamed statement, if it may be bound on another server connection.
     pub(super) unnamed: Option<Remembered>,
     /// Bytes that the socket did not take yet.
@@ -43,6 +48,8 @@ impl Client {
             inbox_ready: false,
             verdict: false,
             description: false,
+            answers: false,
+            batch: Batch::default(),
             unnamed: None,
             out: Vec::new(),
         }

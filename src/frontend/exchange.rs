@@ -83,6 +83,8 @@ pub(super) struct Rules {
     pub(super) shared: bool,
     /// Nothing may be written.
     pub(super) guarded: bool,
+    /// Nor be committed: transactions are the proxy's.
+    pub(super) strict: bool,
     /// The client has startup settings, which the server does not know for the defaults.
     pub(super) has_defaults: bool,
     /// The client keeps its server connection, whatever state that is in.
@@ -98,6 +100,9 @@ pub(super) struct Rules {
 impl Rules {
     /// What is looked at before it is sent.
     pub(super) fn judging(self) -> Judging {
+        if self.strict {
+            return Judging::All;
+        }
         let judged = self.shared || self.has_defaults || self.guarded || self.counted;
         if judged { Judging::State } else { Judging::Nothing }
     }
@@ -149,6 +154,10 @@ impl Exchange<'_> {
             Stop::Full => self.client.put_aside(rest, true),
             Stop::Verdict => {
                 self.client.verdict = true;
+                self.client.put_aside(rest, true);
+            }
+            Stop::Answers => {
+                self.client.answers = true;
                 self.client.put_aside(rest, true);
             }
             Stop::Description => {
@@ -204,8 +213,8 @@ impl Exchange<'_> {
             // Whatever else came with it, and though the end of the stream may still be on its way.
             return Err(End::ServerLost(Lost::Closed));
         }
-        if self.rules.statement_mode && self.tally.seen.ready > 0 && self.server.turn.status() != Status::Idle
-        {
+        let open = self.server.turn.status() != Status::Idle && !self.rules.strict;
+        if self.rules.statement_mode && self.tally.seen.ready > 0 && open {
             let kind = ErrorKind::TransactionInStatementMode;
             return Err(End::Refused(Refusal::new(kind, refuse::NO_BLOCKS)));
         }
@@ -254,7 +263,9 @@ impl Exchange<'_> {
         // The end of the reply that tells may still be on its way.
         self.client.verdict &= open || !self.server.is_between_replies();
         self.client.description &= self.awaits_description();
-        if self.client.verdict || self.client.description {
+        let turn = &self.server.turn;
+        self.client.answers &= turn.answered_before() < turn.epoch() || !self.server.is_between_replies();
+        if self.client.verdict || self.client.description || self.client.answers {
             return Ok(false);
         }
         let scratch = self.client.share(scratch);

@@ -57,6 +57,11 @@ impl Footprint {
         self.epoch = Some(epoch);
     }
 
+    /// Whether one was sent in this batch, so that nobody else's is bound in it.
+    pub(super) fn parsed_in(&self, epoch: u64) -> bool {
+        self.epoch == Some(epoch)
+    }
+
     /// A Query was sent, which destroys the unnamed statement.
     pub(super) fn destroy_unnamed(&mut self) {
         self.unbound = false;

@@ -101,11 +101,15 @@ impl Exchange<'_> {
             let before = verdict.reword(text, breach.at);
             let before = before.map_or(Cow::Borrowed(&text[..breach.at.min(text.len())]), Cow::Owned);
             let breach = breach.into_owned();
+            if self.rules.strict {
+                self.refuse(walk, message, text, &breach);
+                return Guarded::Done;
+            }
             self.refuse_behind(walk, message, (&before, text), &breach);
             return Guarded::Done;
         }
         match verdict.reword(text, text.len()) {
-            Some(words) if message.header.tag == b'Q' => {
+            Some(words) if message.header.tag == b'Q' && !self.rules.strict => {
                 self.query_in_words(walk, message, &words);
                 Guarded::Done
             }
@@ -118,7 +122,9 @@ impl Exchange<'_> {
         if !self.rules.guarded {
             return None;
         }
-        self.facts(text).verdict()?.reword(text, text.len())
+        let facts = self.facts(text);
+        let verdict = facts.verdict()?;
+        if self.rules.strict { verdict.reword_strictly(text) } else { verdict.reword(text, text.len()) }
     }
 
     /// How a text is read on a read-only route, whose clients can only choose between encodings in which the ends of
@@ -133,8 +139,13 @@ impl Exchange<'_> {
         Dialect { encoding, ..of_server }
     }
 
-    fn refuse(&mut self, walk: &mut Walk<'_>, message: Message<'_>, text: &[u8], breach: &Breach) {
+    pub(super) fn refuse(&mut self, walk: &mut Walk<'_>, message: Message<'_>, text: &[u8], breach: &Breach) {
         self.refuse_behind(walk, message, (b"", text), breach);
+    }
+
+    pub(super) fn note_breach(&mut self, breach: &Breach, text: &[u8]) {
+        let what = breach.what.to_string();
+        self.tally.refused.push(Refused { rule: breach.rule, what, text: text.into() });
     }
 
     /// Refuses a message, of whose text `before` may run.
@@ -146,11 +157,7 @@ impl Exchange<'_> {
         breach: &Breach,
     ) {
         let error = refuse::body(breach);
-        self.tally.refused.push(Refused {
-            rule: breach.rule,
-            what: breach.what.to_string(),
-            text: text.into(),
-        });
+        self.note_breach(breach, text);
         match message.header.tag {
             b'Q' => {
                 self.destroy_unnamed(walk);

@@ -14,6 +14,7 @@ use super::carry::Brought;
 use super::exchange::{End, Exchange};
 use super::guard::Guarded;
 use super::names::Named;
+use super::strict::Owned;
 use crate::backend::settings;
 use crate::error::{ErrorKind, Refusal};
 use crate::relay::request::{self, Judging, Step, Stop, Walk};
@@ -58,6 +59,13 @@ impl Exchange<'_> {
             }
             if self.rules.guarded && matches!(self.guard(walk, message), Guarded::Done) {
                 continue;
+            }
+            if self.rules.strict {
+                match self.own(walk, message)? {
+                    Owned::Goes => {}
+                    Owned::Done => continue,
+                    Owned::Waits => return Ok(Stop::Answers),
+                }
             }
             if !self.rules.shared {
                 self.watch_resets(walk, message);
@@ -205,7 +213,7 @@ impl Exchange<'_> {
             self.refuse_block(walk, message);
             return Ok(None);
         }
-        let words = self.in_words(text);
+        let words = self.words_of(name, text);
         let text = words.as_deref().unwrap_or(text);
         if name.is_empty() {
             let facts = self.facts(text);

@@ -12,7 +12,8 @@
 //!   the client leaves it.
 //! - `judge`: what a request needs to mean on a shared server connection what it means on one of the client's own;
 //!   `attend` is what a statement needs around it, `carry` brings prepared statements to the server connection.
-//! - `guard`: what a read-only route refuses, of which `audit` tells the log.
+//! - `guard`: what a read-only route refuses, of which `audit` tells the log; `strict` puts transactions of the proxy's own around the
+//!   rest, where a route wants that.
 //! - `holdings`: what a client's session holds, and `lookout` what it may have done to that; `names` are its prepared statements (`removals`
 //!   what DEALLOCATE is about to take of them), `texts` what a worker knows of
 //!   statements, `footprint` what a client left on the server connection of the moment.
@@ -55,6 +56,7 @@ mod replication;
 mod session;
 mod settle;
 mod startup;
+mod strict;
 mod texts;
 mod watch;
 pub mod worker;

@@ -283,6 +283,7 @@ impl Session {
             rules: Rules {
                 shared: mode != PoolMode::Session,
                 guarded: self.identity.pool.route().access.is_read_only(),
+                strict: self.identity.pool.route().access.is_strict(),
                 has_defaults: !self.holdings.startup().is_empty(),
                 keeps: mode == PoolMode::Session || !self.holdings.pins.is_empty(),
                 statement_mode: mode == PoolMode::Statement,

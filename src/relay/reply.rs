@@ -299,6 +299,15 @@ impl ReplyScan {
                 if let Hearing::Instead(body) = hearing {
                     self.instead = Some((header.tag, body));
                 }
+                if header.tag == b'E' && reply.asker == Asker::Client && turn.prefix() > 0 {
+                    let body = self.instead.take().map_or_else(|| body.to_vec(), |(_, body)| body);
+                    self.swallow = true;
+                    self.instead = Some((b'E', error_fields::moved(&body, turn.prefix())));
+                }
+            }
+            if let Some(body) = in_place(reply.kind, body).filter(|_| !self.swallow) {
+                self.swallow = true;
+                self.instead = Some((header.tag, body.to_vec()));
             }
         }
         Ok(Some(taken))
@@ -338,6 +347,15 @@ impl ReplyScan {
     }
 }
 
+/// What the client gets in the place of a reply, where its transactions are the proxy's own.
+fn in_place(kind: ReplyKind, body: &[u8]) -> Option<&'static [u8]> {
+    match kind {
+        ReplyKind::Ready(Mark { owned: true, .. }) => Some(b"I"),
+        ReplyKind::Command(Mark { commits: true, .. }) if body == b"ROLLBACK\0" => Some(b"COMMIT\0"),
+        _ => None,
+    }
+}
+
 fn note(seen: &mut Seen, turn: &mut Turn, kind: ReplyKind, (asker, body): (Asker, &[u8])) {
     match (kind, asker) {
         (ReplyKind::Error, _) => {
@@ -353,9 +371,10 @@ fn note(seen: &mut Seen, turn: &mut Turn, kind: ReplyKind, (asker, body): (Asker
             }
         }
         (ReplyKind::Ready(mark), Asker::Proxy) => seen.reassigned += u32::from(mark.reassigns),
-        (ReplyKind::Ready(_), _) => {
+        (ReplyKind::Ready(mark), _) => {
             seen.ready += 1;
-            seen.transactions += u32::from(turn.status() == crate::wire::turn::Status::Idle);
+            let idle = mark.owned || turn.status() == crate::wire::turn::Status::Idle;
+            seen.transactions += u32::from(idle);
         }
         (ReplyKind::Parsed(Mark { unnamed: true, .. }), Asker::Client) => {
             seen.unnamed = Some(Unnamed::Parsed);

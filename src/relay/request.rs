@@ -27,6 +27,8 @@ pub enum Stop {
     Full,
     /// The answer to a Parse of the unnamed statement has to come first: it decides whether what is next may be sent.
     Verdict,
+    /// Everything that was asked for in earlier batches has to be answered first.
+    Answers,
     /// The server has to say first what a statement is, and was asked to say it now.
     Description,
     /// The client ended its session (Terminate).
@@ -207,6 +209,8 @@ pub enum Judging {
     State,
     /// And Sync, because something has to follow it.
     StateAndSync,
+    /// And whatever else runs something.
+    All,
 }
 
 impl Judging {
@@ -214,6 +218,7 @@ impl Judging {
         match self {
             Self::Nothing => false,
             Self::State => matches!(tag, b'Q' | b'P' | b'B' | b'D' | b'C' | b'F'),
+            Self::All => matches!(tag, b'Q' | b'P' | b'B' | b'D' | b'C' | b'F' | b'S' | b'E'),
             Self::StateAndSync => matches!(tag, b'Q' | b'P' | b'B' | b'D' | b'C' | b'F' | b'S'),
         }
     }

@@ -200,7 +200,7 @@ impl Shared {
     fn new(guarded: bool) -> Self {
         let of = |kind: Kind| {
             let facts = Facts::new(u32::from(kind != Kind::Empty), kind, Effects::default());
-            Rc::new(if guarded { facts.guarded(Verdict::default()) } else { facts })
+            Rc::new(if guarded { facts.guarded(Verdict::plain(kind == Kind::Empty)) } else { facts })
         };
         // In the order of `Kind`.
         let kinds = [

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use super::body::Touch;
 use super::commands::Command;
 use super::schemas::Named;
-use super::verdict::Verdict;
+use super::verdict::{Conduct, Verdict};
 use super::words::Words;
 use crate::rule::Rule;
 
@@ -74,6 +74,11 @@ impl Facts {
             Guarded::Plain => None,
             Guarded::Told(verdict) => Some(verdict),
         }
+    }
+
+    /// How it is carried out where transactions are the proxy's own.
+    pub fn conduct(&self) -> Conduct {
+        self.verdict().map_or(Conduct::Inside, Verdict::conduct)
     }
 
     pub(super) fn defining(self, defines: bool) -> Self {

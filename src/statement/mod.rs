@@ -48,5 +48,5 @@ pub use dialect::{Dialect, Encoding};
 pub use facts::{Effects, Facts, Kind, Listening, Pin, States, StatesIter, Touched};
 pub use parse::{STACK, judge, judge_guarded};
 pub use schemas::{MOST_STATEMENTS, Name, Named, Schemas, Sort, Statement};
-pub use verdict::{Breach, Value, Verdict, is_harmless_call, setting};
+pub use verdict::{Breach, Conduct, Ending, Value, Verdict, is_harmless_call, setting};
 pub use words::Words;

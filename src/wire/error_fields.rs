@@ -27,9 +27,35 @@ pub fn is_fatal(body: &[u8]) -> bool {
     matches!(field(body, b'V').or_else(|| field(body, b'S')), Some(b"FATAL" | b"PANIC"))
 }
 
+/// An error about a text in which the position, counted in characters from 1, is that of a text without its first
+/// `prefix` bytes, which are ASCII.
+pub fn moved(body: &[u8], prefix: u8) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len());
+    for part in body.split_inclusive(|&byte| byte == 0) {
+        let position = match part.split_first() {
+            Some((b'P', rest)) => std::str::from_utf8(rest.strip_suffix(&[0]).unwrap_or(rest)).ok(),
+            _ => None,
+        };
+        match position.and_then(|position| position.parse::<u32>().ok()?.checked_sub(prefix.into())) {
+            Some(position) => out.extend_from_slice(format!("P{position}\0").as_bytes()),
+            None => out.extend_from_slice(part),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_position_moves_with_the_text_and_nothing_else_does() {
+        let body = b"SERROR\0P24\0MP24\0p24\0\0";
+        assert_eq!(moved(body, 16), b"SERROR\0P8\0MP24\0p24\0\0");
+        for kept in [&b"P9\0\0"[..], b"P\0\0", b"Px\0\0", b"P99999999999999\0\0", b"P20", b""] {
+            assert_eq!(moved(kept, 21), kept);
+        }
+    }
 
     #[test]
     fn fields_are_found_whatever_is_missing_or_torn() {

@@ -12,6 +12,7 @@
 mod bills;
 pub mod error_fields;
 pub mod frame;
+mod kind;
 mod owed;
 pub mod tag;
 pub mod turn;

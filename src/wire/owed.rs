@@ -42,6 +42,16 @@ pub struct Mark {
     pub unread: bool,
     /// The Sync behind the client's startup settings, which follow what reset them.
     pub reassigns: bool,
+    /// The client has no transaction behind it, though the server still has the proxy's.
+    pub owned: bool,
+    /// A Query with a statement of the proxy's own in front of it, so many bytes.
+    pub prefix: u8,
+    /// That statement is still to be answered.
+    pub opening: bool,
+    /// Its ROLLBACK stands for the client's COMMIT.
+    pub commits: bool,
+    /// A Sync behind which the server has no transaction open, or something is wrong.
+    pub ends: bool,
     /// Under what it is counted.
     pub bill: Bill,
 }
@@ -143,6 +153,9 @@ pub enum Violation {
     /// A ReadyForQuery with a status that is none.
     #[error("unknown transaction status {0:#04x}")]
     UnknownStatus(u8),
+    /// A transaction that the proxy has ended is still open.
+    #[error("a transaction that was ended is still open")]
+    StillOpen,
     /// A message that does not belong on an established connection.
     #[error("message {0:#04x} has no place on an established connection")]
     OutOfPlace(u8),

@@ -14,29 +14,13 @@
 use std::collections::VecDeque;
 
 use super::bills::Bills;
+use super::kind::{Kind, unexpected};
 pub use super::owed::{Asker, Bill, Dropped, Local, Mark, Reply, ReplyKind, Status, Violation};
 
 /// Replies that may be owed before the caller must stop sending. Large enough that a server that owes so many has
 /// filled its output buffer (8 kB, `PQ_SEND_BUFFER_SIZE` in `src/backend/libpq/pqcomm.c`; the smallest reply is 5
 /// bytes) and is sending, so that waiting for replies cannot deadlock.
 pub const MAX_OWED: usize = 16_384;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Parse,
-    Bind,
-    DescribeStatement,
-    DescribePortal,
-    Execute,
-    Close,
-    Sync,
-    Query,
-    FunctionCall,
-    /// The client's CopyDone or CopyFail: no reply of its own, but it bounds the Syncs that COPY mode ignores.
-    CopyEnd,
-    /// A reply that the proxy gives by itself.
-    Local(Local),
-}
 
 #[derive(Debug, Clone, Copy)]
 struct Owed {
@@ -76,6 +60,8 @@ pub struct Turn {
     /// An error met COPY mode where it cannot be known which Syncs the server had already ignored: one more
     /// ReadyForQuery may come than is owed. Such a connection is never reused.
     doubtful: bool,
+    /// Something was carried out since the last ReadyForQuery: a transaction that had failed has not any more.
+    recovered: bool,
     /// What the last errors had skipped, until somebody asks.
     dropped: Dropped,
     /// Counts what ends a batch: an error skips nothing of the next one.
@@ -98,6 +84,7 @@ impl Turn {
             batch: Batch::Closed,
             copy: Copy::No,
             doubtful: false,
+            recovered: false,
             dropped: Dropped::default(),
             epoch: 0,
             bills: Bills::default(),
@@ -177,6 +164,11 @@ impl Turn {
     /// Whether the server ignores everything up to the next Sync.
     pub fn is_skipping(&self) -> bool {
         self.batch == Batch::Skipping
+    }
+
+    /// How many bytes of the proxy's own stand in front of the text that is being answered.
+    pub fn prefix(&self) -> u8 {
+        self.owed.front().map_or(0, |owed| owed.mark.prefix)
     }
 
     /// Who gets the next reply.
@@ -259,7 +251,7 @@ impl Turn {
     /// Judges a message that came from the server. `status` is the first body byte, which ReadyForQuery uses.
     pub fn reply(&mut self, tag: u8, status: u8) -> Result<Reply, Violation> {
         let front = self.owed.front().copied();
-        let bill = front.map_or(Bill::default(), |owed| owed.mark.bill);
+        let mut bill = front.map_or(Bill::default(), |owed| owed.mark.bill);
         let mut asker = front.map_or(Asker::Client, |owed| owed.asker);
         if asker == Asker::Stead {
             asker = if tag == b'E' { Asker::Client } else { Asker::Proxy };
@@ -279,8 +271,14 @@ impl Turn {
                 ReplyKind::Ready(front.map_or(Mark::default(), |owed| owed.mark))
             }
             b'C' => {
+                let mut mark = front.map_or(Mark::default(), |owed| owed.mark);
+                mark.commits &= self.recovered || self.status != Status::Failed;
+                self.recovered = true;
+                if mark.opening {
+                    (asker, bill) = (Asker::Proxy, Bill::default());
+                }
                 self.command(front)?;
-                ReplyKind::Command(front.map_or(Mark::default(), |owed| owed.mark))
+                ReplyKind::Command(mark)
             }
             _ => {
                 self.part(tag, front)?;
@@ -343,12 +341,16 @@ impl Turn {
             other => return Err(unexpected(b'Z', other)),
         }
         self.copy = Copy::No;
+        self.recovered = false;
         self.status = match status {
             b'I' => Status::Idle,
             b'T' => Status::InTransaction,
             b'E' => Status::Failed,
             other => return Err(Violation::UnknownStatus(other)),
         };
+        if self.status != Status::Idle && front.is_some_and(|owed| owed.mark.ends) {
+            return Err(Violation::StillOpen);
+        }
         Ok(())
     }
 
@@ -356,7 +358,9 @@ impl Turn {
         match front.map(|owed| owed.kind) {
             Some(Kind::Query) => {
                 self.copy = Copy::No;
-                if let Some(owed) = self.owed.front_mut() {
+                if let Some(owed) = self.owed.front_mut()
+                    && !std::mem::take(&mut owed.mark.opening)
+                {
                     self.bills.next_statement(owed.epoch, &mut owed.mark.bill);
                 }
             }
@@ -415,21 +419,4 @@ impl Turn {
             self.owed.pop_front();
         }
     }
-}
-
-fn unexpected(tag: u8, owed: Option<Kind>) -> Violation {
-    let expected = match owed {
-        None => "nothing",
-        Some(Kind::Parse) => "ParseComplete",
-        Some(Kind::Bind) => "BindComplete",
-        Some(Kind::DescribeStatement | Kind::DescribePortal) => "a description",
-        Some(Kind::Execute) => "the result of Execute",
-        Some(Kind::Close) => "CloseComplete",
-        Some(Kind::Sync) => "ReadyForQuery",
-        Some(Kind::Query) => "the result of Query",
-        Some(Kind::FunctionCall) => "FunctionCallResponse",
-        Some(Kind::CopyEnd) => "the end of COPY",
-        Some(Kind::Local(_)) => "a reply of the proxy's own",
-    };
-    Violation::Unexpected { tag, expected }
 }

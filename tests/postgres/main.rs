@@ -41,7 +41,9 @@ mod upkeep;
 
 use std::process::ExitCode;
 
-use guard::{programs as guard_programs, storm as guard_storm};
+use guard::{
+    escapes as guard_escapes, programs as guard_programs, storm as guard_storm, strict as guard_strict,
+};
 
 #[allow(clippy::too_many_lines, reason = "a list")]
 fn main() -> ExitCode {
@@ -128,8 +130,20 @@ fn main() -> ExitCode {
             the_backslash_commands_of_psql_print_what_they_print_without_a_proxy,
             pg_dump_prints_what_it_prints_without_a_proxy,
             a_check_warns_of_what_the_role_of_a_read_only_route_could_write;
+        guard_escapes:
+            a_cancel_request_does_not_let_a_text_out_of_the_proxys_transaction,
+            batches_cannot_step_out_of_the_proxys_transaction;
         guard_storm:
-            statements_made_at_random_change_nothing;
+            statements_made_at_random_change_nothing,
+            statements_made_at_random_change_nothing_on_a_strict_route;
+        guard_strict:
+            a_strict_route_refuses_what_another_does_though_the_role_owns_the_tables,
+            a_strict_route_refuses_what_another_does_though_the_role_is_a_superuser,
+            what_only_reads_is_let_through_on_a_strict_route,
+            what_functions_do_from_inside_is_of_effect_at_the_default_level,
+            what_functions_do_from_inside_leaves_nothing_on_a_strict_route,
+            a_clients_transactions_are_what_they_are_without_a_proxy,
+            a_client_of_a_strict_route_is_told_what_cannot_last;
         hostile:
             a_batch_that_was_never_synced_is_taken_back_when_its_client_leaves,
             what_an_unnamed_statement_does_is_noted_whenever_it_is_bound,

@@ -415,8 +415,10 @@ pub fn counters_agree_with_pg_stat_statements() {
 }
 
 pub fn a_read_only_route_counts_what_it_lets_through_and_no_refusal_of_its_own() {
-    for mode in ["transaction", "session"] {
-        let mut bench = Bench::new(&format!("{mode}\"\naccess = \"read-only"), &[], "");
+    for (mode, access) in
+        [("transaction", "read-only"), ("session", "read-only"), ("transaction", "read-only-strict")]
+    {
+        let mut bench = Bench::new(&format!("{mode}\"\naccess = \"{access}"), &[], "");
         let role = bench.roles[1].clone();
         let mut client = bench.login(&role, &[("options", "-c search_path=entity")]);
         let c = &mut client;

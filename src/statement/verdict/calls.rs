@@ -245,6 +245,7 @@ impl Inspector<'_> {
     }
 
     fn set_config(&mut self, call: &nodes::FuncCall, proven: Option<&[&str]>) {
+        self.sets_session |= !super::conduct::is_local(call);
         let value = match argument(call, 1, "new_value").and_then(constant) {
             Some(ConstValue::String(text)) => Value::Text(text),
             _ => Value::Unknown,

@@ -5,9 +5,11 @@
 //! functions; this one keeps a client from leaving that mode, and from what the mode does not cover.
 //!
 //! - `statements`: kinds of statements, and what may be in them.
+//! - `conduct`: how a text is carried out where its transaction will be rolled back.
 //! - `calls`: functions, by name. `settings`: SET, RESET and `set_config`, by name and value.
 
 mod calls;
+mod conduct;
 mod settings;
 mod statements;
 #[cfg(test)]
@@ -21,6 +23,7 @@ use pg_raw_parse::{Node, nodes};
 use super::effects::Letters;
 use crate::rule::Rule;
 pub use calls::is_harmless_call;
+pub use conduct::{Conduct, Ending};
 pub use settings::{Value, setting};
 
 /// Names of functions that are kept; who calls more in one text calls what is not listed.
@@ -59,6 +62,7 @@ pub struct Verdict {
     /// There are more of them.
     calls_more: bool,
     edits: Vec<Edit>,
+    strict: conduct::Strict,
 }
 
 impl Verdict {
@@ -71,9 +75,15 @@ impl Verdict {
         Self { breach: Some(Breach { rule, what, at: 0 }), ..Self::default() }
     }
 
+    /// Of a text without effects: one that has no statement, or one that runs in a transaction.
+    pub(super) fn plain(is_empty: bool) -> Self {
+        let conduct = (!is_empty).then_some(Conduct::Inside);
+        Self { strict: conduct::Strict { conduct, ..conduct::Strict::default() }, ..Self::default() }
+    }
+
     /// Whether every route may send the text as it is.
     pub(super) fn is_plain(&self) -> bool {
-        *self == Self::default()
+        *self == Self::plain(false)
     }
 
     /// The first statement that a route refuses which allows so much. `functions` are the only ones of the database's
@@ -93,36 +103,60 @@ impl Verdict {
 
     /// The text up to `end`, in the words in which it is to be sent; `None` if they are its own.
     pub fn reword(&self, text: &[u8], end: usize) -> Option<Vec<u8>> {
-        let mut words = Vec::new();
-        let mut done = 0;
-        for Edit { place, words: instead } in self.edits.iter().filter(|edit| edit.place.end <= end) {
-            words.extend_from_slice(text.get(done..place.start)?);
-            words.extend_from_slice(instead.as_bytes());
-            done = place.end;
-        }
-        if done == 0 {
-            return None;
-        }
-        words.extend_from_slice(text.get(done..end)?);
-        Some(words)
+        apply(self.edits.iter().filter(|edit| edit.place.end <= end), text, end)
     }
+
+    /// How it is carried out where transactions are the proxy's own.
+    pub fn conduct(&self) -> Conduct {
+        if self.breach.is_some() {
+            return Conduct::Refused("what is refused anyway");
+        }
+        self.strict.conduct.unwrap_or(Conduct::Bare { lasts: false })
+    }
+
+    /// [`Self::reword`] of the whole text where transactions are the proxy's own: PostgreSQL's own functions are called
+    /// by their whole names, and COMMIT becomes ROLLBACK.
+    pub fn reword_strictly(&self, text: &[u8]) -> Option<Vec<u8>> {
+        let strict = &self.strict;
+        let mut edits: Vec<_> = self.edits.iter().chain(&strict.names).chain(&strict.end).collect();
+        edits.sort_by_key(|edit| edit.place.start);
+        apply(edits.into_iter(), text, text.len())
+    }
+}
+
+/// The text up to `end` with other words in it; `None` if there are none.
+fn apply<'e>(edits: impl Iterator<Item = &'e Edit>, text: &[u8], end: usize) -> Option<Vec<u8>> {
+    let mut words = Vec::new();
+    let mut done = 0;
+    for Edit { place, words: instead } in edits {
+        words.extend_from_slice(text.get(done..place.start)?);
+        words.extend_from_slice(instead.as_bytes());
+        done = place.end;
+    }
+    if done == 0 {
+        return None;
+    }
+    words.extend_from_slice(text.get(done..end)?);
+    Some(words)
 }
 
 /// Inspects the statements of a text.
 pub(super) fn inspect<'t>(
-    text: &str,
+    text: &'t str,
     statements: impl Iterator<Item = &'t nodes::RawStmt>,
     letters: Letters,
 ) -> Verdict {
-    let mut inspector = Inspector::default();
+    let mut inspector = Inspector { text, ..Inspector::default() };
     for raw in statements {
         let start = usize::try_from(raw.stmt_location).unwrap_or(0).min(text.len());
         let length = usize::try_from(raw.stmt_len).unwrap_or(0);
         let end = if length == 0 { text.len() } else { text.len().min(start + length) };
         // With letters that stand in for others, places are not those of the client's text.
         inspector.place = if letters == Letters::StandIns { None } else { Some(start..end) };
+        inspector.sets_session = false;
         inspector.statement(raw.stmt(), true);
         inspector.drain();
+        inspector.conducts(raw.stmt());
     }
     inspector.verdict
 }
@@ -130,9 +164,12 @@ pub(super) fn inspect<'t>(
 /// Walks over statements and gathers what is to be said of them.
 #[derive(Default)]
 struct Inspector<'t> {
+    text: &'t str,
     verdict: Verdict,
     /// Where the statement stands, if that is known.
     place: Option<Range<usize>>,
+    /// It calls `set_config` for longer than its transaction.
+    sets_session: bool,
     /// What is still to be looked at, and whether it runs, or is only explained. In a list and not on the stack, because
     /// a sum of ten thousand numbers is a tree ten thousand levels deep.
     open: Vec<(Node<'t>, bool)>,

@@ -191,3 +191,52 @@ fn no_text_uses_up_the_stack() {
         judged.unwrap().join().unwrap();
     }
 }
+
+#[test]
+fn a_text_is_carried_out_inside_a_transaction_unless_nothing_of_the_databases_own_runs_in_it() {
+    use crate::statement::Conduct::{self, Bare, Begins, Ends, Inside, Refused};
+    let conduct = |text: &str| -> Conduct { judge_guarded(text.as_bytes(), UTF8).conduct() };
+    for text in
+        ["SELECT 1", "SELECT f()", "EXECUTE p", "FETCH ALL c", "PREPARE p AS SELECT 1", "SHOW a; SELECT 1"]
+    {
+        assert_eq!(conduct(text), Inside, "{text}");
+    }
+    for text in ["", "SHOW work_mem", "SET LOCAL work_mem = 1", "SAVEPOINT a", "DISCARD ALL"] {
+        assert_eq!(conduct(text), Bare { lasts: false }, "{text}");
+    }
+    for text in ["SET work_mem = 1; SET jit = off", "LISTEN a", "SELECT set_config('work_mem', '1', false)"] {
+        assert_eq!(conduct(text), Bare { lasts: true }, "{text}");
+    }
+    for text in ["BEGIN", "BEGIN; SELECT 1"] {
+        assert_eq!(conduct(text), Begins, "{text}");
+    }
+    for (text, begins) in
+        [("COMMIT", false), ("BEGIN; SELECT 1; COMMIT", true), ("SELECT 1; ROLLBACK", false)]
+    {
+        assert!(matches!(conduct(text), Ends(ending) if ending.begins == begins), "{text}");
+    }
+    for text in [
+        "COMMIT; SELECT 1",
+        "SELECT 1; BEGIN",
+        "SET work_mem = 1; SELECT 1",
+        "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
+        "SELECT set_config('work_mem', s, false) FROM t",
+        "SELECT f(set_config('work_mem', '1', false))",
+        "NOTIFY a",
+        "DELETE FROM t",
+    ] {
+        assert!(matches!(conduct(text), Refused(_)), "{text}");
+    }
+    let words = |text: &str| {
+        let facts = judge_guarded(text.as_bytes(), UTF8);
+        let words = facts.verdict().and_then(|verdict| verdict.reword_strictly(text.as_bytes()));
+        String::from_utf8(words.unwrap_or_default()).unwrap()
+    };
+    assert_eq!(words("SELECT 1; COMMIT -- x"), "SELECT 1;  ROLLBACK /* COMMIT */");
+    assert_eq!(
+        words("SELECT set_config(name, 'a', false) FROM pg_settings WHERE name = 'work_mem'"),
+        "SELECT pg_catalog.set_config(name, 'a', false) FROM pg_catalog.pg_settings \
+         WHERE name OPERATOR(pg_catalog.=) 'work_mem'"
+    );
+    assert_eq!(words("SELECT 1"), "");
+}

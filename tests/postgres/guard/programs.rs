@@ -112,22 +112,26 @@ fn compare(ground: &Ground, program: &str, arguments: &[&str]) {
 }
 
 pub fn the_backslash_commands_of_psql_print_what_they_print_without_a_proxy() {
-    let server = Server::own();
-    let ground = Ground::new(&server, ROUTE);
-    let script = ground.folder.join("commands.sql");
-    std::fs::write(&script, COMMANDS).unwrap();
-    compare(&ground, "psql", &["-X", "-f", script.to_str().unwrap()]);
+    for route in [ROUTE, super::strict::ROUTE] {
+        let server = Server::own();
+        let ground = Ground::new(&server, route);
+        let script = ground.folder.join("commands.sql");
+        std::fs::write(&script, COMMANDS).unwrap();
+        compare(&ground, "psql", &["-X", "-f", script.to_str().unwrap()]);
+    }
 }
 
 pub fn pg_dump_prints_what_it_prints_without_a_proxy() {
-    let server = Server::shared();
-    let ground = Ground::new(&server, ROUTE);
-    let schema = format!("--schema={}", ground.fixture.role);
-    compare(&ground, "pg_dump", &[&schema]);
-    compare(&ground, "pg_dump", &[&schema, "--schema-only", "--no-owner"]);
-    compare(&ground, "pg_dump", &[&schema, "--data-only", "--inserts", "--rows-per-insert=2"]);
-    compare(&ground, "pg_dump", &[&schema, "--serializable-deferrable", "--quote-all-identifiers"]);
-    compare(&ground, "pg_dump", &["--blobs", &schema]);
+    for route in [ROUTE, super::strict::ROUTE] {
+        let server = Server::shared();
+        let ground = Ground::new(&server, route);
+        let schema = format!("--schema={}", ground.fixture.role);
+        compare(&ground, "pg_dump", &[&schema]);
+        compare(&ground, "pg_dump", &[&schema, "--schema-only", "--no-owner"]);
+        compare(&ground, "pg_dump", &[&schema, "--data-only", "--inserts", "--rows-per-insert=2"]);
+        compare(&ground, "pg_dump", &[&schema, "--serializable-deferrable", "--quote-all-identifiers"]);
+        compare(&ground, "pg_dump", &["--blobs", &schema]);
+    }
 }
 
 pub fn a_check_warns_of_what_the_role_of_a_read_only_route_could_write() {
