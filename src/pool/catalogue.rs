@@ -129,7 +129,7 @@ enum Failure {
 }
 
 async fn read(login: &Login) -> Result<Reading, Failure> {
-    let _places = limits::acquire_outside(&login.caps).ok_or(ConnectError::LimitReached)?;
+    let _places = limits::acquire_spare(&login.caps).ok_or(ConnectError::LimitReached)?;
     let mut conn = login.opener.open().await?;
     let reading = ask(&mut conn).await;
     conn.hang_up().await;

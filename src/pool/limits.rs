@@ -9,7 +9,7 @@ use super::Pool;
 #[derive(Debug, Default)]
 pub struct Limit {
     max: Option<usize>,
-    used: Arc<AtomicUsize>,
+    places: Arc<Places>,
     /// The pools that share it, to make room.
     pools: Mutex<Vec<Weak<Pool>>>,
     /// The pools that have clients waiting and not a single connection: the next place is theirs.
@@ -18,9 +18,17 @@ pub struct Limit {
     claimed: AtomicBool,
 }
 
+/// What permits and their limit share.
+#[derive(Debug, Default)]
+struct Places {
+    used: AtomicUsize,
+    /// A connection is being closed to make room: nobody has to close another before it is gone.
+    coming: AtomicBool,
+}
+
 /// One place under a [`Limit`], free again when dropped.
 #[derive(Debug)]
-pub struct Permit(Arc<AtomicUsize>);
+pub struct Permit(Arc<Places>);
 
 impl Limit {
     /// `None` is no limit; it counts all the same.
@@ -32,13 +40,13 @@ impl Limit {
     pub fn try_acquire(&self) -> Option<Permit> {
         let max = self.max.unwrap_or(usize::MAX);
         let grown = |used: usize| (used < max).then_some(used + 1);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).ok()?;
-        Some(Permit(Arc::clone(&self.used)))
+        self.places.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).ok()?;
+        Some(Permit(Arc::clone(&self.places)))
     }
 
     /// Places that are taken.
     pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+        self.places.used.load(Ordering::Relaxed)
     }
 
     pub(super) fn share(&self, pool: &Arc<Pool>) {
@@ -70,19 +78,25 @@ impl Limit {
         }
     }
 
-    /// Has one of the pools close an idle connection.
+    /// Has one of the pools close an idle connection, unless one is being closed already.
     fn make_room(&self) {
+        if self.places.coming.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let pools: Vec<_> = {
             let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
             pools.iter().filter_map(Weak::upgrade).collect()
         };
-        let _ = pools.iter().any(Pool::evict);
+        if !pools.iter().any(Pool::evict) {
+            self.places.coming.store(false, Ordering::Release);
+        }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.used.fetch_sub(1, Ordering::Relaxed);
+        self.0.coming.store(false, Ordering::Release);
     }
 }
 
@@ -98,6 +112,14 @@ pub(super) fn acquire_all(limits: &[Arc<Limit>], pool: &Arc<Pool>) -> Option<Vec
         permit
     };
     limits.iter().map(acquire).collect()
+}
+
+/// A place under each of `limits` that nobody waits for, for a connection that no client needs.
+pub(super) fn acquire_spare(limits: &[Arc<Limit>]) -> Option<Vec<Permit>> {
+    let spare = |limit: &Arc<Limit>| {
+        if limit.is_claimed_by_another_than(std::ptr::null()) { None } else { limit.try_acquire() }
+    };
+    limits.iter().map(spare).collect()
 }
 
 /// A place under each of `limits` for a connection of no pool. Where one is full, an idle connection of a pool that
