@@ -295,15 +295,9 @@ fn is_column_name(node: Node<'_>) -> bool {
     }
 }
 
-/// Of `SELECT f(...), g(...) FROM pg_settings WHERE name = 'this'`, which may be one of several or have more conditions,
-/// the names. Nothing of any other query.
-pub(super) fn proven_names(select: &nodes::SelectStmt) -> Option<Vec<&str>> {
-    let mut tables = select.from_clause().iter();
-    let (Some(Node::RangeVar(table)), None) = (tables.next(), tables.next()) else { return None };
-    let plain = table.relname() == Some("pg_settings")
-        && matches!(table.schemaname(), None | Some("pg_catalog"))
-        && table.alias().is_none()
-        && select.with_clause().is_none()
+/// Whether a SELECT has nothing but targets, tables and a WHERE.
+pub(super) fn has_no_more_clauses(select: &nodes::SelectStmt) -> bool {
+    select.with_clause().is_none()
         && select.larg().is_none()
         && select.into_clause().is_none()
         && select.distinct_clause().is_empty()
@@ -315,6 +309,17 @@ pub(super) fn proven_names(select: &nodes::SelectStmt) -> Option<Vec<&str>> {
         && select.locking_clause().is_empty()
         && matches!(select.limit_offset(), Node::None)
         && matches!(select.limit_count(), Node::None)
+}
+
+/// Of `SELECT f(...), g(...) FROM pg_settings WHERE name = 'this'`, which may be one of several or have more conditions,
+/// the names. Nothing of any other query.
+pub(super) fn proven_names(select: &nodes::SelectStmt) -> Option<Vec<&str>> {
+    let mut tables = select.from_clause().iter();
+    let (Some(Node::RangeVar(table)), None) = (tables.next(), tables.next()) else { return None };
+    let plain = table.relname() == Some("pg_settings")
+        && matches!(table.schemaname(), None | Some("pg_catalog"))
+        && table.alias().is_none()
+        && has_no_more_clauses(select)
         && select
             .target_list()
             .iter()

@@ -7,7 +7,7 @@ use pg_raw_parse::{ConstValue, Node, nodes};
 
 use super::super::effects::constant;
 use super::super::settings::argument;
-use super::calls::proven_names;
+use super::calls::{has_no_more_clauses, proven_names};
 use super::{Edit, Inspector};
 
 /// `CURSOR_OPT_HOLD` of PostgreSQL's `nodes/parsenodes.h`.
@@ -266,17 +266,6 @@ fn is_bare(call: &nodes::FuncCall) -> bool {
 /// Whether there is nothing but a list of targets.
 fn has_only_targets(select: &nodes::SelectStmt) -> bool {
     select.from_clause().is_empty()
-        && select.with_clause().is_none()
-        && select.larg().is_none()
-        && select.into_clause().is_none()
-        && select.distinct_clause().is_empty()
-        && select.group_clause().is_empty()
         && matches!(select.where_clause(), Node::None)
-        && matches!(select.having_clause(), Node::None)
-        && select.window_clause().is_empty()
-        && select.values_lists().is_empty()
-        && select.sort_clause().is_empty()
-        && select.locking_clause().is_empty()
-        && matches!(select.limit_offset(), Node::None)
-        && matches!(select.limit_count(), Node::None)
+        && has_no_more_clauses(select)
 }
