@@ -109,7 +109,9 @@ impl Names {
     /// Whether it depends on an earlier batch than `epoch`, whose answer is still to come, what the name means.
     pub(super) fn is_open(&self, name: &[u8], epoch: u64) -> bool {
         let name = significant(name);
-        self.undo.iter().any(|undo| undo.epoch != epoch && *undo.name == *name)
+        // They are in the order of their batches.
+        let mut earlier = self.undo.iter().take_while(|undo| undo.epoch != epoch);
+        earlier.any(|undo| *undo.name == *name)
     }
 
     /// Gives a name, which is free or about to be, in batch `epoch`, until the server says otherwise.

@@ -333,7 +333,8 @@ mod tests {
                 cache.facts(text.as_bytes(), PLAIN);
             }
         }
-        assert!(cache.stats().hits >= 1_998, "{:?}", cache.stats());
+        // 1,998 where no two texts meet at one place of the doorkeeper, which its random keys decide: one in 256 does.
+        assert!(cache.stats().hits >= 1_980, "{:?}", cache.stats());
     }
 
     #[test]

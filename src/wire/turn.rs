@@ -367,11 +367,11 @@ impl Turn {
             Some(Kind::Execute) => {
                 let was_copy_in =
                     matches!(std::mem::replace(&mut self.copy, Copy::No), Copy::In | Copy::Both);
-                match self.owed.iter().position(|owed| owed.kind == Kind::CopyEnd) {
+                if was_copy_in {
                     // COPY mode ignores the Syncs up to the end of its data.
-                    Some(end) if was_copy_in => (0..end).for_each(|_| self.drop_front()),
-                    _ if was_copy_in => return Err(unexpected(b'C', Some(Kind::Execute))),
-                    _ => {}
+                    let end = self.owed.iter().position(|owed| owed.kind == Kind::CopyEnd);
+                    let end = end.ok_or_else(|| unexpected(b'C', Some(Kind::Execute)))?;
+                    (0..end).for_each(|_| self.drop_front());
                 }
                 self.pop();
             }

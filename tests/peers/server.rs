@@ -184,9 +184,13 @@ impl Conn {
         read_message(&mut self.input)
     }
 
-    /// The next message, which must be of this type. The end of the stream ends the script.
+    /// The next message, which must be of this type. The end of the stream ends the script, and so does Terminate: the
+    /// proxy says goodbye when it stops.
     pub fn expect(&mut self, tag: u8) -> io::Result<Vec<u8>> {
         let (got, body) = self.receive()?;
+        if got == b'X' && tag != b'X' {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         assert_eq!(char::from(got), char::from(tag), "server connection {}", self.number);
         Ok(body)
     }

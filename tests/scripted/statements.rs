@@ -453,7 +453,8 @@ fn mortal(length: &Arc<AtomicUsize>, total: &Arc<AtomicUsize>) -> Server {
     Server::start(move |conn| {
         let mut sent = 0;
         serve(conn, &heard, |conn, out| {
-            let left = length.load(Ordering::SeqCst) - sent;
+            // A connection of the round before may still be there.
+            let left = length.load(Ordering::SeqCst).saturating_sub(sent);
             conn.send(&out[..left.min(out.len())])?;
             sent += out.len();
             total.fetch_max(sent, Ordering::SeqCst);
