@@ -17,7 +17,7 @@ pub mod server;
 use std::time::{Duration, Instant};
 
 /// After this a peer that waits gives up: the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Looks again and again until there is an answer.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
