@@ -2,7 +2,8 @@
 //!
 //! A text is stored when it is seen a second time within a while: until then only its hash is remembered, so that a
 //! stream of texts that never come again (literals instead of parameters) neither fills the cache nor allocates for it.
-//! The key is the text's exact bytes: anything that normalised it would be a second lexer, which can be wrong.
+//! The key is the text's exact bytes: anything that normalised it would be a second lexer, which can be wrong. The one
+//! exception are whole numbers, where it is certain that they are, and that they make no difference (`numbers`).
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
@@ -10,8 +11,8 @@ use std::rc::Rc;
 
 use super::dialect::Dialect;
 use super::facts::{Effects, Facts, Kind};
-use super::parse;
 use super::verdict::Verdict;
+use super::{numbers, parse};
 use crate::rule::Rule;
 
 /// Judged texts. They are in two generations: when the young one is full, the old one is forgotten and the young one
@@ -25,6 +26,8 @@ pub struct Cache {
     hasher: RandomState,
     /// Hashes of texts that were seen once, each at its own place.
     doorkeeper: Box<[u64]>,
+    /// The text at hand without its numbers.
+    blank: Vec<u8>,
     shared: Shared,
     /// Whether texts get a verdict as well.
     guarded: bool,
@@ -53,15 +56,25 @@ pub struct CacheStats {
 
 struct Entry {
     text: Box<[u8]>,
+    /// It stands for all that differ from it in numbers, which it does not have.
+    blank: bool,
     /// Nothing where the text is read the same in every dialect.
     dialect: Option<Dialect>,
     facts: Rc<Facts>,
 }
 
 impl Entry {
-    fn is(&self, text: &[u8], dialect: Dialect) -> bool {
-        *self.text == *text && self.dialect.is_none_or(|own| own == dialect)
+    fn is(&self, key: Key<'_>, dialect: Dialect) -> bool {
+        self.blank == key.blank && *self.text == *key.text && self.dialect.is_none_or(|own| own == dialect)
     }
+}
+
+/// Where a text is looked for.
+#[derive(Clone, Copy)]
+struct Key<'t> {
+    hash: u64,
+    text: &'t [u8],
+    blank: bool,
 }
 
 /// Two texts with the same 64 bits take turns.
@@ -72,13 +85,13 @@ struct Generation {
 }
 
 impl Generation {
-    fn find(&self, hash: u64, text: &[u8], dialect: Dialect) -> Option<&Entry> {
-        self.entries.get(&hash).filter(|entry| entry.is(text, dialect))
+    fn find(&self, key: Key<'_>, dialect: Dialect) -> Option<&Entry> {
+        self.entries.get(&key.hash).filter(|entry| entry.is(key, dialect))
     }
 
-    fn take(&mut self, hash: u64, text: &[u8], dialect: Dialect) -> Option<Entry> {
-        self.find(hash, text, dialect)?;
-        let entry = self.entries.remove(&hash)?;
+    fn take(&mut self, key: Key<'_>, dialect: Dialect) -> Option<Entry> {
+        self.find(key, dialect)?;
+        let entry = self.entries.remove(&key.hash)?;
         self.bytes -= entry.text.len();
         Some(entry)
     }
@@ -102,6 +115,7 @@ impl Cache {
             max_bytes: max_bytes / 2,
             hasher: RandomState::new(),
             doorkeeper: vec![0; places].into_boxed_slice(),
+            blank: Vec::new(),
             shared: Shared::new(false),
             guarded: false,
             hits: 0,
@@ -121,23 +135,49 @@ impl Cache {
             self.misses += 1;
             return self.shared.too_long();
         }
-        let hash = self.hasher.hash_one(text);
-        if let Some(entry) = self.young.find(hash, text, dialect) {
+        let mut blank = std::mem::take(&mut self.blank);
+        let facts = if numbers::blank(text, &mut blank) {
+            let numberless = self.key(&blank, true);
+            match self.find(numberless, dialect) {
+                Some(facts) => facts,
+                None => self.exact(text, Some(numberless), dialect),
+            }
+        } else {
+            self.exact(text, None, dialect)
+        };
+        self.blank = blank;
+        facts
+    }
+
+    fn key<'t>(&self, text: &'t [u8], blank: bool) -> Key<'t> {
+        Key { hash: self.hasher.hash_one(text), text, blank }
+    }
+
+    fn find(&mut self, key: Key<'_>, dialect: Dialect) -> Option<Rc<Facts>> {
+        if let Some(entry) = self.young.find(key, dialect) {
             self.hits += 1;
-            return Rc::clone(&entry.facts);
+            return Some(Rc::clone(&entry.facts));
         }
-        if let Some(entry) = self.old.take(hash, text, dialect) {
-            self.hits += 1;
-            let facts = Rc::clone(&entry.facts);
-            self.store(hash, entry);
+        let entry = self.old.take(key, dialect)?;
+        self.hits += 1;
+        let facts = Rc::clone(&entry.facts);
+        self.store(key.hash, entry);
+        Some(facts)
+    }
+
+    fn exact(&mut self, text: &[u8], numberless: Option<Key<'_>>, dialect: Dialect) -> Rc<Facts> {
+        let key = self.key(text, false);
+        if let Some(facts) = self.find(key, dialect) {
             return facts;
         }
         self.misses += 1;
         let judge = if self.guarded { parse::judge_guarded } else { parse::judge };
         let facts = self.shared.of(judge(text, dialect));
-        if self.was_seen(hash) && text.len() <= self.max_bytes {
+        let key = numberless.filter(|_| facts.hold_for_any_number()).unwrap_or(key);
+        if self.was_seen(key.hash) && key.text.len() <= self.max_bytes {
             let dialect = parse::depends_on_dialect(text).then_some(dialect);
-            self.store(hash, Entry { text: text.into(), dialect, facts: Rc::clone(&facts) });
+            let (text, facts) = (key.text.into(), Rc::clone(&facts));
+            self.store(key.hash, Entry { text, blank: key.blank, dialect, facts });
         }
         facts
     }
@@ -295,9 +335,9 @@ mod tests {
     #[test]
     fn texts_that_never_come_again_are_not_held_and_share_their_facts() {
         let mut cache = Cache::new(100, 10_000);
-        let first = cache.facts(b"SELECT 0", PLAIN);
+        let first = cache.facts(b"SELECT '0'", PLAIN);
         for number in 1..1_000 {
-            let facts = cache.facts(format!("SELECT {number}").as_bytes(), PLAIN);
+            let facts = cache.facts(format!("SELECT '{number}'").as_bytes(), PLAIN);
             assert!(Rc::ptr_eq(&facts, &first));
         }
         assert_eq!(cache.stats().entries, 0);
@@ -328,13 +368,33 @@ mod tests {
     fn what_is_used_survives_what_comes_and_goes() {
         let mut cache = Cache::new(64, 100_000);
         for number in 0..2_000 {
-            let text = format!("SELECT {number}");
+            let text = format!("SELECT '{number}'");
             for text in ["SELECT 'always'", &text, &text] {
                 cache.facts(text.as_bytes(), PLAIN);
             }
         }
         // 1,998 where no two texts meet at one place of the doorkeeper, which its random keys decide: one in 256 does.
         assert!(cache.stats().hits >= 1_980, "{:?}", cache.stats());
+    }
+
+    #[test]
+    fn texts_that_differ_in_numbers_are_read_once_where_numbers_make_no_difference() {
+        let mut cache = Cache::new(100, 10_000).guarding();
+        for number in 0..1_000 {
+            let text = format!("SELECT abalance FROM pgbench_accounts WHERE aid = {number};");
+            assert!(cache.facts(text.as_bytes(), PLAIN).verdict().is_none());
+        }
+        let stats = cache.stats();
+        assert_eq!((stats.misses, stats.hits, stats.entries), (2, 998, 1));
+        // Whether it opens to read is in the number.
+        for _ in 0..3 {
+            for (mode, refused) in [(131_072, true), (262_144, false)] {
+                let facts = cache.facts(format!("SELECT lo_open(1, {mode})").as_bytes(), PLAIN);
+                let breach = facts.verdict().and_then(|verdict| verdict.breach(false, None));
+                assert_eq!(breach.is_some(), refused, "{mode}");
+            }
+        }
+        assert_eq!(cache.facts(b"SET work_mem = 1000", PLAIN).kind, Kind::Session);
     }
 
     #[test]

@@ -170,6 +170,20 @@ impl Facts {
         Self::new(0, Kind::Unknown, effects).using(Words::any())
     }
 
+    /// Whether any text has the same facts that differs from this one in whole numbers only. Numbers decide about options
+    /// of EXPLAIN and other utilities, about the values of settings, and about arguments that a rule looks at. So there may
+    /// be nothing in it but a query or a change of rows, of which nothing at all has to be known.
+    pub(super) fn hold_for_any_number(&self) -> bool {
+        let command = self.named.statement(0).map(|statement| statement.command);
+        let rows = [Command::Select, Command::Insert, Command::Update, Command::Delete, Command::Merge];
+        let told = matches!(self.guarded, Guarded::Told(_));
+        self.statements == 1
+            && command.is_some_and(|command| rows.contains(&command))
+            && self.plain
+            && !(told || self.defines || self.varies || self.begins)
+            && self.path.is_none()
+    }
+
     /// Whether there is no effect at all: whoever carries the text has nothing to do.
     pub fn is_plain(&self) -> bool {
         self.plain

@@ -17,7 +17,7 @@
 //! - `body`: what a function's source may do; `words`: the names that a text uses.
 //! - `verdict`: whether a text may run where nothing may be written, with rules for each kind of statement.
 //! - `commands`, `schemas`, `objects`: what the statements are called, and whose relations, functions and types they name.
-//! - `cache`: judged texts, bounded.
+//! - `cache`: judged texts, bounded; `numbers`: which of them differ in numbers only.
 
 mod body;
 mod cache;
@@ -26,6 +26,7 @@ mod dialect;
 mod effects;
 mod facts;
 mod functions;
+mod numbers;
 mod objects;
 mod parse;
 mod schemas;

@@ -223,7 +223,8 @@ impl Inspector<'_> {
             "set_config" => self.set_config(call, proven),
             "pg_notify" => self.notifies("pg_notify()"),
             "nextval" | "setval" => self.refuse(Rule::Sequence, format!("{name}()")),
-            "lo_open" if !opens_to_read(call) => self.refuse(Rule::LargeObject, "lo_open() to write"),
+            "lo_open" if opens_to_read(call) => self.verdict.by_number = true,
+            "lo_open" => self.refuse(Rule::LargeObject, "lo_open() to write"),
             // With two arguments the second one is a query.
             "ts_rewrite" if call.args().len() != 3 || call.func_variadic => {
                 self.refuse(Rule::HiddenSql, "ts_rewrite() of a query");

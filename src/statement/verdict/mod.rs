@@ -62,6 +62,8 @@ pub struct Verdict {
     /// There are more of them.
     calls_more: bool,
     edits: Vec<Edit>,
+    /// With another number in it, the text might be refused.
+    by_number: bool,
     strict: conduct::Strict,
 }
 

@@ -1,4 +1,4 @@
-use super::super::{Dialect, Encoding, Facts, judge_guarded};
+use super::super::{Dialect, Encoding, Facts, judge_guarded, numbers};
 use super::{Breach, Rule};
 
 const UTF8: Dialect = Dialect { encoding: Encoding::Utf8, standard_conforming_strings: true };
@@ -54,6 +54,34 @@ fn every_allowed_case_breaks_no_rule_in_any_encoding() {
             }
         }
     }
+}
+
+/// A reader of numbers is wrong, or a rule looks at them and does not say so.
+#[test]
+fn numbers_make_no_difference_where_facts_say_so() {
+    let corpus = [
+        include_str!("../../../tests/postgres/guard/refused.txt"),
+        include_str!("../../../tests/postgres/guard/allowed.txt"),
+    ];
+    let (mut blank, mut tried) = (Vec::new(), 0);
+    for text in corpus.into_iter().flat_map(cases).flat_map(|(_, steps)| steps) {
+        if !numbers::blank(text.as_bytes(), &mut blank) {
+            continue;
+        }
+        let blank = String::from_utf8(blank.clone()).unwrap();
+        let others = ["0", "1", "7", "64", "131072", "262144", "393216", "999999999"].map(|number| {
+            let other = blank.replace('\0', number);
+            judge_guarded(other.as_bytes(), UTF8)
+        });
+        if let Some(sharing) = others.iter().find(|facts| facts.hold_for_any_number()) {
+            tried += 1;
+            let breaks = |facts: &&Facts| {
+                *facts != sharing && breach_of(facts).is_none_or(|breach| breach.rule != Rule::Syntax)
+            };
+            assert_eq!(others.iter().find(breaks), None, "{text}");
+        }
+    }
+    assert!(tried > 20, "{tried}");
 }
 
 #[test]
