@@ -135,16 +135,14 @@ impl Cache {
             self.misses += 1;
             return self.shared.too_long();
         }
+        let key = self.key(text, false);
+        if let Some(facts) = self.find(key, dialect) {
+            return facts;
+        }
         let mut blank = std::mem::take(&mut self.blank);
-        let facts = if numbers::blank(text, &mut blank) {
-            let numberless = self.key(&blank, true);
-            match self.find(numberless, dialect) {
-                Some(facts) => facts,
-                None => self.exact(text, Some(numberless), dialect),
-            }
-        } else {
-            self.exact(text, None, dialect)
-        };
+        let numberless = numbers::blank(text, &mut blank).then(|| self.key(&blank, true));
+        let known = numberless.and_then(|key| self.find(key, dialect));
+        let facts = known.unwrap_or_else(|| self.read(key, numberless, dialect));
         self.blank = blank;
         facts
     }
@@ -165,17 +163,13 @@ impl Cache {
         Some(facts)
     }
 
-    fn exact(&mut self, text: &[u8], numberless: Option<Key<'_>>, dialect: Dialect) -> Rc<Facts> {
-        let key = self.key(text, false);
-        if let Some(facts) = self.find(key, dialect) {
-            return facts;
-        }
+    fn read(&mut self, key: Key<'_>, numberless: Option<Key<'_>>, dialect: Dialect) -> Rc<Facts> {
         self.misses += 1;
         let judge = if self.guarded { parse::judge_guarded } else { parse::judge };
-        let facts = self.shared.of(judge(text, dialect));
+        let facts = self.shared.of(judge(key.text, dialect));
+        let dialect = parse::depends_on_dialect(key.text).then_some(dialect);
         let key = numberless.filter(|_| facts.hold_for_any_number()).unwrap_or(key);
         if self.was_seen(key.hash) && key.text.len() <= self.max_bytes {
-            let dialect = parse::depends_on_dialect(text).then_some(dialect);
             let (text, facts) = (key.text.into(), Rc::clone(&facts));
             self.store(key.hash, Entry { text, blank: key.blank, dialect, facts });
         }

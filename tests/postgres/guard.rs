@@ -159,7 +159,8 @@ pub fn postgresqls_own_mode_leaves_holes_that_the_guard_closes() {
         println!("{group:16}{cases:>8}{passed:>12}{changed:>12}");
     }
     let holes: usize = groups.values().map(|[_, _, changed]| changed).sum();
-    assert!(holes > 50, "PostgreSQL leaves {holes} holes: are the cases still what they were?");
+    // 16 and later let nobody leave the mode once a query has run.
+    assert!(holes > 45, "PostgreSQL leaves {holes} holes: are the cases still what they were?");
 }
 
 /// The transaction status that the client sees is what PostgreSQL shows after an error.
@@ -420,7 +421,9 @@ const LOOKED_AT: &str = "amvalidate clock_timestamp current_query currtid2 currv
     pg_stat_get_xact_tuples_inserted pg_stat_get_xact_tuples_returned pg_stat_get_xact_tuples_updated pg_stat_have_stats
     pg_table_size pg_tablespace_size pg_total_relation_size pg_try_advisory_xact_lock pg_try_advisory_xact_lock_shared
     pg_xact_commit_timestamp pg_xact_commit_timestamp_origin pg_xact_status random setseed timeofday txid_status
-    pg_config pg_replication_origin_oid plpgsql_validator";
+    pg_config pg_replication_origin_oid plpgsql_validator array_sample array_shuffle pg_available_wal_summaries pg_get_aios
+    pg_get_loaded_modules pg_get_wal_summarizer_state pg_ls_summariesdir pg_stat_get_backend_io pg_stat_get_backend_wal
+    pg_stat_get_io pg_wal_summary_contents random_normal uuidv4 uuidv7";
 
 /// Whatever PostgreSQL says is volatile, or no ordinary user may call, is refused or has been looked at.
 pub fn every_function_of_postgresqls_own_that_may_do_more_than_compute_is_known() {

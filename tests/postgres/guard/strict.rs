@@ -156,18 +156,21 @@ pub fn what_functions_do_from_inside_is_of_effect_at_the_default_level() {
     let mut ground = Ground::new(&server, super::ground::ROUTE);
     dig(&mut ground);
     let role = ground.fixture.role.clone();
-    let mut harmless = Vec::new();
+    let (mut harmless, mut harmful) = (Vec::new(), Vec::new());
     for text in HOLES {
         let before = ground.state();
         let mut client = ground.client(false);
         send(&mut client, &[text.replace("{role}", &role)], "simple");
         drop(client);
-        if ground.state() == before {
-            harmless.push(*text);
-        }
+        if ground.state() == before { &mut harmless } else { &mut harmful }.push(*text);
     }
-    // Of these, one ends with ROLLBACK of its own.
-    assert_eq!(harmless, ["SELECT resets(); ROLLBACK"]);
+    if ground.admin.value("SHOW server_version_num").parse::<u32>().unwrap() >= 160_000 {
+        // These let nobody leave the mode once a query has run, and large objects are covered by it.
+        assert_eq!(harmful, ["SELECT tells()"]);
+    } else {
+        // One ends with ROLLBACK of its own.
+        assert_eq!(harmless, ["SELECT resets(); ROLLBACK"]);
+    }
 }
 
 /// Each hole in each way, in the client's transactions and outside of them.
