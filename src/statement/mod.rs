@@ -18,7 +18,7 @@
 //! - `verdict`: whether a text may run where nothing may be written, with rules for each kind of statement.
 //! - `commands`, `schemas`, `objects`: what the statements are called, and whose relations, functions and types they name.
 //! - `cache`: judged texts, bounded.
-//! - `shape`: what statements have in common that differ in their literals only; `spelling` makes its words.
+//! - `shape`: what statements have in common that differ in their literals only; `spelling` makes its words of `tokens`.
 //! - `traceparent`: the trace that a comment says a statement belongs to.
 
 mod body;
@@ -34,6 +34,7 @@ mod schemas;
 mod settings;
 mod shape;
 mod spelling;
+mod tokens;
 mod traceparent;
 mod verdict;
 mod walk;
