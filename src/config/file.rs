@@ -163,7 +163,9 @@ table! {
              longest is dropped (53300), so that those that stall keep nobody out.";
         failed_logins: Count, "logins", Typed("100"), Reload,
             "Wrong passwords from one address (of IPv6: one /64) within `failed_logins_within`, after which it is refused \
-             (28000) until they are forgotten; `0` is no limit. Unix sockets have none.";
+             (28000) until they are forgotten; `0` is no limit. A guess counts before it is compared, so that no more are compared \
+             by coming at once, and right ones are given back. Whoever shares an attacker's address is refused with it. Unix \
+             sockets have no limit.";
         failed_logins_within: Lasting, "", Typed(r#""1m""#), Reload,
             "For how long a failed login counts. Not off.";
         auth_user: Text, "", Words("nobody is looked up"), Reload,
