@@ -125,6 +125,10 @@ table! {
         client_ca: Text, "file", Words("none"), Restart,
             "Those who vouch for clients, in PEM. With it, each client is asked for a certificate, and a wrong one is \
              refused in any mode.";
+        client_crl: Text, "file", Words("none"), Restart,
+            "Lists of clients' certificates that were revoked, in PEM: of each of `client_ca`, and of each authority between \
+             them and a client. As in PostgreSQL, a certificate of somebody who has no list here, or whose list has expired, \
+             is refused. Read again at SIGHUP. Lists of version 2 are needed, with the date of the next one.";
         min_version: Oldest, "", Typed(r#""1.2""#), Restart,
             "The oldest version of TLS that clients may use.";
     }
@@ -224,6 +228,9 @@ table! {
             "Those who vouch for the server, in PEM: authorities, or the server's own certificate. As with libpq, the \
              server's certificate is verified in every mode if this is there. Of the server's certificate X.509 version 3 \
              is needed for that.";
+        sslcrl: Text, "file", Words("none"), Reload,
+            "Lists of servers' certificates that were revoked, in PEM, for authorities in `sslrootcert`. As with libpq, a server \
+             whose authority has no list here, or one that has expired, is refused. As `client_crl` of [tls].";
         sslcert: Text, "file", Words("none"), Reload,
             "The certificate that the server is shown if it asks for one, in PEM, with the chain behind it.";
         sslkey: Text, "file", Words("none"), Reload,

@@ -194,6 +194,7 @@ fn target(old: &Target, new: &Target) -> Vec<KeyChange> {
         .key("sslmode", &old.tls.mode.as_str(), &new.tls.mode.as_str())
         .key("sslnegotiation", &negotiation(&old.tls), &negotiation(&new.tls))
         .key("sslrootcert", &shown(old.tls.files.root.as_ref()), &shown(new.tls.files.root.as_ref()))
+        .key("sslcrl", &shown(old.tls.files.revoked.as_ref()), &shown(new.tls.files.revoked.as_ref()))
         .key("sslcert", &certificate(&old.tls), &certificate(&new.tls))
         .key("sslkey", &key(&old.tls), &key(&new.tls))
         .key("cleartext_without_tls", &old.cleartext_without_tls, &new.cleartext_without_tls)
@@ -302,6 +303,11 @@ fn restart(old: &Config, new: &Config) -> Vec<KeyChange> {
             "tls.client_ca",
             &file(old, |files| files.client_ca.as_ref()),
             &file(new, |files| files.client_ca.as_ref()),
+        )
+        .key(
+            "tls.client_crl",
+            &file(old, |files| files.client_crl.as_ref()),
+            &file(new, |files| files.client_crl.as_ref()),
         )
         .key("tls.min_version", &old.tls.oldest.as_str(), &new.tls.oldest.as_str())
         .0

@@ -11,10 +11,14 @@ use super::file::{TargetTable, TlsTable};
 use super::problem::Found;
 use super::typed::Field;
 use super::values::Text;
+use crate::tls::certificate::Validity;
 use crate::tls::{Acceptor, ClientFiles, Connector, MinVersion, ServerFiles, Trouble, Trust};
 
 /// A certificate with less time left is worth a warning.
 const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// Lists are renewed every few days, some of them every day.
+const LIST_SOON: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is asked of clients. Unix sockets are never encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -130,8 +134,8 @@ impl SslMode {
 
 /// What `[tls]` means.
 pub(super) fn clients(table: &TlsTable, found: &mut Found<'_>) -> Tls {
-    let wrong = [&table.certificate, &table.key, &table.client_ca].iter().any(|field| field.is_wrong());
-    if wrong || table.mode.is_wrong() {
+    let texts = [&table.certificate, &table.key, &table.client_ca, &table.client_crl];
+    if texts.iter().any(|field| field.is_wrong()) || table.mode.is_wrong() {
         return Tls::default();
     }
     let Some((certificate, at)) = file(&table.certificate, found) else {
@@ -156,19 +160,24 @@ pub(super) fn clients(table: &TlsTable, found: &mut Found<'_>) -> Tls {
         found.error(place, format!("`mode` \"{}\" needs a `client_ca`", mode.as_str()));
         return Tls::default();
     }
+    let client_crl = file(&table.client_crl, found);
+    if let (Some((_, at)), None) = (&client_crl, &client_ca) {
+        found.error(*at, "`client_crl` needs the `client_ca` whose lists they are");
+    }
+    let client_crl = client_crl.map(|(path, _)| path);
     let oldest = table.min_version.get().map_or(MinVersion::default(), |(version, _)| version.0);
-    let files = ServerFiles { certificate, key, client_ca };
+    let files = ServerFiles { certificate, key, client_ca, client_crl };
     match Acceptor::load(files.clone(), mode.verifies(), oldest) {
         Ok(acceptor) => {
             if let Some(warning) = warning(&acceptor) {
                 found.warning(at, warning);
             }
+            judge_lists(acceptor.lists_until(), file(&table.client_crl, found), found);
             let acceptor = (mode != TlsMode::Disable).then(|| Arc::new(acceptor));
             Tls { mode, oldest, files: Some(files), acceptor }
         }
         Err(trouble) => {
-            let fields = [&table.key, &table.client_ca];
-            found.error(place_of(&trouble, fields, found).unwrap_or(at), trouble.to_string());
+            found.error(place_of(&trouble, texts, found).unwrap_or(at), trouble.to_string());
             Tls::default()
         }
     }
@@ -186,9 +195,28 @@ fn warning(acceptor: &Acceptor) -> Option<String> {
     }
 }
 
+/// A list that has expired keeps out everybody whom it is about, which is not to come as a surprise.
+fn judge_lists(until: Option<i64>, file: Option<(PathBuf, usize)>, found: &mut Found<'_>) {
+    let (Some(until), Some((path, at))) = (until, file) else { return };
+    let left = Validity { from: 0, until }.left(SystemTime::now());
+    if left < LIST_SOON {
+        let path = path.display();
+        let what = "whom its lists are about is refused then";
+        found.warning(
+            at,
+            match left {
+                Duration::ZERO => format!("{path} has a list that has expired: whom it is about is refused"),
+                left => {
+                    format!("{path} has a list that expires in {} hours: {what}", left.as_secs() / (60 * 60))
+                }
+            },
+        );
+    }
+}
+
 /// What the `ssl...` keys of a target mean.
 pub(super) fn target(table: &TargetTable, host: &str, at: usize, found: &mut Found<'_>) -> TargetTls {
-    let texts = [&table.sslrootcert, &table.sslcert, &table.sslkey];
+    let texts = [&table.sslrootcert, &table.sslcrl, &table.sslcert, &table.sslkey];
     if texts.iter().any(|field| field.is_wrong()) || table.sslmode.is_wrong() {
         return TargetTls::default();
     }
@@ -211,6 +239,12 @@ pub(super) fn target(table: &TargetTable, host: &str, at: usize, found: &mut Fou
         found.error(place, format!("`sslmode` \"{}\" needs an `sslrootcert`", mode.as_str()));
         return TargetTls::default();
     }
+    let revoked = match (file(&table.sslcrl, found), &root) {
+        (Some((_, at)), None) => {
+            return lone(at, "`sslcrl` needs the `sslrootcert` whose lists they are", found);
+        }
+        (revoked, _) => revoked.map(|(path, _)| path),
+    };
     let identity = match (file(&table.sslcert, found), file(&table.sslkey, found)) {
         (Some((certificate, _)), Some((key, _))) => Some((certificate, key)),
         (None, None) => None,
@@ -219,9 +253,10 @@ pub(super) fn target(table: &TargetTable, host: &str, at: usize, found: &mut Fou
     };
     let trust = if mode == SslMode::VerifyFull { Trust::Host } else { Trust::Roots };
     let host = host.parse::<Ipv6Addr>().map_or_else(|_| host.to_owned(), |address| address.to_string());
-    let files = ClientFiles { root, identity };
+    let files = ClientFiles { root, revoked, identity };
     match Connector::load(&host, files.clone(), trust) {
         Ok(connector) => {
+            judge_lists(connector.lists_until(), file(&table.sslcrl, found), found);
             let connector = (mode != SslMode::Disable).then(|| Arc::new(connector));
             TargetTls { mode, direct, files, connector }
         }

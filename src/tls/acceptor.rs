@@ -23,6 +23,8 @@ pub struct ServerFiles {
     pub key: PathBuf,
     /// Those who vouch for clients. Without, no client is asked for a certificate.
     pub client_ca: Option<PathBuf>,
+    /// Lists of clients' certificates that were revoked. Without, none is.
+    pub client_crl: Option<PathBuf>,
 }
 
 /// Takes clients' handshakes, with the certificates as they were last read.
@@ -38,6 +40,7 @@ struct Active {
     config: Arc<ServerConfig>,
     binding: Option<Arc<[u8]>>,
     validity: Option<Validity>,
+    lists_until: Option<i64>,
     fingerprint: Fingerprint,
 }
 
@@ -90,6 +93,11 @@ impl Acceptor {
         self.active().validity
     }
 
+    /// When the first of the revocation lists expires, in seconds since 1970: no certificate that it is about counts then.
+    pub fn lists_until(&self) -> Option<i64> {
+        self.active().lists_until
+    }
+
     /// The file of the certificate that clients see.
     pub fn certificate(&self) -> &Path {
         &self.files.certificate
@@ -132,10 +140,18 @@ fn read(files: &ServerFiles, demands_certificate: bool, oldest: MinVersion) -> R
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(oldest.versions())
         .map_err(|error| Trouble::new(&files.certificate, error))?;
+    let mut lists_until = None;
     let builder = match &files.client_ca {
         Some(path) => {
             let (store, _) = files::authorities(path, &mut fingerprint)?;
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider);
+            let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider);
+            let mut path = path;
+            if let Some(listed) = &files.client_crl {
+                let (lists, until) = files::revocations(listed, &mut fingerprint)?;
+                // As OpenSSL for PostgreSQL: whoever is on no list that holds is nobody either.
+                verifier = verifier.with_crls(lists).enforce_revocation_expiration();
+                (path, lists_until) = (listed, until);
+            }
             let verifier = if demands_certificate { verifier } else { verifier.allow_unauthenticated() };
             builder.with_client_cert_verifier(verifier.build().map_err(|error| Trouble::new(path, error))?)
         }
@@ -143,5 +159,11 @@ fn read(files: &ServerFiles, demands_certificate: bool, oldest: MinVersion) -> R
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
     config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(Active { config: Arc::new(config), binding: binding.map(Into::into), validity, fingerprint })
+    Ok(Active {
+        config: Arc::new(config),
+        binding: binding.map(Into::into),
+        validity,
+        lists_until,
+        fingerprint,
+    })
 }

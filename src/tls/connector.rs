@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ClientConfig;
-use rustls::client::UnbufferedClientConnection;
+use rustls::client::{UnbufferedClientConnection, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 
@@ -21,6 +22,8 @@ use super::{ALPN, Established, MinVersion, Reloaded, Transport, Trouble, handsha
 pub struct ClientFiles {
     /// Those who may vouch for the server.
     pub root: Option<PathBuf>,
+    /// Lists of servers' certificates that were revoked. They mean nothing without a root.
+    pub revoked: Option<PathBuf>,
     /// The certificate that the server is shown, with its key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
@@ -46,6 +49,7 @@ pub struct Connector {
 #[derive(Clone)]
 struct Active {
     config: Arc<ClientConfig>,
+    lists_until: Option<i64>,
     fingerprint: Fingerprint,
 }
 
@@ -95,6 +99,11 @@ impl Connector {
         Ok(Reloaded::New)
     }
 
+    /// When the first of the revocation lists expires, in seconds since 1970: no certificate that it is about counts then.
+    pub fn lists_until(&self) -> Option<i64> {
+        self.active().lists_until
+    }
+
     fn active(&self) -> Active {
         self.active.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -124,13 +133,7 @@ impl Connector {
 fn read(files: &ClientFiles, trust: Trust) -> Result<Active, Trouble> {
     let provider = provider();
     let mut fingerprint = Fingerprint::default();
-    let roots = match &files.root {
-        Some(path) => {
-            let (store, certificates) = files::authorities(path, &mut fingerprint)?;
-            Some(Roots { store, certificates })
-        }
-        None => None,
-    };
+    let (roots, lists_until) = roots(files, &provider, &mut fingerprint)?;
     let algorithms = provider.signature_verification_algorithms;
     let verifier = Verifier { roots, names_host: trust == Trust::Host, algorithms };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -146,5 +149,25 @@ fn read(files: &ClientFiles, trust: Trust) -> Result<Active, Trouble> {
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(Active { config: Arc::new(config), fingerprint })
+    Ok(Active { config: Arc::new(config), lists_until, fingerprint })
+}
+
+/// Those who may vouch for the server, and when the first of their revocation lists expires.
+fn roots(
+    files: &ClientFiles,
+    provider: &Arc<CryptoProvider>,
+    fingerprint: &mut Fingerprint,
+) -> Result<(Option<Roots>, Option<i64>), Trouble> {
+    let Some(path) = &files.root else { return Ok((None, None)) };
+    let (store, certificates) = files::authorities(path, fingerprint)?;
+    let store = Arc::new(store);
+    let Some(listed) = &files.revoked else {
+        return Ok((Some(Roots { store, certificates, listed: None }), None));
+    };
+    let (lists, until) = files::revocations(listed, fingerprint)?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(&store), Arc::clone(provider));
+    // As OpenSSL for libpq: who is on no list that holds is nobody either.
+    let verifier = verifier.with_crls(lists).enforce_revocation_expiration().build();
+    let verifier = verifier.map_err(|error| Trouble::new(listed, error))?;
+    Ok((Some(Roots { store, certificates, listed: Some(verifier) }), until))
 }

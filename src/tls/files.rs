@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore};
 use zeroize::{Zeroize, Zeroizing};
@@ -79,6 +79,22 @@ pub(super) fn authorities(
         store.add(certificate.clone()).map_err(|error| Trouble::new(path, error))?;
     }
     Ok((store, certificates))
+}
+
+/// Lists of certificates that were revoked, and when the first of them expires, in seconds since 1970.
+pub(super) fn revocations(
+    path: &Path,
+    fingerprint: &mut Fingerprint,
+) -> Result<(Vec<CertificateRevocationListDer<'static>>, Option<i64>), Trouble> {
+    let contents = read(path, fingerprint)?;
+    let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&contents).collect();
+    let lists = lists.map_err(|error| Trouble::new(path, format!("not PEM: {error}")))?;
+    if lists.is_empty() {
+        // Of an empty file PostgreSQL would say nothing, and revoke nothing.
+        return Err(Trouble::new(path, "there is no revocation list in it"));
+    }
+    let until = lists.iter().filter_map(|list| super::certificate::list_until(list)).min();
+    Ok((lists, until))
 }
 
 fn certificates(path: &Path, fingerprint: &mut Fingerprint) -> Result<Vec<CertificateDer<'static>>, Trouble> {

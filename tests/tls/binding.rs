@@ -37,7 +37,7 @@ pub fn libpq_binds_its_password_to_the_channel() {
 fn first_response(encrypted: bool, mechanisms: &[&str]) -> Vec<u8> {
     let authority = Authority::new();
     let (certificate, key) = authority.issue("server", "server", &["localhost"]);
-    let files = ServerFiles { certificate, key, client_ca: None };
+    let files = ServerFiles { certificate, key, client_ca: None, client_crl: None };
     let acceptor = Acceptor::load(files, false, MinVersion::V1_2).unwrap();
     let mut offer = 10_u32.to_be_bytes().to_vec();
     offer.extend(messages::text(mechanisms));

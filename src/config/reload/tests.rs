@@ -56,6 +56,7 @@ const NEW: &str = r#"
     certificate = "FOLDER/a.crt"
     key = "FOLDER/a.key"
     client_ca = "FOLDER/a.crt"
+    client_crl = "FOLDER/a.crl"
     min_version = "1.3"
     [targets.main]
     host = "pg2"
@@ -63,6 +64,7 @@ const NEW: &str = r#"
     required = false
     sslmode = "require"
     sslrootcert = "FOLDER/a.crt"
+    sslcrl = "FOLDER/a.crl"
     sslcert = "FOLDER/a.crt"
     sslkey = "FOLDER/a.key"
     sslnegotiation = "direct"
@@ -121,6 +123,8 @@ fn config(text: &str) -> Config {
     let made = generate::self_signed(&["pg"]).unwrap();
     fs::write(folder.join("a.crt"), &made.certificate).unwrap();
     fs::write(folder.join("a.key"), &*made.key).unwrap();
+    let tomorrow = std::time::SystemTime::now() + std::time::Duration::from_secs(48 * 60 * 60);
+    fs::write(folder.join("a.crl"), generate::empty_list(tomorrow)).unwrap();
     let text = text.replace("FOLDER", folder.to_str().unwrap());
     let config = crate::config::parse(&text, Path::new("test.toml"), &|_| None);
     fs::remove_dir_all(&folder).unwrap();

@@ -121,6 +121,43 @@ fn what_does_not_fit_together_is_said_with_its_line() {
 }
 
 #[test]
+fn lists_of_what_was_revoked_need_authorities_and_warn_before_they_keep_everybody_out() {
+    let folder = Folder::new("lists");
+    let write = |name: &str, hours: i64| {
+        let span = Duration::from_secs(hours.unsigned_abs() * 60 * 60);
+        let now = SystemTime::now();
+        let until = if hours < 0 { now - span } else { now + span };
+        fs::write(folder.0.join(name), generate::empty_list(until)).unwrap();
+    };
+    write("good", 48);
+    write("soon", 5);
+    write("gone", -5);
+    let files = "certificate = \"a.crt\"\nkey = \"a.key\"";
+    let ca = format!("{files}\nclient_ca = \"a.crt\"");
+    let root = format!("{TARGET}\nsslrootcert = \"a.crt\"");
+    let said = |tls: &str, target: &str| folder.examine(tls, target).problems.to_string();
+    let lacks = said(&format!("{files}\nclient_crl = \"good\""), TARGET);
+    assert!(lacks.contains(":4: error: `client_crl` needs the `client_ca`"), "{lacks}");
+    let lacks = said("", &format!("{TARGET}\nsslcrl = \"good\""));
+    assert!(lacks.contains(":5: error: `sslcrl` needs the `sslrootcert`"), "{lacks}");
+    for (file, words) in [
+        ("good", ""),
+        ("soon", "has a list that expires in "),
+        ("gone", "has a list that has expired"),
+        ("a.crt", "there is no revocation list in it"),
+        ("nowhere", "cannot be read"),
+    ] {
+        for (tls, target) in [
+            (format!("{ca}\nclient_crl = \"{file}\""), TARGET.to_owned()),
+            (String::new(), format!("{root}\nsslcrl = \"{file}\"")),
+        ] {
+            let text = said(&tls, &target);
+            assert!(text.contains(words) && text.is_empty() == words.is_empty(), "{file}: {text}");
+        }
+    }
+}
+
+#[test]
 fn a_certificate_that_expires_soon_or_has_expired_is_a_warning() {
     let day = |days: i64| days_from_now(days);
     let folder = Folder::new("expiry");
