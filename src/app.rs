@@ -149,18 +149,17 @@ impl App {
     /// Reads every file of certificates and keys again, for new connections. Those that exist stay as they are, and what
     /// does not fit together is reported and not used.
     pub fn reload_certificates(&self) {
-        let config = self.registry.config();
-        if let Some(acceptor) = &config.tls.acceptor {
+        if let Some(acceptor) = self.shared.acceptor() {
             report("clients", acceptor.reload());
         }
-        for target in &config.targets {
+        for target in &self.registry.config().targets {
             if let Some(connector) = &target.tls.connector {
                 report(&target.name, connector.reload());
             }
         }
     }
 
-    /// Takes users, their secrets, rules and the limits of logins from another configuration, and nothing else of it.
+    /// Takes `[tls]`, users, their secrets, rules and the limits of logins from another configuration, and nothing else of it.
     pub fn reload(&self, config: &Config) {
         self.shared.reload(config);
     }

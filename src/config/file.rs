@@ -25,7 +25,7 @@ table! {
             "what is counted";
         log: LogTable, "", Words("its keys' defaults"), Reload,
             "what is logged, and how";
-        tls: TlsTable, "", Words("no client is encrypted"), Restart,
+        tls: TlsTable, "", Words("no client is encrypted"), Reload,
             "how clients are encrypted";
         timeouts: TimeoutsTable, "", Words("its keys' defaults"), Reload,
             "timeouts of every route that does not set its own";
@@ -112,24 +112,24 @@ table! {
 
     /// How clients are encrypted.
     TlsTable, "[tls]" {
-        mode: ClientMode, "", Words("`\"allow\"` with a `certificate`, else `\"disable\"`"), Restart,
+        mode: ClientMode, "", Words("`\"allow\"` with a `certificate`, else `\"disable\"`"), Reload,
             "`allow` encrypts clients that ask for it; `require` refuses those that do not (28000), but for cancel requests; \
              `verify-ca` also demands a certificate from one of `client_ca`; `verify-full` demands that it names the user, \
              as its common name or as an alternative name. Unix sockets are never encrypted, and never refused for it.";
-        certificate: Text, "file", Words("none"), Restart,
+        certificate: Text, "file", Words("none"), Reload,
             "The certificate that clients see, in PEM, with the chain behind it. Relative paths of `[tls]` and of targets \
              start at this file's folder. The contents of all of them are read again at SIGHUP, for new connections; what does \
              not fit is reported and the old stays in use.";
-        key: Text, "file", Words("none"), Restart,
+        key: Text, "file", Words("none"), Reload,
             "The certificate's private key, in PEM, without a passphrase.";
-        client_ca: Text, "file", Words("none"), Restart,
+        client_ca: Text, "file", Words("none"), Reload,
             "Those who vouch for clients, in PEM. With it, each client is asked for a certificate, and a wrong one is \
              refused in any mode.";
-        client_crl: Text, "file", Words("none"), Restart,
+        client_crl: Text, "file", Words("none"), Reload,
             "Lists of clients' certificates that were revoked, in PEM: of each of `client_ca`, and of each authority between \
              them and a client. As in PostgreSQL, a certificate of somebody who has no list here, or whose list has expired, \
              is refused. Read again at SIGHUP. Lists of version 2 are needed, with the date of the next one.";
-        min_version: Oldest, "", Typed(r#""1.2""#), Restart,
+        min_version: Oldest, "", Typed(r#""1.2""#), Reload,
             "The oldest version of TLS that clients may use.";
     }
 

@@ -202,10 +202,13 @@ fn a_moved_target_changes_its_routes() {
 fn the_log_tells_every_change_and_no_secret() {
     let text = diff(&config(OLD), &config(NEW)).to_string();
     for line in [
-        "route for database `*`, user `came` added",
+        "route for database `*`, user `came` added (needs a restart)",
         "user gone removed",
-        "user app: password changed, other_password changed, max_clients none -> 1, max_server_connections none -> 50",
+        "user app: password changed, other_password changed",
+        "user app: max_clients none -> 1, max_server_connections none -> 50 (needs a restart)",
         "proxy.login_timeout 15s -> 1s",
+        "tls.min_version 1.2 -> 1.3",
+        "authentication.auth_ttl none -> 1s (needs a restart)",
         "proxy.workers none -> 2 (needs a restart)",
     ] {
         assert!(text.lines().any(|it| it == line), "{line}\n--\n{text}");

@@ -1,10 +1,11 @@
-//! What a reload replaces: rules, users, and what is made of them.
+//! What a reload replaces: encryption, rules, users, and what is made of them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::imitation::{Appearance, Imitation};
-use crate::config::{Authentication, Config, User};
+use crate::config::{Authentication, Config, Tls, User};
 use crate::hba::Rule;
 use crate::scram::Verifier;
 use crate::secret;
@@ -13,6 +14,8 @@ use crate::secret;
 #[derive(Debug)]
 pub(in crate::frontend) struct State {
     authentication: Authentication,
+    tls: Tls,
+    limit: Duration,
     users: HashMap<String, Arc<User>>,
     /// Of those users, made ahead: a password costs a millisecond of CPU.
     verifiers: HashMap<String, Verifier>,
@@ -34,10 +37,22 @@ impl State {
         }
         Self {
             authentication: config.authentication.clone(),
+            tls: config.tls.clone(),
+            limit: config.proxy.login_timeout,
             users: config.users.iter().map(|user| (user.name.clone(), Arc::clone(user))).collect(),
             verifiers,
             imitation: Imitation::new(secret, known),
         }
+    }
+
+    /// How clients are encrypted.
+    pub(in crate::frontend) fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    /// How long a login may take.
+    pub(in crate::frontend) fn limit(&self) -> Duration {
+        self.limit
     }
 
     /// `None` is SCRAM-SHA-256 for everybody.
