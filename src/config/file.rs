@@ -121,7 +121,8 @@ table! {
              start at this file's folder. The contents of all of them are read again at SIGHUP, for new connections; what does \
              not fit is reported and the old stays in use.";
         key: Text, "file", Words("none"), Reload,
-            "The certificate's private key, in PEM, without a passphrase.";
+            "The certificate's private key, in PEM, without a passphrase. As in PostgreSQL, it may be readable by its owner, \
+             who has to be firepool's user, or root, and then also by a group (`defaultMode: 0440` in Kubernetes).";
         client_ca: Text, "file", Words("none"), Reload,
             "Those who vouch for clients, in PEM. With it, each client is asked for a certificate, and a wrong one is \
              refused in any mode.";
@@ -234,7 +235,7 @@ table! {
         sslcert: Text, "file", Words("none"), Reload,
             "The certificate that the server is shown if it asks for one, in PEM, with the chain behind it.";
         sslkey: Text, "file", Words("none"), Reload,
-            "Its private key, in PEM, without a passphrase.";
+            "Its private key, in PEM, without a passphrase, readable as `key` of [tls].";
         sslnegotiation: Negotiation, "", Typed(r#""postgres""#), Reload,
             "`direct` begins with TLS, without asking first: one round trip less, from PostgreSQL 17 on. It needs an \
              `sslmode` of `require` or more.";

@@ -445,6 +445,14 @@ fn a_password_file_is_beside_the_configuration_and_loses_one_newline() {
             "{written:?}"
         );
     }
+    for (mode, is_told) in [(0o604, true), (0o600, false)] {
+        let file = folder.join("secret");
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let problems = super::examine_text(&text, &folder.join("firepool.toml"), &env).problems.to_string();
+        let told =
+            problems.contains("warning: `password_file`") && problems.contains("group or world access");
+        assert_eq!(told, is_told, "{problems}");
+    }
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

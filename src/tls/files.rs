@@ -41,6 +41,9 @@ pub(super) fn identity(
     fingerprint: &mut Fingerprint,
 ) -> Result<Arc<CertifiedKey>, Trouble> {
     let chain = certificates(certificate, fingerprint)?;
+    if let Some(reason) = exposure(key) {
+        return Err(Trouble::new(key, reason));
+    }
     let contents = read(key, fingerprint)?;
     let mut der = PrivateKeyDer::from_pem_slice(&contents).map_err(|error| {
         let encrypted = contents.windows(9).any(|word| word == b"ENCRYPTED");
@@ -110,6 +113,26 @@ fn certificates(path: &Path, fingerprint: &mut Fingerprint) -> Result<Vec<Certif
     Ok(certificates)
 }
 
+/// Why others than its owner can read or replace a file that holds a secret, as `check_ssl_key_file_permissions` of
+/// PostgreSQL's `src/backend/libpq/be-secure-common.c` asks it: root's may be read by a group, for keys that a system keeps
+/// in one place. `None` too where there is no such file.
+pub fn exposure(path: &Path) -> Option<&'static str> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(path).ok()?;
+    is_exposed(metadata.mode(), metadata.uid(), rustix::process::geteuid().as_raw())
+}
+
+fn is_exposed(mode: u32, owner: u32, own: u32) -> Option<&'static str> {
+    let others = match owner {
+        0 => 0o037,
+        owner if owner == own => 0o077,
+        _ => return Some("it must be owned by the user that firepool runs as, or by root"),
+    };
+    let reason = "it has group or world access: its permissions must be u=rw (0600) or less, or u=rw,g=r (0640) or less if \
+                  root owns it";
+    (mode & others != 0).then_some(reason)
+}
+
 fn read(path: &Path, fingerprint: &mut Fingerprint) -> Result<Zeroizing<Vec<u8>>, Trouble> {
     let size =
         std::fs::metadata(path).map_err(|error| Trouble::new(path, format!("cannot be read: {error}")))?;
@@ -120,4 +143,28 @@ fn read(path: &Path, fingerprint: &mut Fingerprint) -> Result<Zeroizing<Vec<u8>>
     let contents = contents.map_err(|error| Trouble::new(path, format!("cannot be read: {error}")))?;
     fingerprint.add(&contents);
     Ok(contents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_for_its_owner_alone_and_roots_may_be_for_a_group() {
+        for (mode, owner, own, expected) in [
+            (0o100600, 7, 7, true),
+            (0o100400, 7, 7, true),
+            (0o100640, 7, 7, false),
+            (0o100604, 7, 7, false),
+            (0o100610, 7, 7, false),
+            (0o100640, 0, 7, true),
+            (0o100440, 0, 0, true),
+            (0o100644, 0, 7, false),
+            (0o100660, 0, 0, false),
+            (0o100641, 0, 7, false),
+            (0o100600, 8, 7, false),
+        ] {
+            assert_eq!(is_exposed(mode, owner, own).is_none(), expected, "{mode:o} {owner} {own}");
+        }
+    }
 }

@@ -65,6 +65,14 @@ pub fn pem(label: &str, der: &[u8]) -> String {
     text
 }
 
+/// For tests: writes a key as only its owner may read it.
+#[cfg(test)]
+pub(crate) fn write_key(path: &std::path::Path, key: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, key).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+}
+
 /// For tests: a list of certificates that `issuer` has revoked, in PEM.
 #[cfg(test)]
 pub(crate) fn list(issuer: &rcgen::Issuer<'_, KeyPair>, revoked: &[u64], until: SystemTime) -> String {

@@ -122,7 +122,7 @@ fn config(text: &str) -> Config {
     fs::create_dir_all(&folder).unwrap();
     let made = generate::self_signed(&["pg"]).unwrap();
     fs::write(folder.join("a.crt"), &made.certificate).unwrap();
-    fs::write(folder.join("a.key"), &*made.key).unwrap();
+    generate::write_key(&folder.join("a.key"), &made.key);
     let tomorrow = std::time::SystemTime::now() + std::time::Duration::from_secs(48 * 60 * 60);
     fs::write(folder.join("a.crl"), generate::empty_list(tomorrow)).unwrap();
     let text = text.replace("FOLDER", folder.to_str().unwrap());

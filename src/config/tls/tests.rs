@@ -22,8 +22,8 @@ impl Folder {
         let (made, other) = (generate::self_signed(&["localhost"]), generate::self_signed(&["localhost"]));
         let made = made.unwrap();
         fs::write(folder.join("a.crt"), &made.certificate).unwrap();
-        fs::write(folder.join("a.key"), &*made.key).unwrap();
-        fs::write(folder.join("b.key"), &*other.unwrap().key).unwrap();
+        generate::write_key(&folder.join("a.key"), &made.key);
+        generate::write_key(&folder.join("b.key"), &other.unwrap().key);
         Self(folder)
     }
 
@@ -121,6 +121,22 @@ fn what_does_not_fit_together_is_said_with_its_line() {
 }
 
 #[test]
+fn a_key_that_others_can_read_is_refused_on_both_sides() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("open");
+    fs::set_permissions(folder.0.join("a.key"), PermissionsExt::from_mode(0o644)).unwrap();
+    for (tls, target, line) in [
+        ("certificate = \"a.crt\"\nkey = \"a.key\"", TARGET.to_owned(), 3),
+        ("", format!("{TARGET}\nsslcert = \"a.crt\"\nsslkey = \"a.key\""), 6),
+    ] {
+        let Examined { config, problems } = folder.examine(tls, &target);
+        let text = problems.to_string();
+        assert!(config.is_none() && text.contains(&format!(":{line}: error:")), "{text}");
+        assert!(text.contains("a.key: it has group or world access"), "{text}");
+    }
+}
+
+#[test]
 fn lists_of_what_was_revoked_need_authorities_and_warn_before_they_keep_everybody_out() {
     let folder = Folder::new("lists");
     let write = |name: &str, hours: i64| {
@@ -164,7 +180,7 @@ fn a_certificate_that_expires_soon_or_has_expired_is_a_warning() {
     for (until, words) in [(day(3), "expires in "), (day(-3), "is not valid today")] {
         let made = generate::self_signed_until(&["localhost"], until).unwrap();
         fs::write(folder.0.join("c.crt"), &made.certificate).unwrap();
-        fs::write(folder.0.join("c.key"), &*made.key).unwrap();
+        generate::write_key(&folder.0.join("c.key"), &made.key);
         let examined = folder.examine("certificate = \"c.crt\"\nkey = \"c.key\"", TARGET);
         assert!(examined.config.is_some());
         let text = examined.problems.to_string();
