@@ -10,8 +10,8 @@ use super::problem::{Found, did_you_mean};
 use super::typed::Preset::{Typed, Words};
 use super::typed::{Applied, Field, Key, List, Named, Read, members, name_of, table};
 use super::values::{
-    Allowed, ClientMode, Count, Lasting, LogFormat, Mode, Negotiation, Oldest, Password, Permissions,
-    ServerMode, Switch, Text,
+    Allowed, Binding, ClientMode, Count, Lasting, LogFormat, Mode, Negotiation, Oldest, Password,
+    Permissions, ServerMode, Switch, Text,
 };
 
 table! {
@@ -228,7 +228,12 @@ table! {
         sslrootcert: Text, "file", Words("none"), Reload,
             "Those who vouch for the server, in PEM: authorities, or the server's own certificate. As with libpq, the \
              server's certificate is verified in every mode if this is there. Of the server's certificate X.509 version 3 \
-             is needed for that.";
+             is needed for that. `system` is those whom the operating system trusts (or `SSL_CERT_FILE` and `SSL_CERT_DIR`); \
+             `sslmode` is `verify-full` then, and may be nothing less.";
+        channel_binding: Binding, "", Typed(r#""prefer""#), Reload,
+            "Whether SCRAM is bound to the TLS connection, so that somebody in between has nothing of it: where the server can, \
+             or never. With `require`, as with libpq, a server that asks for anything but SCRAM-SHA-256-PLUS is shown nothing, \
+             and `sslmode` is at least `require`.";
         sslcrl: Text, "file", Words("none"), Reload,
             "Lists of servers' certificates that were revoked, in PEM, for authorities in `sslrootcert`. As with libpq, a server \
              whose authority has no list here, or one that has expired, is refused. As `client_crl` of [tls].";

@@ -34,7 +34,7 @@ use zeroize::Zeroizing;
 
 pub use counting::{Metrics, SlowQuery};
 pub use problem::{Problem, Problems, Severity};
-pub use tls::{SslMode, TargetTls, Tls, TlsMode};
+pub use tls::{ChannelBinding, SslMode, TargetTls, Tls, TlsMode};
 
 pub use crate::secret::{Credential, Secret};
 pub use authentication::AUTH_QUERY;

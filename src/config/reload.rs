@@ -193,7 +193,8 @@ fn target(old: &Target, new: &Target) -> Vec<KeyChange> {
         .key("required", &old.required, &new.required)
         .key("sslmode", &old.tls.mode.as_str(), &new.tls.mode.as_str())
         .key("sslnegotiation", &negotiation(&old.tls), &negotiation(&new.tls))
-        .key("sslrootcert", &shown(old.tls.files.root.as_ref()), &shown(new.tls.files.root.as_ref()))
+        .key("channel_binding", &old.tls.binding.as_str(), &new.tls.binding.as_str())
+        .key("sslrootcert", &root(&old.tls), &root(&new.tls))
         .key("sslcrl", &shown(old.tls.files.revoked.as_ref()), &shown(new.tls.files.revoked.as_ref()))
         .key("sslcert", &certificate(&old.tls), &certificate(&new.tls))
         .key("sslkey", &key(&old.tls), &key(&new.tls))
@@ -208,6 +209,10 @@ fn shown(path: Option<&PathBuf>) -> Option<String> {
 
 fn negotiation(tls: &TargetTls) -> &'static str {
     if tls.direct { "direct" } else { "postgres" }
+}
+
+fn root(tls: &TargetTls) -> Option<String> {
+    if tls.files.system { Some("system".to_owned()) } else { shown(tls.files.root.as_ref()) }
 }
 
 fn certificate(tls: &TargetTls) -> Option<String> {

@@ -2,17 +2,21 @@
 //!
 //! Certificates are read here, so that a file that does not fit is a problem of the configuration with a line.
 
-use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::file::{TargetTable, TlsTable};
+use super::file::TlsTable;
 use super::problem::Found;
 use super::typed::Field;
 use super::values::Text;
 use crate::tls::certificate::Validity;
-use crate::tls::{Acceptor, ClientFiles, Connector, MinVersion, ServerFiles, Trouble, Trust};
+use crate::tls::{Acceptor, MinVersion, ServerFiles, Trouble};
+
+mod target;
+
+pub(super) use target::target;
+pub use target::{ChannelBinding, SslMode, TargetTls};
 
 /// A certificate with less time left is worth a warning.
 const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -49,37 +53,6 @@ pub struct Tls {
     pub acceptor: Option<Arc<Acceptor>>,
 }
 
-/// libpq's `sslmode`. Unix sockets are never encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum SslMode {
-    /// Never.
-    #[default]
-    Disable,
-    /// If the server does not let anybody in without.
-    Allow,
-    /// If the server can, and otherwise not.
-    Prefer,
-    /// Always; the server's certificate is verified if there is a root certificate.
-    Require,
-    /// And the server's certificate is verified.
-    VerifyCa,
-    /// And it has to name the host.
-    VerifyFull,
-}
-
-/// How connections to a server are encrypted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TargetTls {
-    /// What is asked of the server.
-    pub mode: SslMode,
-    /// The handshake begins without being asked for: libpq's `sslnegotiation=direct`.
-    pub direct: bool,
-    /// Where certificates are.
-    pub files: ClientFiles,
-    /// Does it; `None` where it is never done.
-    pub connector: Option<Arc<Connector>>,
-}
-
 impl TlsMode {
     /// Every mode, the least demanding first.
     pub const ALL: [Self; 5] = [Self::Disable, Self::Allow, Self::Require, Self::VerifyCa, Self::VerifyFull];
@@ -98,33 +71,6 @@ impl TlsMode {
     /// Whether clients have to be encrypted.
     pub fn is_required(self) -> bool {
         !matches!(self, Self::Disable | Self::Allow)
-    }
-
-    fn verifies(self) -> bool {
-        matches!(self, Self::VerifyCa | Self::VerifyFull)
-    }
-}
-
-impl SslMode {
-    /// Every mode, the least demanding first.
-    pub const ALL: [Self; 6] =
-        [Self::Disable, Self::Allow, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull];
-
-    /// libpq's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Disable => "disable",
-            Self::Allow => "allow",
-            Self::Prefer => "prefer",
-            Self::Require => "require",
-            Self::VerifyCa => "verify-ca",
-            Self::VerifyFull => "verify-full",
-        }
-    }
-
-    /// Whether nothing may be sent that is not encrypted.
-    pub fn is_required(self) -> bool {
-        matches!(self, Self::Require | Self::VerifyCa | Self::VerifyFull)
     }
 
     fn verifies(self) -> bool {
@@ -212,64 +158,6 @@ fn judge_lists(until: Option<i64>, file: Option<(PathBuf, usize)>, found: &mut F
             },
         );
     }
-}
-
-/// What the `ssl...` keys of a target mean.
-pub(super) fn target(table: &TargetTable, host: &str, at: usize, found: &mut Found<'_>) -> TargetTls {
-    let texts = [&table.sslrootcert, &table.sslcrl, &table.sslcert, &table.sslkey];
-    if texts.iter().any(|field| field.is_wrong()) || table.sslmode.is_wrong() {
-        return TargetTls::default();
-    }
-    let mode = table.sslmode.get().map_or(SslMode::Prefer, |(mode, _)| mode.0);
-    let direct = table.sslnegotiation.get().is_some_and(|(negotiation, _)| negotiation.is_direct());
-    if host.starts_with('/') {
-        if let Some((_, at)) = table.sslmode.get().filter(|(mode, _)| mode.0.is_required()) {
-            found.warning(at, "`sslmode` means nothing for a Unix socket");
-        }
-        return TargetTls::default();
-    }
-    let place = table.sslmode.get().map_or(at, |(_, at)| at);
-    if direct && !mode.is_required() {
-        // As libpq: a server that is asked for nothing cannot say that it has no TLS.
-        let message = "`sslnegotiation` \"direct\" needs an `sslmode` of \"require\" or more";
-        found.error(table.sslnegotiation.get().map_or(at, |(_, at)| at), message);
-    }
-    let root = file(&table.sslrootcert, found).map(|(path, _)| path);
-    if mode.verifies() && root.is_none() {
-        found.error(place, format!("`sslmode` \"{}\" needs an `sslrootcert`", mode.as_str()));
-        return TargetTls::default();
-    }
-    let revoked = match (file(&table.sslcrl, found), &root) {
-        (Some((_, at)), None) => {
-            return lone(at, "`sslcrl` needs the `sslrootcert` whose lists they are", found);
-        }
-        (revoked, _) => revoked.map(|(path, _)| path),
-    };
-    let identity = match (file(&table.sslcert, found), file(&table.sslkey, found)) {
-        (Some((certificate, _)), Some((key, _))) => Some((certificate, key)),
-        (None, None) => None,
-        (Some((_, at)), None) => return lone(at, "`sslcert` needs its `sslkey`", found),
-        (None, Some((_, at))) => return lone(at, "`sslkey` needs the `sslcert` that it belongs to", found),
-    };
-    let trust = if mode == SslMode::VerifyFull { Trust::Host } else { Trust::Roots };
-    let host = host.parse::<Ipv6Addr>().map_or_else(|_| host.to_owned(), |address| address.to_string());
-    let files = ClientFiles { root, revoked, identity };
-    match Connector::load(&host, files.clone(), trust) {
-        Ok(connector) => {
-            judge_lists(connector.lists_until(), file(&table.sslcrl, found), found);
-            let connector = (mode != SslMode::Disable).then(|| Arc::new(connector));
-            TargetTls { mode, direct, files, connector }
-        }
-        Err(trouble) => {
-            found.error(place_of(&trouble, texts, found).unwrap_or(at), trouble.to_string());
-            TargetTls::default()
-        }
-    }
-}
-
-fn lone(at: usize, message: &str, found: &mut Found<'_>) -> TargetTls {
-    found.error(at, message);
-    TargetTls::default()
 }
 
 /// The file that a key names, and where it was typed. A relative path starts at the configuration's folder.

@@ -22,6 +22,8 @@ use super::{ALPN, Established, MinVersion, Reloaded, Transport, Trouble, handsha
 pub struct ClientFiles {
     /// Those who may vouch for the server.
     pub root: Option<PathBuf>,
+    /// Without a root: those whom the operating system trusts may.
+    pub system: bool,
     /// Lists of servers' certificates that were revoked. They mean nothing without a root.
     pub revoked: Option<PathBuf>,
     /// The certificate that the server is shown, with its key.
@@ -158,8 +160,11 @@ fn roots(
     provider: &Arc<CryptoProvider>,
     fingerprint: &mut Fingerprint,
 ) -> Result<(Option<Roots>, Option<i64>), Trouble> {
-    let Some(path) = &files.root else { return Ok((None, None)) };
-    let (store, certificates) = files::authorities(path, fingerprint)?;
+    let (store, certificates) = match &files.root {
+        Some(path) => files::authorities(path, fingerprint)?,
+        None if files.system => (files::system_authorities(fingerprint)?, Vec::new()),
+        None => return Ok((None, None)),
+    };
     let store = Arc::new(store);
     let Some(listed) = &files.revoked else {
         return Ok((Some(Roots { store, certificates, listed: None }), None));

@@ -84,6 +84,20 @@ pub(super) fn authorities(
     Ok((store, certificates))
 }
 
+/// Those whom the operating system trusts, as OpenSSL finds them: in `SSL_CERT_FILE` and `SSL_CERT_DIR`, or in its folders.
+pub(super) fn system_authorities(fingerprint: &mut Fingerprint) -> Result<RootCertStore, Trouble> {
+    let found = rustls_native_certs::load_native_certs();
+    found.certs.iter().for_each(|certificate| fingerprint.add(certificate));
+    let mut store = RootCertStore::empty();
+    // Of a few hundred, some are always older than the rules that certificates are read by.
+    store.add_parsable_certificates(found.certs);
+    if store.is_empty() {
+        let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
+        return Err(Trouble::new("sslrootcert".as_ref(), format!("the system trusts nobody{why}")));
+    }
+    Ok(store)
+}
+
 /// Lists of certificates that were revoked, and when the first of them expires, in seconds since 1970.
 pub(super) fn revocations(
     path: &Path,

@@ -30,7 +30,10 @@ fn main() -> ExitCode {
             direct_tls_works_on_both_legs;
         binding:
             libpq_binds_its_password_to_the_channel,
-            servers_are_proved_the_password_with_the_channel_where_they_can;
+            servers_are_proved_the_password_with_the_channel_where_they_can,
+            a_server_that_cannot_bind_what_it_is_proved_gets_nothing_where_that_is_required,
+            a_real_server_binds_what_it_is_proved,
+            those_whom_the_system_trusts_vouch_for_servers;
         forged:
             bytes_ahead_of_a_clients_handshake_are_refused,
             bytes_ahead_of_a_servers_handshake_are_refused,

@@ -64,6 +64,7 @@ const NEW: &str = r#"
     required = false
     sslmode = "require"
     sslrootcert = "FOLDER/a.crt"
+    channel_binding = "require"
     sslcrl = "FOLDER/a.crl"
     sslcert = "FOLDER/a.crt"
     sslkey = "FOLDER/a.key"

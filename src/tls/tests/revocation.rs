@@ -66,7 +66,7 @@ fn a_client_that_was_revoked_is_refused_and_one_of_whom_no_list_tells_as_well() 
         // Also where no certificate is asked for, one that is shown has to be right.
         for demanded in [true, false] {
             let acceptor = Acceptor::load(files.clone(), demanded, MinVersion::V1_2).unwrap();
-            assert_eq!(acceptor.lists_until().is_some(), true);
+            assert!(acceptor.lists_until().is_some());
             for (identity, expected) in clients.iter().zip([good, bad]) {
                 let shown = ClientFiles { identity: Some(identity.clone()), ..ClientFiles::default() };
                 let connector = Connector::load("localhost", shown, Trust::Roots).unwrap();
