@@ -173,6 +173,11 @@ table! {
              sockets have no limit.";
         failed_logins_within: Lasting, "", Typed(r#""1m""#), Reload,
             "For how long a failed login counts. Not off.";
+        salt_secret: Password, "", Words("made of the key in [tls]; without that, a random one"), Restart,
+            "What the salts are made of of passwords, and of users who do not exist, as `mock_authentication_nonce` of a \
+             PostgreSQL cluster: at least 32 random characters, in the forms of `password` (`env:NAME`, `file:PATH`). Who does not \
+             exist is known by a salt that has changed after a restart, or differs from one proxy to the next, where others are \
+             known by verifiers, whose salts stay. What is made of the key in [tls] changes when that is renewed.";
         auth_user: Text, "", Words("nobody is looked up"), Reload,
             "One of `users`, with a password, who asks a server for the secrets of users that have none here, on a \
              connection of its own. Clients cannot log in as it without its password.";

@@ -169,6 +169,8 @@ pub struct Authentication {
     pub failed_logins: Option<u32>,
     /// For how long they count.
     pub failed_logins_within: Duration,
+    /// What salts are made of, so that they stay the same over restarts and from one proxy to the next.
+    pub salt_secret: Option<Secret>,
 }
 
 /// How the server is asked for the secrets of users.

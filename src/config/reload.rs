@@ -287,6 +287,19 @@ fn settings(old: &Config, new: &Config) -> Vec<KeyChange> {
 }
 
 fn restart(old: &Config, new: &Config) -> Vec<KeyChange> {
+    let mut changes = Comparison(open_restart(old, new));
+    let secret = |config: &Config| config.authentication.salt_secret.clone();
+    let same = match (secret(old), secret(new)) {
+        (Some(old), Some(new)) => old.is(new.expose()),
+        (old, new) => old.is_none() && new.is_none(),
+    };
+    if !same {
+        changes.0.push(KeyChange { key: "authentication.salt_secret", values: None });
+    }
+    changes.0
+}
+
+fn open_restart(old: &Config, new: &Config) -> Vec<KeyChange> {
     let (before, after): (&Proxy, &Proxy) = (&old.proxy, &new.proxy);
     let format = |config: &Config| if config.log.json { "json" } else { "text" };
     let folder = |proxy: &Proxy| proxy.unix_socket_dir.as_ref().map(|folder| folder.display().to_string());

@@ -112,21 +112,30 @@ fn own(name: &str, at: usize, sourced: Sourced, env: Env<'_>, found: &mut Found<
     }
 }
 
-/// What was typed as a password: itself, or where it is.
 fn credential(
     name: &str,
     (typed, at): (Secret, usize),
     env: Env<'_>,
     found: &mut Found<'_>,
 ) -> Option<Credential> {
-    let secret = if let Some(variable) = typed.expose().strip_prefix("env:") {
+    let secret = secret(name, (typed, at), env, found)?;
+    understood(name, secret, at, found)
+}
+
+/// What was typed as a secret: itself, or where it is.
+pub(super) fn secret(
+    name: &str,
+    (typed, at): (Secret, usize),
+    env: Env<'_>,
+    found: &mut Found<'_>,
+) -> Option<Secret> {
+    Some(if let Some(variable) = typed.expose().strip_prefix("env:") {
         of_environment(name, variable, env, (at, found))?
     } else if let Some(path) = typed.expose().strip_prefix("file:") {
         of_file("password", path, at, found)?
     } else {
         typed
-    };
-    understood(name, secret, at, found)
+    })
 }
 
 fn of_environment(

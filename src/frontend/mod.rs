@@ -133,7 +133,7 @@ impl Shared {
         clock: Arc<Clock>,
     ) -> Result<(Self, Option<Asker>), ScramError> {
         let config = Arc::clone(registry.config());
-        let salt_secret = scram::random()?;
+        let salt_secret = auth::salt_secret(&config)?;
         let state = State::new(&config, salt_secret);
         let (lookups, asker) = match &config.authentication.lookup {
             Some(lookup) => {

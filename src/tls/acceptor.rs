@@ -8,9 +8,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustls::ServerConfig;
 use rustls::server::{UnbufferedServerConnection, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
+use zeroize::Zeroizing;
 
 use super::certificate::{Names, Validity, binding};
-use super::files::{self, Fingerprint};
+use super::files::{self, Fingerprint, KeyHash};
 use super::session::Session;
 use super::{ALPN, Established, MinVersion, Reloaded, Transport, Trouble, handshake, invalid, provider};
 
@@ -41,6 +42,7 @@ struct Active {
     binding: Option<Arc<[u8]>>,
     validity: Option<Validity>,
     lists_until: Option<i64>,
+    key_hash: KeyHash,
     fingerprint: Fingerprint,
 }
 
@@ -98,6 +100,11 @@ impl Acceptor {
         self.active().lists_until
     }
 
+    /// A hash of the certificate's key, which is as secret as the key: what is made of it is the same after a restart.
+    pub fn key_hash(&self) -> Zeroizing<[u8; 32]> {
+        self.active().key_hash
+    }
+
     /// The file of the certificate that clients see.
     pub fn certificate(&self) -> &Path {
         &self.files.certificate
@@ -134,7 +141,7 @@ impl Acceptor {
 fn read(files: &ServerFiles, demands_certificate: bool, oldest: MinVersion) -> Result<Active, Trouble> {
     let provider = provider();
     let mut fingerprint = Fingerprint::default();
-    let identity = files::identity(&files.certificate, &files.key, &provider, &mut fingerprint)?;
+    let (identity, key_hash) = files::identity(&files.certificate, &files.key, &provider, &mut fingerprint)?;
     let own = identity.cert.first();
     let (binding, validity) = (own.and_then(|der| binding(der)), own.and_then(|der| Validity::of(der)));
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -164,6 +171,7 @@ fn read(files: &ServerFiles, demands_certificate: bool, oldest: MinVersion) -> R
         binding: binding.map(Into::into),
         validity,
         lists_until,
+        key_hash,
         fingerprint,
     })
 }

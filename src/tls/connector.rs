@@ -145,7 +145,7 @@ fn read(files: &ClientFiles, trust: Trust) -> Result<Active, Trouble> {
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &files.identity {
         Some((certificate, key)) => {
-            let identity = files::identity(certificate, key, &provider, &mut fingerprint)?;
+            let (identity, _) = files::identity(certificate, key, &provider, &mut fingerprint)?;
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
         }
         None => builder.with_no_client_auth(),

@@ -16,6 +16,9 @@ use super::Trouble;
 /// Bytes of a file that are read. A bundle of every public CA has about 250,000.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
+/// Of a private key: as secret as that, and wiped like it.
+pub(super) type KeyHash = Zeroizing<[u8; 32]>;
+
 /// Tells apart what files said at one time and another. Of keys it holds a hash.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Fingerprint(Vec<u8>);
@@ -33,13 +36,13 @@ impl Fingerprint {
     }
 }
 
-/// A certificate chain, the subject's own first, with its key.
+/// A certificate chain, the subject's own first, with its key, and a hash of that.
 pub(super) fn identity(
     certificate: &Path,
     key: &Path,
     provider: &CryptoProvider,
     fingerprint: &mut Fingerprint,
-) -> Result<Arc<CertifiedKey>, Trouble> {
+) -> Result<(Arc<CertifiedKey>, KeyHash), Trouble> {
     let chain = certificates(certificate, fingerprint)?;
     if let Some(reason) = exposure(key) {
         return Err(Trouble::new(key, reason));
@@ -58,12 +61,14 @@ pub(super) fn identity(
             },
         )
     })?;
+    let mut hash = KeyHash::default();
+    hash.copy_from_slice(digest::digest(&digest::SHA256, der.secret_der()).as_ref());
     let signing = provider.key_provider.load_private_key(der.clone_key());
     der.zeroize();
     let signing = signing.map_err(|_| Trouble::new(key, "the key is of a kind that is not supported"))?;
     let identity = CertifiedKey::new(chain, signing);
     match identity.keys_match() {
-        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(Arc::new(identity)),
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok((Arc::new(identity), hash)),
         Err(Error::InconsistentKeys(_)) => {
             Err(Trouble::new(key, format!("the key does not belong to {}", certificate.display())))
         }

@@ -181,3 +181,24 @@ fn fifty_at_once_that_know_the_password_are_let_in_whatever_the_limit() {
     assert!(hear(clients).iter().all(|heard| heard == "12"));
     assert_eq!(hear(stalled).iter().filter(|sqlstate| *sqlstate == "28P01").count(), 1);
 }
+
+/// A second start, or a second proxy: with a verifier's salt, which stays, they would be told apart from who exists.
+#[test]
+fn who_does_not_exist_has_the_same_salt_after_a_restart() {
+    let server = Server::honest();
+    let salt = |user: &str, salt_secret: Option<&'static str>| {
+        let proxy = Proxy::with(server.address, &Wishes { salt_secret, ..Wishes::default() });
+        let mut client = Client::connect(proxy.address);
+        client.send(&startup(&[(b"user", user.as_bytes()), (b"database", DATABASE.as_bytes())]));
+        client.authentication(10).unwrap();
+        let exchange = ClientExchange::new().unwrap();
+        client.send(&initial_response(exchange.first().as_bytes()));
+        exchange.challenge(&client.authentication(11).unwrap()).unwrap().salt().to_vec()
+    };
+    let secret = Some("thirty-two characters and a few more");
+    for user in [USER, "nobody"] {
+        assert_eq!(salt(user, secret), salt(user, secret), "{user}");
+        assert_ne!(salt(user, None), salt(user, None), "{user}");
+    }
+    assert_ne!(salt("nobody", secret), salt("somebody", secret));
+}

@@ -74,6 +74,7 @@ const NEW: &str = r#"
     max_logins = 5
     failed_logins = 5
     failed_logins_within = "1s"
+    salt_secret = "thirty-two characters and a few more"
     auth_user = "came"
     auth_target = "main"
     auth_database = "d"

@@ -28,7 +28,7 @@ pub(super) use failures::Failures;
 use failures::Gate;
 use imitation::Appearance;
 use methods::Known;
-pub(super) use state::State;
+pub(super) use state::{State, salt_secret};
 
 /// For the fuzz targets: reads what a client may send in the place of a password, in every way.
 #[doc(hidden)]

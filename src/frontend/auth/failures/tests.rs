@@ -10,6 +10,7 @@ fn limits(failed_logins: Option<u32>) -> Authentication {
         max_logins: 1,
         failed_logins,
         failed_logins_within: Duration::from_secs(10),
+        salt_secret: None,
     }
 }
 
