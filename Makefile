@@ -36,5 +36,5 @@ metrics: deps ## what Prometheus itself says of the metrics, rules, alerts and t
 	@scripts/prometheus-programs
 	deploy/prometheus/test.sh
 
-clients: deps ## real drivers through firepool and without it (Python, Node.js, Go, Java, ODBC); ARGS are passed on
+clients: deps ## real drivers through firepool and without it (Python, Node.js, Go, Rust, Java, ODBC); ARGS are passed on
 	tests/clients/run $(ARGS)
