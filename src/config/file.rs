@@ -20,7 +20,7 @@ table! {
         proxy: ProxyTable, "", Words("its keys' defaults"), Reload,
             "listeners, workers and limits of the whole proxy";
         admin: AdminTable, "", Words("its keys' defaults"), Restart,
-            "the page with `/metrics`, `/live` and `/ready`";
+            "the page with `/metrics`, `/statements.txt`, `/live` and `/ready`";
         metrics: MetricsTable, "", Words("its keys' defaults"), Restart,
             "what is counted";
         log: LogTable, "", Words("its keys' defaults"), Reload,
@@ -68,7 +68,7 @@ table! {
     /// The admin page.
     AdminTable, "[admin]" {
         listen: Text, "address:port", Typed(r#""127.0.0.1:9127""#), Restart,
-            "Where `/metrics`, `/live` and `/ready` answer HTTP; `\"\"` switches them off.";
+            "Where `/metrics`, `/statements.txt`, `/statements.json`, `/live` and `/ready` answer HTTP; `\"\"` switches them off.";
     }
 
     /// What is counted.
