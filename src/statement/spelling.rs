@@ -475,6 +475,24 @@ mod tests {
         assert_eq!(words(&name, Strings::Plain), expected);
     }
 
+    /// The cache keeps one shape for texts that differ in these numbers.
+    #[test]
+    fn numbers_that_the_cache_leaves_out_are_in_no_words() {
+        let corpus = include_str!("../../tests/postgres/guard/allowed.txt");
+        let (mut blank, mut tried) = (Vec::new(), 0);
+        for line in corpus.lines().map(str::trim) {
+            if !crate::statement::numbers::blank(line.as_bytes(), &mut blank) {
+                continue;
+            }
+            let blank = std::str::from_utf8(&blank).unwrap();
+            let spelled =
+                ["0", "7", "10", "999999999"].map(|n| words(&blank.replace('\0', n), Strings::Plain));
+            assert!(spelled.iter().all(|words| *words == spelled[0]), "{line}: {spelled:?}");
+            tried += 1;
+        }
+        assert!(tried > 40, "{tried}");
+    }
+
     /// libpg_query leaves out the constants that the grammar has found; what is left has to have the same words.
     #[test]
     fn the_grammar_finds_the_same_literals() {
