@@ -13,13 +13,14 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use crate::admin::http::{self, Readiness};
+use crate::admin::http::{self, About, Readiness};
 use crate::backend::connect::{ConnectError, Opener};
 use crate::clock::{self, Clock};
 use crate::config::{Config, Target, budget};
 use crate::frontend::Shared;
 use crate::frontend::accept::Listeners;
 use crate::frontend::worker::{self, Handle, Stage};
+use crate::log::Logs;
 use crate::metrics::{self, Metrics};
 use crate::pool::Registry;
 use crate::scram::ScramError;
@@ -73,6 +74,14 @@ impl App {
     /// # Errors
     /// Nothing runs then.
     pub fn start(config: Arc<Config>) -> Result<Self, StartError> {
+        Self::start_with(config, Logs::default())
+    }
+
+    /// [`Self::start`] with the logs of the process, which admin HTTP shows and changes.
+    ///
+    /// # Errors
+    /// Nothing runs then.
+    pub fn start_with(config: Arc<Config>, logs: Logs) -> Result<Self, StartError> {
         let count =
             config.proxy.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         let (clock, metrics) = (
@@ -82,6 +91,7 @@ impl App {
         if config.metrics.pgbouncer_names {
             metrics.show_pgbouncer_names()?;
         }
+        show_logs(&metrics, &logs)?;
         let registry = Arc::new(Registry::new(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&metrics)));
         let (shared, asker) = Shared::new(Arc::clone(&registry), Arc::clone(&metrics), Arc::clone(&clock))?;
         let shared = Arc::new(shared);
@@ -119,7 +129,7 @@ impl App {
                     tokio::spawn(asker.run());
                 }
                 if let Some(listener) = admin {
-                    tokio::spawn(http::serve(listener, metrics, ready));
+                    tokio::spawn(http::serve(listener, About { metrics, readiness: ready, logs }));
                 }
                 housekeeping.run(stages).await;
             });
@@ -196,6 +206,13 @@ impl Drop for App {
             workers.drain(..).for_each(Handle::join);
         }
     }
+}
+
+/// Lines of the log that nobody will read.
+fn show_logs(metrics: &Metrics, logs: &Logs) -> Result<(), metrics::Error> {
+    let (suppressing, dropping) = (logs.clone(), logs.clone());
+    metrics.show_total(metrics::LOG_SUPPRESSED, Box::new(move || suppressing.suppressed()))?;
+    metrics.show_total(metrics::LOG_DROPPED, Box::new(move || dropping.dropped()))
 }
 
 fn report(what: &str, reloaded: Result<Reloaded, Trouble>) {
@@ -285,11 +302,11 @@ async fn probe(config: Arc<Config>, target: Arc<Target>, readiness: Arc<Readines
             Err(ConnectError::Refused { sqlstate, .. }) if sqlstate != "57P03" => break,
             Err(ConnectError::Unproved(_)) | Ok(_) => break,
             Err(error) => {
-                tracing::info!(target = target.name, %error, "a required target has not answered yet")
+                tracing::info!(server = target.name, %error, "a required target has not answered yet")
             }
         }
         tokio::time::sleep(PROBE).await;
     }
-    tracing::info!(target = target.name, "a required target has answered");
+    tracing::info!(server = target.name, "a required target has answered");
     readiness.answered();
 }

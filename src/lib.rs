@@ -14,6 +14,7 @@
 //! - [`wire`]: the protocol, pure.
 //! - [`secret`]: what is known of passwords.
 //! - [`hba`]: who has to prove what, as `pg_hba.conf` says it.
+//! - [`log`]: where the proxy's own words go.
 //! - On the ground floor: [`metrics`], [`scram`], [`stream`], [`tls`], [`clock`], [`error`], [`rule`].
 
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ pub mod config;
 pub mod error;
 pub mod frontend;
 pub mod hba;
+pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod pool;

@@ -97,7 +97,11 @@ table! {
     LogTable, "[log]" {
         filter: Text, "filter", Typed(r#""info""#), Reload,
             "What is logged, as a `tracing` filter: a level (`error`, `warn`, `info`, `debug`, `trace`), or levels by \
-             module such as `info,firepool::pool=debug`.";
+             module such as `info,firepool::pool=debug`. `RUST_LOG` overrides it, and `PUT /log-level` of the admin page \
+             until the next reload.";
+        repeats: Count, "lines", Typed("50"), Reload,
+            "Lines of one kind (the same words, for the same reason) within ten seconds; the rest is counted, and a line \
+             says how many there were. `0` is no limit.";
         format: LogFormat, "", Typed(r#""text""#), Restart,
             "Lines for people, or one JSON object a line.";
         slow_query: Lasting, "", Typed(r#""0s""#), Restart,

@@ -154,6 +154,8 @@ pub struct Log {
     pub json: bool,
     /// Which slow statements it tells of.
     pub slow_query: SlowQuery,
+    /// Lines of one kind within ten seconds; 0 is no limit.
+    pub repeats: u32,
 }
 
 /// How clients have to prove who they are.

@@ -283,6 +283,7 @@ fn settings(old: &Config, new: &Config) -> Vec<KeyChange> {
             &file(new, |files| files.client_crl.as_ref()),
         )
         .key("tls.min_version", &old.tls.oldest.as_str(), &new.tls.oldest.as_str())
+        .key("log.repeats", &old.log.repeats, &new.log.repeats)
         .0
 }
 
@@ -379,7 +380,9 @@ pub struct Line {
 }
 
 /// Keys outside of tables with names that a running process takes over, beside all of `[tls]`.
-const APPLIED: [&str; 5] = [
+const APPLIED: [&str; 7] = [
+    "log.filter",
+    "log.repeats",
     "authentication.max_logins",
     "authentication.failed_logins",
     "authentication.failed_logins_within",

@@ -9,8 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
-
 use super::file::{AdminTable, DatabaseTable, File, LogTable, ProxyTable, TargetTable, TimeoutsTable};
 use super::problem::Found;
 use super::typed::{Entry, Field, List, Named};
@@ -215,13 +213,14 @@ fn refuse_repeated(addresses: &[Address], found: &mut Found<'_>) {
 
 fn log(table: &LogTable, found: &mut Found<'_>) -> Log {
     let filter = table.filter.get().map_or("info", |(Text(filter), at)| {
-        if let Err(error) = EnvFilter::builder().parse(filter) {
+        if let Err(error) = crate::log::check(filter) {
             found.error(at, format!("`filter` is not a filter such as \"info\": {error}"));
         }
         filter
     });
     let json = table.format.get().is_some_and(|(format, _)| *format == LogFormat::Json);
-    Log { filter: filter.to_owned(), json, slow_query: counting::slow_query(table, found) }
+    let repeats = number("repeats", &table.repeats, 50, 0..=u32::MAX, found);
+    Log { filter: filter.to_owned(), json, repeats, slow_query: counting::slow_query(table, found) }
 }
 
 /// The timeouts of `table`; what it does not say is taken from `base`.

@@ -51,6 +51,7 @@ const NEW: &str = r#"
     slow_query = "1s"
     slow_query_sample = 7
     slow_query_literals = true
+    repeats = 7
     [tls]
     mode = "require"
     certificate = "FOLDER/a.crt"
