@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::admin::http::{self, About, Readiness};
 use crate::backend::connect::{ConnectError, Opener};
 use crate::clock::{self, Clock};
-use crate::config::{Config, Target, budget};
+use crate::config::{Config, Target, Tracing, budget};
 use crate::frontend::Shared;
 use crate::frontend::accept::Listeners;
 use crate::frontend::worker::{self, Handle, Stage};
@@ -24,6 +24,7 @@ use crate::log::Logs;
 use crate::metrics::{self, Metrics};
 use crate::pool::Registry;
 use crate::scram::ScramError;
+use crate::spans::{Exporter, Tracer};
 use crate::tls::{Reloaded, Trouble};
 
 /// How often the pools are swept.
@@ -66,6 +67,7 @@ pub struct App {
     shared: Arc<Shared>,
     workers: Arc<Vec<Handle>>,
     threads: Vec<thread::JoinHandle<()>>,
+    exporter: Option<Exporter>,
 }
 
 impl App {
@@ -94,7 +96,8 @@ impl App {
         show_logs(&metrics, &logs)?;
         let registry = Arc::new(Registry::new(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&metrics)));
         let (shared, asker) = Shared::new(Arc::clone(&registry), Arc::clone(&metrics), Arc::clone(&clock))?;
-        let shared = Arc::new(shared);
+        let (exporter, tracer) = trace(&config, &clock, &metrics)?;
+        let shared = Arc::new(shared.traced(tracer));
 
         let (accepting, keeping) = (runtime()?, runtime()?);
         let listeners = accepting.block_on(async { Listeners::bind(&config.proxy) })?;
@@ -143,6 +146,7 @@ impl App {
             shared,
             workers,
             threads: vec![acceptor, keeper],
+            exporter,
         })
     }
 
@@ -205,7 +209,25 @@ impl Drop for App {
         if let Some(workers) = Arc::get_mut(&mut self.workers) {
             workers.drain(..).for_each(Handle::join);
         }
+        // Nobody hands anything in any more.
+        drop(self.exporter.take());
     }
+}
+
+/// What sends spans, and where they are handed in, if there is a collector.
+fn trace(
+    config: &Config,
+    clock: &Arc<Clock>,
+    metrics: &Metrics,
+) -> Result<(Option<Exporter>, Option<Tracer>), StartError> {
+    let Some(Tracing { endpoint, sample, service_name }) = config.tracing.clone() else {
+        return Ok((None, None));
+    };
+    let (exporter, tracer) = Exporter::start(endpoint, service_name, sample, Arc::clone(clock))?;
+    let [exported, dropped] = [(); 2].map(|()| Arc::clone(tracer.counts()));
+    metrics.show_total(metrics::SPANS_EXPORTED, Box::new(move || exported.exported()))?;
+    metrics.show_total(metrics::SPANS_DROPPED, Box::new(move || dropped.dropped()))?;
+    Ok((Some(exporter), Some(tracer)))
 }
 
 /// Lines of the log that nobody will read.

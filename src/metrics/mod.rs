@@ -23,7 +23,7 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
-pub use families::{LOG_DROPPED, LOG_SUPPRESSED};
+pub use families::{LOG_DROPPED, LOG_SUPPRESSED, SPANS_DROPPED, SPANS_EXPORTED};
 pub use prometheus::Error;
 pub use ranking::{Figures, Order, Ranked, Ranking};
 pub use top::{Place, Table};
