@@ -13,16 +13,18 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use crate::admin::http::{self, Readiness};
+use crate::admin::http::{self, About, Readiness};
 use crate::backend::connect::{ConnectError, Opener};
 use crate::clock::{self, Clock};
-use crate::config::{Config, Target, budget};
+use crate::config::{Config, Target, Tracing, budget};
 use crate::frontend::Shared;
 use crate::frontend::accept::Listeners;
 use crate::frontend::worker::{self, Handle, Stage};
+use crate::log::Logs;
 use crate::metrics::{self, Metrics};
 use crate::pool::Registry;
 use crate::scram::ScramError;
+use crate::spans::{Exporter, Tracer};
 use crate::tls::{Reloaded, Trouble};
 
 /// How often the pools are swept.
@@ -65,6 +67,7 @@ pub struct App {
     shared: Arc<Shared>,
     workers: Arc<Vec<Handle>>,
     threads: Vec<thread::JoinHandle<()>>,
+    exporter: Option<Exporter>,
 }
 
 impl App {
@@ -73,6 +76,14 @@ impl App {
     /// # Errors
     /// Nothing runs then.
     pub fn start(config: Arc<Config>) -> Result<Self, StartError> {
+        Self::start_with(config, Logs::default())
+    }
+
+    /// [`Self::start`] with the logs of the process, which admin HTTP shows and changes.
+    ///
+    /// # Errors
+    /// Nothing runs then.
+    pub fn start_with(config: Arc<Config>, logs: Logs) -> Result<Self, StartError> {
         let count =
             config.proxy.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         let (clock, metrics) = (
@@ -82,9 +93,11 @@ impl App {
         if config.metrics.pgbouncer_names {
             metrics.show_pgbouncer_names()?;
         }
+        show_logs(&metrics, &logs)?;
         let registry = Arc::new(Registry::new(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&metrics)));
         let (shared, asker) = Shared::new(Arc::clone(&registry), Arc::clone(&metrics), Arc::clone(&clock))?;
-        let shared = Arc::new(shared);
+        let (exporter, tracer) = trace(&config, &clock, &metrics)?;
+        let shared = Arc::new(shared.traced(tracer));
 
         let (accepting, keeping) = (runtime()?, runtime()?);
         let listeners = accepting.block_on(async { Listeners::bind(&config.proxy) })?;
@@ -119,7 +132,7 @@ impl App {
                     tokio::spawn(asker.run());
                 }
                 if let Some(listener) = admin {
-                    tokio::spawn(http::serve(listener, metrics, ready));
+                    tokio::spawn(http::serve(listener, About { metrics, readiness: ready, logs }));
                 }
                 housekeeping.run(stages).await;
             });
@@ -133,6 +146,7 @@ impl App {
             shared,
             workers,
             threads: vec![acceptor, keeper],
+            exporter,
         })
     }
 
@@ -195,7 +209,32 @@ impl Drop for App {
         if let Some(workers) = Arc::get_mut(&mut self.workers) {
             workers.drain(..).for_each(Handle::join);
         }
+        // Nobody hands anything in any more.
+        drop(self.exporter.take());
     }
+}
+
+/// What sends spans, and where they are handed in, if there is a collector.
+fn trace(
+    config: &Config,
+    clock: &Arc<Clock>,
+    metrics: &Metrics,
+) -> Result<(Option<Exporter>, Option<Tracer>), StartError> {
+    let Some(Tracing { endpoint, sample, service_name }) = config.tracing.clone() else {
+        return Ok((None, None));
+    };
+    let (exporter, tracer) = Exporter::start(endpoint, service_name, sample, Arc::clone(clock))?;
+    let [exported, dropped] = [(); 2].map(|()| Arc::clone(tracer.counts()));
+    metrics.show_total(metrics::SPANS_EXPORTED, Box::new(move || exported.exported()))?;
+    metrics.show_total(metrics::SPANS_DROPPED, Box::new(move || dropped.dropped()))?;
+    Ok((Some(exporter), Some(tracer)))
+}
+
+/// Lines of the log that nobody will read.
+fn show_logs(metrics: &Metrics, logs: &Logs) -> Result<(), metrics::Error> {
+    let (suppressing, dropping) = (logs.clone(), logs.clone());
+    metrics.show_total(metrics::LOG_SUPPRESSED, Box::new(move || suppressing.suppressed()))?;
+    metrics.show_total(metrics::LOG_DROPPED, Box::new(move || dropping.dropped()))
 }
 
 fn report(what: &str, reloaded: Result<Reloaded, Trouble>) {
@@ -285,11 +324,11 @@ async fn probe(config: Arc<Config>, target: Arc<Target>, readiness: Arc<Readines
             Err(ConnectError::Refused { sqlstate, .. }) if sqlstate != "57P03" => break,
             Err(ConnectError::Unproved(_)) | Ok(_) => break,
             Err(error) => {
-                tracing::info!(target = target.name, %error, "a required target has not answered yet")
+                tracing::info!(server = target.name, %error, "a required target has not answered yet")
             }
         }
         tokio::time::sleep(PROBE).await;
     }
-    tracing::info!(target = target.name, "a required target has answered");
+    tracing::info!(server = target.name, "a required target has answered");
     readiness.answered();
 }

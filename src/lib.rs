@@ -14,6 +14,8 @@
 //! - [`wire`]: the protocol, pure.
 //! - [`secret`]: what is known of passwords.
 //! - [`hba`]: who has to prove what, as `pg_hba.conf` says it.
+//! - [`log`]: where the proxy's own words go.
+//! - [`spans`]: OpenTelemetry's spans of queries, on their way to a collector.
 //! - On the ground floor: [`metrics`], [`scram`], [`stream`], [`tls`], [`clock`], [`error`], [`rule`].
 
 #![forbid(unsafe_code)]
@@ -27,6 +29,7 @@ pub mod config;
 pub mod error;
 pub mod frontend;
 pub mod hba;
+pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod pool;
@@ -35,6 +38,7 @@ pub mod rule;
 pub mod schemas;
 pub mod scram;
 pub mod secret;
+pub mod spans;
 pub mod statement;
 pub mod stream;
 pub mod tls;

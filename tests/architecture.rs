@@ -6,22 +6,23 @@
 //! | floor | room | may name |
 //! |---|---|---|
 //! | 9 | `main` | `cli` |
-//! | 8 | `cli` | `app`, `backend` (to try a login), `config`, `tls` (to make a certificate) |
+//! | 8 | `cli` | `app`, `backend` (to try a login), `config`, `log`, `tls` (to make a certificate) |
 //! | 7 | `app` | every room below |
-//! | 6 | `admin` | `metrics` |
-//! | 6 | `frontend` | `pool`, `notify`, `backend`, `relay`, `schemas`, `statement`, `wire`, the ground floor |
+//! | 6 | `admin` | `log`, `metrics` |
+//! | 6 | `frontend` | `pool`, `notify`, `backend`, `relay`, `schemas`, `spans`, `statement`, `wire`, the ground floor |
 //! | 5 | `pool` | `backend`, `schemas`, `statement`, the ground floor |
 //! | 5 | `notify` | `backend`, `relay`, `wire`, the ground floor |
 //! | 4 | `backend` | `relay`, `statement`, `wire`, and of the ground floor `config`, `error`, `scram`, `stream`, `tls` |
 //! | 3 | `relay` | `wire` |
 //! | 3 | `schemas` | `statement`, and of the ground floor `metrics` |
 //! | 2 | `metrics` | `wire`, `statement`, `error`, `rule` |
-//! | 2 | `config` | `hba`, `secret`, `scram` |
+//! | 2 | `config` | `log`, `spans`, `hba`, `secret`, `scram` |
 //! | 1 | `secret` | `scram` |
 //! | 1 | `wire` | nothing |
 //! | 1 | `statement` | `rule` |
 //! | 1 | `stream` | `tls` |
-//! | 0 | `hba`, `scram`, `tls`, `clock`, `error`, `rule` | nothing |
+//! | 1 | `spans` | `clock` |
+//! | 0 | `log`, `hba`, `scram`, `tls`, `clock`, `error`, `rule` | nothing |
 //!
 //! `metrics`, `config`, `secret` and `stream` count as ground floor for those who name them; `wire` is so pure that it could stand there as well.
 //!
@@ -43,16 +44,16 @@ const GROUND: &[&str] = &["metrics", "config", "secret", "scram", "stream", "tls
 /// Each room with its floor and the rooms that it may name.
 const ROOMS: &[(&str, u8, &[&str])] = &[
     ("main", 9, &["cli"]),
-    ("cli", 8, &["app", "backend", "config", "tls"]),
+    ("cli", 8, &["app", "backend", "config", "log", "tls"]),
     (
         "app",
         7,
         &[
-            "admin", "frontend", "pool", "notify", "backend", "relay", "wire", "metrics", "config", "secret",
-            "scram", "stream", "tls", "clock", "error",
+            "admin", "log", "spans", "frontend", "pool", "notify", "backend", "relay", "wire", "metrics",
+            "config", "secret", "scram", "stream", "tls", "clock", "error",
         ],
     ),
-    ("admin", 6, &["metrics"]),
+    ("admin", 6, &["log", "metrics"]),
     (
         "frontend",
         6,
@@ -62,6 +63,7 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
             "backend",
             "relay",
             "schemas",
+            "spans",
             "statement",
             "wire",
             "metrics",
@@ -107,9 +109,11 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
     ("metrics", 2, &["wire", "statement", "error", "rule"]),
     ("wire", 1, &[]),
     ("statement", 1, &["rule"]),
-    ("config", 2, &["hba", "secret", "scram", "tls"]),
+    ("config", 2, &["log", "spans", "hba", "secret", "scram", "tls"]),
     ("secret", 1, &["scram"]),
     ("stream", 1, &["tls"]),
+    ("spans", 1, &["clock"]),
+    ("log", 0, &[]),
     ("hba", 0, &[]),
     ("scram", 0, &[]),
     ("tls", 0, &[]),

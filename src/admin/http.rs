@@ -5,9 +5,11 @@
 //! | `/metrics` | Prometheus' text format 0.0.4 |
 //! | `/statements.json`, `/statements.txt` | the statements that take the most: `statements` |
 //! | `/live` | 200 while the process runs |
+//! | `/log-level` | what is logged; `PUT` from this machine changes it until the next reload |
 //! | `/ready` | 200 when every required target has answered and the proxy is not draining, 503 otherwise |
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,7 +24,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use super::level;
 use super::statements::{self, Wish};
+use crate::log::Logs;
 use crate::metrics::Metrics;
 
 /// Connections at once. Scrapers and probes need a handful; more would only cost memory.
@@ -68,22 +72,31 @@ impl Readiness {
     }
 }
 
+/// What there is to tell.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// For `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// For `/ready`.
+    pub readiness: Arc<Readiness>,
+    /// For `/log-level`.
+    pub logs: Logs,
+}
+
 /// Answers requests until the task is dropped.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, readiness: Arc<Readiness>) {
+pub async fn serve(listener: TcpListener, about: About) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let Ok((socket, _)) = listener.accept().await else {
+        let Ok((socket, from)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (metrics, readiness) = (Arc::clone(&metrics), Arc::clone(&readiness));
+        let about = about.clone();
         tokio::spawn(async move {
             let _place = place;
-            let service = service_fn(|request| {
-                let response = answer(&request, &metrics, &readiness);
-                async move { Ok::<_, Infallible>(response) }
-            });
+            let service =
+                service_fn(|request| async { Ok::<_, Infallible>(respond(request, from, &about).await) });
             let mut builder = http1::Builder::new();
             let connection = builder.timer(TokioTimer::new()).header_read_timeout(HEADERS);
             // A peer that breaks HTTP or takes too long is no concern of anybody's.
@@ -94,12 +107,21 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, readiness: Arc<
     }
 }
 
-fn answer(request: &Request<Incoming>, metrics: &Metrics, readiness: &Readiness) -> Response<Full<Bytes>> {
+async fn respond(request: Request<Incoming>, from: SocketAddr, about: &About) -> Response<Full<Bytes>> {
+    if *request.method() != Method::PUT || request.uri().path() != level::PATH {
+        return answer(&request, about);
+    }
+    let (head, body) = request.into_parts();
+    let (status, said) = level::put(&about.logs, from, head.headers, body).await;
+    text(status, said)
+}
+
+fn answer(request: &Request<Incoming>, about: &About) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".into());
     }
     match request.uri().path() {
-        "/metrics" => match metrics.render() {
+        "/metrics" => match about.metrics.render() {
             Ok(body) => {
                 let mut response = text(StatusCode::OK, body);
                 let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -108,15 +130,20 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics, readiness: &Readiness)
             }
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         },
-        "/statements.json" | "/statements.txt" => top(request.uri(), metrics),
+        "/statements.json" | "/statements.txt" => top(request.uri(), &about.metrics),
         "/live" => text(StatusCode::OK, "live\n".into()),
-        "/ready" => match readiness.check() {
+        "/ready" => match about.readiness.check() {
             Ok(()) => text(StatusCode::OK, "ready\n".into()),
             Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
         },
-        "/" => {
-            text(StatusCode::OK, "firepool: /metrics /statements.txt /statements.json /live /ready\n".into())
+        level::PATH => {
+            let (status, said) = level::get(&about.logs);
+            text(status, said)
         }
+        "/" => text(
+            StatusCode::OK,
+            "firepool: /metrics /statements.txt /statements.json /live /ready /log-level\n".into(),
+        ),
         _ => text(StatusCode::NOT_FOUND, "not found\n".into()),
     }
 }

@@ -2,4 +2,5 @@
 //! busy.
 
 pub mod http;
+mod level;
 mod statements;

@@ -229,7 +229,7 @@ impl Opener {
         let (way, other) = encrypt::ways(&self.target.tls);
         match (self.begin_by(&way, parameters).await, other) {
             (Err(error), Some(other)) if encrypt::may_be_about_the_way(&error) => {
-                tracing::info!(target = self.target.name, %error, "trying the other way that `sslmode` allows");
+                tracing::info!(server = self.target.name, %error, "trying the other way that `sslmode` allows");
                 // Where neither works, the first says more.
                 self.begin_by(&other, parameters).await.map_err(|_| error)
             }

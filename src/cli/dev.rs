@@ -72,9 +72,9 @@ fn start(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(folder) = server.log_path().parent() {
         config.tls = certificate::for_development(folder)?;
     }
-    log::start(&config.log);
+    let logging = log::start(&config.log);
     limits::raise_file_limit(&config);
-    let app = App::start(Arc::new(config.clone()))?;
+    let app = App::start_with(Arc::new(config.clone()), logging.logs.clone())?;
     print(&welcome(&app, &config, &server));
     // SIGHUP says that the terminal has gone.
     serve::until_stopped(app, PATIENCE, None)?;

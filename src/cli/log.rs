@@ -1,21 +1,43 @@
-//! Where the proxy's own words go: standard error, as text for people or as JSON for machines.
+//! Starts the logs with what the configuration and the environment say of them.
 
-use std::io::IsTerminal;
+use super::complain;
+use crate::config;
+use crate::log::{Flush, Logs, Options};
 
-use tracing_subscriber::EnvFilter;
-
-use crate::config::Log;
+/// The logs of the process, written to the end when this is dropped.
+pub(super) struct Logging {
+    pub(super) logs: Logs,
+    /// `RUST_LOG`, which overrides the configuration's filter.
+    environment: Option<String>,
+    _flush: Option<Flush>,
+}
 
 /// Starts logging. `RUST_LOG` overrides the configuration's filter.
-pub(super) fn start(log: &Log) {
-    let filter = EnvFilter::try_from_default_env()
-        .or_else(|_| EnvFilter::try_new(&log.filter))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A second call, as in tests, changes nothing.
-    let _ = if log.json {
-        builder.json().flatten_event(true).try_init()
-    } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).try_init()
-    };
+pub(super) fn start(log: &config::Log) -> Logging {
+    let environment = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+    let started = |filter: &str| Logs::start(Options { filter, json: log.json, repeats: log.repeats });
+    if let Some(filter) = environment {
+        match started(&filter) {
+            Ok((logs, flush)) => return Logging { logs, environment: Some(filter), _flush: Some(flush) },
+            Err(error) => complain(&format!("RUST_LOG is not used: {error}")),
+        }
+    }
+    match started(&log.filter) {
+        Ok((logs, flush)) => Logging { logs, environment: None, _flush: Some(flush) },
+        Err(error) => {
+            complain(&format!("nothing is logged: {error}"));
+            Logging { logs: Logs::default(), environment: None, _flush: None }
+        }
+    }
+}
+
+impl Logging {
+    /// Takes another configuration; what was set by hand ends with it.
+    pub(super) fn reload(&self, log: &config::Log) {
+        let filter = self.environment.as_ref().unwrap_or(&log.filter);
+        if let Err(error) = self.logs.set_filter(filter) {
+            tracing::error!(%error, "the filter of the logs stays as it was");
+        }
+        self.logs.set_repeats(log.repeats);
+    }
 }

@@ -4,7 +4,7 @@
 //! - `dev`: runs it with a PostgreSQL of its own, which `cluster` keeps.
 //! - `check`: says what is wrong with a configuration, and what it comes to; `connect` asks the servers as well.
 //! - `signals`: when to stop, and when to read certificates again; `certificate` makes one for development.
-//! - `log`: where the proxy's own words go.
+//! - `log`: starts the logs.
 
 mod certificate;
 pub mod check;

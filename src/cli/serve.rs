@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::log::Logging;
 use super::signals::{HANGUP, Signals};
 use super::{EX_CONFIG, complain, limits, log};
 use crate::app::App;
@@ -19,11 +20,11 @@ pub(super) fn run(path: &Path, environment: Environment<'_>) -> ExitCode {
         complain(&problem.to_string());
     }
     let Some(config) = config else { return ExitCode::from(EX_CONFIG) };
-    log::start(&config.log);
+    let logging = log::start(&config.log);
     limits::raise_file_limit(&config);
     let limit = config.proxy.shutdown_timeout;
     let mut read = Read { first: config.clone(), last: config.clone() };
-    let app = match App::start(Arc::new(config)) {
+    let app = match App::start_with(Arc::new(config), logging.logs.clone()) {
         Ok(app) => app,
         Err(error) => {
             complain(&format!("firepool: {error}"));
@@ -31,7 +32,7 @@ pub(super) fn run(path: &Path, environment: Environment<'_>) -> ExitCode {
         }
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?app.addresses(), admin = ?app.admin(), "ready");
-    let mut reload = |app: &App| reload(app, &mut read, (path, environment));
+    let mut reload = |app: &App| reload(app, &mut read, (path, environment, &logging));
     match until_stopped(app, limit, Some(&mut reload)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -48,7 +49,7 @@ struct Read {
 }
 
 /// Reads certificates and the configuration again. A configuration with errors is left alone.
-fn reload(app: &App, read: &mut Read, (path, environment): (&Path, Environment<'_>)) {
+fn reload(app: &App, read: &mut Read, (path, environment, logging): (&Path, Environment<'_>, &Logging)) {
     app.reload_certificates();
     let config::Examined { config, problems } = config::examine(path, environment);
     for problem in &problems {
@@ -65,7 +66,8 @@ fn reload(app: &App, read: &mut Read, (path, environment): (&Path, Environment<'
         tracing::warn!(change = change.text, "reload: needs a restart");
     }
     app.reload(&config);
-    tracing::info!("how clients log in is reloaded");
+    tracing::info!("how clients log in, and what is logged, is reloaded");
+    logging.reload(&config.log);
     read.last = config;
 }
 

@@ -11,7 +11,7 @@ use super::typed::Preset::{Typed, Words};
 use super::typed::{Applied, Field, Key, List, Named, Read, members, name_of, table};
 use super::values::{
     Allowed, Binding, ClientMode, Count, Lasting, LogFormat, Mode, Negotiation, Oldest, Password,
-    Permissions, ServerMode, Switch, Text,
+    Permissions, Ratio, ServerMode, Switch, Text,
 };
 
 table! {
@@ -25,6 +25,8 @@ table! {
             "what is counted";
         log: LogTable, "", Words("its keys' defaults"), Reload,
             "what is logged, and how";
+        tracing: TracingTable, "", Words("no spans are sent"), Restart,
+            "where OpenTelemetry's spans of queries go";
         tls: TlsTable, "", Words("no client is encrypted"), Reload,
             "how clients are encrypted";
         timeouts: TimeoutsTable, "", Words("its keys' defaults"), Reload,
@@ -97,7 +99,11 @@ table! {
     LogTable, "[log]" {
         filter: Text, "filter", Typed(r#""info""#), Reload,
             "What is logged, as a `tracing` filter: a level (`error`, `warn`, `info`, `debug`, `trace`), or levels by \
-             module such as `info,firepool::pool=debug`.";
+             module such as `info,firepool::pool=debug`. `RUST_LOG` overrides it, and `PUT /log-level` of the admin page \
+             until the next reload.";
+        repeats: Count, "lines", Typed("50"), Reload,
+            "Lines of one kind (the same words, for the same reason) within ten seconds; the rest is counted, and a line \
+             says how many there were. `0` is no limit.";
         format: LogFormat, "", Typed(r#""text""#), Restart,
             "Lines for people, or one JSON object a line.";
         slow_query: Lasting, "", Typed(r#""0s""#), Restart,
@@ -108,6 +114,18 @@ table! {
         slow_query_literals: Switch, "", Typed("false"), Restart,
             "Whether their texts are logged as the client sent them, up to 2000 bytes. The log then has what stands in \
              literals: names, tokens, passwords of ALTER ROLE. Values that are bound to parameters are never logged.";
+    }
+
+    /// Tracing.
+    TracingTable, "[tracing]" {
+        otlp_endpoint: Text, "URL", Typed(r#""""#), Restart,
+            "A collector of OTLP over HTTP, such as `http://127.0.0.1:4318`; `/v1/traces` is put behind it. `\"\"` is none. \
+             Without TLS: for a collector beside the proxy.";
+        sample: Ratio, "", Typed("0.01"), Restart,
+            "Of the queries that have no `traceparent` in a comment, as sqlcommenter puts it there, so many are recorded: `1` \
+             is all of them. The others are recorded where whoever sent them says so, and nowhere else.";
+        service_name: Text, "", Typed(r#""firepool""#), Restart,
+            "What the proxy is called there.";
     }
 
     /// How clients are encrypted.

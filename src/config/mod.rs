@@ -12,6 +12,7 @@ mod authentication;
 pub mod budget;
 mod counting;
 mod file;
+mod observing;
 mod problem;
 pub mod reference;
 pub mod reload;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 pub use counting::{Metrics, SlowQuery};
+pub use observing::{Log, Tracing};
 pub use problem::{Problem, Problems, Severity};
 pub use tls::{ChannelBinding, SslMode, TargetTls, Tls, TlsMode};
 
@@ -112,6 +114,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// How to log.
     pub log: Log,
+    /// Where spans go; `None` is nowhere.
+    pub tracing: Option<Tracing>,
     /// How clients are encrypted.
     pub tls: Tls,
     /// How clients have to prove who they are.
@@ -143,17 +147,6 @@ pub struct Proxy {
     pub login_timeout: Duration,
     /// How long running transactions may take to end after SIGTERM.
     pub shutdown_timeout: Duration,
-}
-
-/// How to log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// A `tracing` filter, such as `info` or `firepool=debug`.
-    pub filter: String,
-    /// One JSON object a line instead of text for people.
-    pub json: bool,
-    /// Which slow statements it tells of.
-    pub slow_query: SlowQuery,
 }
 
 /// How clients have to prove who they are.

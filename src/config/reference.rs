@@ -26,16 +26,17 @@ prints everything that is wrong with a file at once, and changes nothing.
 ";
 
 /// One section of the document: heading, what it is for, keys.
-fn sections() -> [(&'static str, &'static str, &'static [Key]); 12] {
+fn sections() -> [(&'static str, &'static str, &'static [Key]); 13] {
     use file::{
         AdminTable, AuthenticationTable, DatabaseTable, LogTable, MetricsTable, ProxyTable, RouteTable,
-        RuleTable, TargetTable, TimeoutsTable, TlsTable, UserTable,
+        RuleTable, TargetTable, TimeoutsTable, TlsTable, TracingTable, UserTable,
     };
     [
         (ProxyTable::TITLE, "Listeners, workers and limits of the whole proxy.", ProxyTable::KEYS),
         (AdminTable::TITLE, "The page for Prometheus and for health checks.", AdminTable::KEYS),
         (MetricsTable::TITLE, "What is counted.", MetricsTable::KEYS),
         (LogTable::TITLE, "What is logged, and how.", LogTable::KEYS),
+        (TracingTable::TITLE, "Spans of queries for OpenTelemetry. Optional.", TracingTable::KEYS),
         (TlsTable::TITLE, "How clients are encrypted. Optional.", TlsTable::KEYS),
         (
             AuthenticationTable::TITLE,

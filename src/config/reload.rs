@@ -283,6 +283,7 @@ fn settings(old: &Config, new: &Config) -> Vec<KeyChange> {
             &file(new, |files| files.client_crl.as_ref()),
         )
         .key("tls.min_version", &old.tls.oldest.as_str(), &new.tls.oldest.as_str())
+        .key("log.repeats", &old.log.repeats, &new.log.repeats)
         .0
 }
 
@@ -301,6 +302,9 @@ fn restart(old: &Config, new: &Config) -> Vec<KeyChange> {
 
 fn open_restart(old: &Config, new: &Config) -> Vec<KeyChange> {
     let (before, after): (&Proxy, &Proxy) = (&old.proxy, &new.proxy);
+    let endpoint = |config: &Config| config.tracing.as_ref().map(|tracing| tracing.endpoint.to_string());
+    let sample = |config: &Config| config.tracing.as_ref().map(|tracing| tracing.sample);
+    let service = |config: &Config| config.tracing.as_ref().map(|tracing| tracing.service_name.clone());
     let format = |config: &Config| if config.log.json { "json" } else { "text" };
     let folder = |proxy: &Proxy| proxy.unix_socket_dir.as_ref().map(|folder| folder.display().to_string());
     let octal = |proxy: &Proxy| format!("{:04o}", proxy.unix_socket_mode);
@@ -324,6 +328,9 @@ fn open_restart(old: &Config, new: &Config) -> Vec<KeyChange> {
         .key("metrics.refresh", &old.metrics.refresh, &new.metrics.refresh)
         .key("metrics.pgbouncer_names", &old.metrics.pgbouncer_names, &new.metrics.pgbouncer_names)
         .key("metrics.top_statements", &old.metrics.top_statements, &new.metrics.top_statements)
+        .key("tracing.otlp_endpoint", &endpoint(old), &endpoint(new))
+        .key("tracing.sample", &sample(old), &sample(new))
+        .key("tracing.service_name", &service(old), &service(new))
         .key("log.format", &format(old), &format(new))
         .key("log.slow_query", &old.log.slow_query.after, &new.log.slow_query.after)
         .key("log.slow_query_sample", &old.log.slow_query.sample, &new.log.slow_query.sample)
@@ -358,7 +365,7 @@ macro_rules! shown_as_printed {
     )*};
 }
 
-shown_as_printed!(String, &str, bool, u16, u32, usize);
+shown_as_printed!(String, &str, bool, u16, u32, usize, f64);
 
 impl fmt::Display for KeyChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -379,7 +386,9 @@ pub struct Line {
 }
 
 /// Keys outside of tables with names that a running process takes over, beside all of `[tls]`.
-const APPLIED: [&str; 5] = [
+const APPLIED: [&str; 7] = [
+    "log.filter",
+    "log.repeats",
     "authentication.max_logins",
     "authentication.failed_logins",
     "authentication.failed_logins_within",

@@ -9,14 +9,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
-
-use super::file::{AdminTable, DatabaseTable, File, LogTable, ProxyTable, TargetTable, TimeoutsTable};
+use super::file::{AdminTable, DatabaseTable, File, ProxyTable, TargetTable, TimeoutsTable};
 use super::problem::Found;
 use super::typed::{Entry, Field, List, Named};
-use super::values::{Count, Lasting, LogFormat, Permissions, Text};
-use super::{Config, Database, Log, Proxy, Target, Timeouts};
-use super::{authentication, counting, routes, secrets, tls};
+use super::values::{Count, Lasting, Permissions, Text};
+use super::{Config, Database, Proxy, Target, Timeouts};
+use super::{authentication, counting, observing, routes, secrets, tls};
 
 /// A look-up of environment variables.
 pub(super) type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
@@ -55,7 +53,8 @@ pub(super) fn resolve(file: File, env: Env<'_>, found: &mut Found<'_>) -> Config
     addresses.extend(admin);
     refuse_repeated(&addresses, found);
     let metrics = counting::metrics(&file.metrics.into_value().unwrap_or_default(), found);
-    let log = log(&file.log.into_value().unwrap_or_default(), found);
+    let log = observing::log(&file.log.into_value().unwrap_or_default(), found);
+    let tracing = observing::tracing(&file.tracing.into_value().unwrap_or_default(), found);
     let tls = tls::clients(&file.tls.into_value().unwrap_or_default(), found);
     let defaults = timeouts(&file.timeouts.into_value().unwrap_or_default(), &TIMEOUTS, found);
 
@@ -92,6 +91,7 @@ pub(super) fn resolve(file: File, env: Env<'_>, found: &mut Found<'_>) -> Config
         admin: admin.map(|(address, _)| address),
         metrics,
         log,
+        tracing,
         tls,
         authentication,
         targets: sound(targets),
@@ -211,17 +211,6 @@ fn refuse_repeated(addresses: &[Address], found: &mut Found<'_>) {
             found.error(at, format!("{address} is listened on twice"));
         }
     }
-}
-
-fn log(table: &LogTable, found: &mut Found<'_>) -> Log {
-    let filter = table.filter.get().map_or("info", |(Text(filter), at)| {
-        if let Err(error) = EnvFilter::builder().parse(filter) {
-            found.error(at, format!("`filter` is not a filter such as \"info\": {error}"));
-        }
-        filter
-    });
-    let json = table.format.get().is_some_and(|(format, _)| *format == LogFormat::Json);
-    Log { filter: filter.to_owned(), json, slow_query: counting::slow_query(table, found) }
 }
 
 /// The timeouts of `table`; what it does not say is taken from `base`.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::file::{
     AdminTable, AuthenticationTable, DatabaseTable, File, LogTable, MetricsTable, ProxyTable, RouteTable,
-    RuleTable, TargetTable, TimeoutsTable, TlsTable, UserTable,
+    RuleTable, TargetTable, TimeoutsTable, TlsTable, TracingTable, UserTable,
 };
 use super::typed::{Key, Preset};
 use super::*;
@@ -673,12 +673,13 @@ fn the_defaults_of_the_reference_are_those_that_apply() {
     let silent = "[targets.main]\nhost = \"pg\"\n[users.app]\npassword = \"x\"\n[databases.d]\n[[routes]]\n";
     let (target, user) = (defaults(TargetTable::KEYS), defaults(UserTable::KEYS));
     let spoken = format!(
-        "[proxy]\n{}[admin]\n{}[metrics]\n{}[log]\n{}[tls]\n{}[authentication]\n{}[timeouts]\n{}[targets.main]\nhost = \"pg\"\n{target}\
+        "[proxy]\n{}[admin]\n{}[metrics]\n{}[log]\n{}[tracing]\n{}[tls]\n{}[authentication]\n{}[timeouts]\n{}[targets.main]\nhost = \"pg\"\n{target}\
          [users.app]\npassword = \"x\"\n{user}[databases.d]\n{}[[routes]]\n{}",
         defaults(ProxyTable::KEYS),
         defaults(AdminTable::KEYS),
         defaults(MetricsTable::KEYS),
         defaults(LogTable::KEYS),
+        defaults(TracingTable::KEYS),
         defaults(TlsTable::KEYS),
         defaults(AuthenticationTable::KEYS),
         defaults(TimeoutsTable::KEYS),

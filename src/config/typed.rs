@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::problem::Found;
 use super::values::{
     Allowed, Binding, ClientMode, Count, Lasting, LogFormat, Mode, Negotiation, Oldest, Password,
-    Permissions, ServerMode, Switch, Text, in_words,
+    Permissions, Ratio, ServerMode, Switch, Text, in_words,
 };
 
 /// One key as the reference describes it.
@@ -137,6 +137,7 @@ scalar! {
     Count = "number",
     Lasting = "duration",
     Switch = "true or false",
+    Ratio = "number",
     Permissions = "octal text",
     LogFormat = "`\"text\"`, `\"json\"`",
     Mode = "`\"session\"`, `\"transaction\"`, `\"statement\"`",

@@ -35,6 +35,11 @@ pub(super) struct Lasting(pub(super) Duration);
 #[serde(try_from = "Value")]
 pub(super) struct Switch(pub(super) bool);
 
+/// A part of a whole, from 0 to 1.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "Value")]
+pub(super) struct Ratio(pub(super) f64);
+
 /// Permission bits in octal, in quotes.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "Value")]
@@ -165,6 +170,21 @@ impl TryFrom<Value> for Switch {
             Value::Boolean(on) => Ok(Self(on)),
             other => Err(unsuitable(&other, "true or false without quotes")),
         }
+    }
+}
+
+impl TryFrom<Value> for Ratio {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        let number = match &value {
+            Value::Float(number) => *number,
+            Value::Integer(number @ (0 | 1)) => f64::from(u8::from(*number == 1)),
+            Value::Integer(_) => f64::NAN,
+            other => return Err(unsuitable(other, "a number without quotes")),
+        };
+        let within = (0.0..=1.0).contains(&number);
+        within.then_some(Self(number)).ok_or_else(|| format!("must be from 0 to 1, not {value}"))
     }
 }
 

@@ -40,7 +40,10 @@ impl Exchange<'_> {
         let said = books.said(request::query_text(message.body));
         let first = executed.as_ref().unwrap_or(facts).named().statement(0);
         books.enter(&mut bill, first, said.clone());
-        if facts.named().len() > 1 {
+        bill = self.traced(bill, executed.as_ref().unwrap_or(facts).named().statement(0));
+        if facts.named().len() > 1
+            && let Some(books) = &mut self.books
+        {
             let view = books.view(self.pool, &self.holdings.settings, true);
             let numbers = 1..facts.named().len();
             let following = numbers.filter_map(|number| {
@@ -83,7 +86,7 @@ impl Exchange<'_> {
             books.enter(&mut bill, facts.named().statement(0), Said::default());
             books.account.waited = waited;
         }
-        bill
+        self.traced(bill, facts.named().statement(0))
     }
 
     /// The bill of a Bind of `statement`, and of the Executes of its portal; of nothing that is known without its facts.
@@ -113,6 +116,7 @@ impl Exchange<'_> {
             };
             let first = executed.as_ref().or(facts).and_then(|facts| facts.named().statement(0));
             books.enter(&mut bill, first, said);
+            bill = self.traced(bill, first);
         }
         self.server.turn.bill_portal(portal, bill);
         bill
@@ -174,7 +178,7 @@ impl Exchange<'_> {
         let Some(books) = &mut self.books else { return Bill::default() };
         let mut bill = Bill { command: Command::Call as u8, ..unknown(length) };
         books.enter(&mut bill, None, Said::default());
-        bill
+        self.traced(bill, None)
     }
 
     /// A statement may change the path: what follows it is seen from there.

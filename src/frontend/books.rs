@@ -13,6 +13,7 @@ use super::docket::{Docket, Entry, Said};
 use super::exchange::{Exchange, Tally};
 use super::session::Session;
 use super::slow::Slow;
+use super::traces::Traces;
 use super::views::Views;
 use super::worker::Worker;
 use crate::backend::settings::Settings;
@@ -22,6 +23,7 @@ use crate::metrics::{Counter, Counts, Place, PoolMetrics, Shard, Table, Traffic}
 use crate::pool::{Lease, Pool};
 use crate::relay::reply::{Done, Ended};
 use crate::schemas::{Catalogue, View};
+use crate::spans::Sampler;
 use crate::statement::{Command, Facts, Statement};
 use crate::wire::turn::{Bill, Status};
 
@@ -63,6 +65,8 @@ pub(super) struct Account {
     /// Bytes of Parse messages whose statement is not bound yet.
     pub(super) parsed: u32,
     pub(super) docket: Docket,
+    /// Its queries that are recorded.
+    pub(super) traces: Traces,
 }
 
 /// What is needed to count.
@@ -76,6 +80,8 @@ pub(super) struct Books<'a> {
     pub(super) slow: Option<(Duration, bool)>,
     views: &'a RefCell<Views>,
     pub(super) clock: &'a Clock,
+    /// Where queries are recorded, if any are.
+    pub(super) sampler: Option<&'a Sampler>,
 }
 
 impl<'a> Books<'a> {
@@ -89,10 +95,12 @@ impl<'a> Books<'a> {
         let by_schema = shard.traffic().zip(pool.catalogue().map(|catalogue| &**catalogue));
         let table = worker.table.as_ref().map(|table| (table, &**pool.metrics()));
         let slow = pool.route().slow_query.map(|after| (after, worker.shared.config.log.slow_query.literals));
-        if by_schema.is_none() && table.is_none() && slow.is_none() {
+        let sampler = worker.sampler.as_ref();
+        if by_schema.is_none() && table.is_none() && slow.is_none() && sampler.is_none() {
             return None;
         }
-        Some(Self { account, by_schema, table, slow, views: &worker.views, clock: &worker.shared.clock })
+        let (views, clock) = (&worker.views, &worker.shared.clock);
+        Some(Self { account, by_schema, table, slow, views, clock, sampler })
     }
 
     /// The view of the session, if it is needed. `moved` says that its settings may be others than those that are known.
@@ -182,7 +190,7 @@ impl<'a> Books<'a> {
                 (true, rows, None)
             }
             Ended::Suspended(rows) => (false, rows, None),
-            Ended::Failed(class) => (false, 0, Some(class)),
+            Ended::Failed([first, second, ..]) => (false, 0, Some([first, second])),
         };
         let mut received = u64::from(bill.received);
         if command == Command::Copy {
@@ -223,7 +231,9 @@ impl<'a> Books<'a> {
 impl Session {
     /// It has waited since then for a server connection.
     pub(super) fn has_waited(&mut self, since: u64, lease: Lease) -> Lease {
-        self.account.waited = Some(self.worker.shared.clock.exact().saturating_sub(since));
+        let now = self.worker.shared.clock.exact();
+        self.account.waited = Some(now.saturating_sub(since));
+        self.account.traces.waited = Some((since, now));
         lease
     }
 
@@ -271,6 +281,9 @@ impl Exchange<'_> {
             if now == 0 {
                 now = books.clock.exact();
             }
+            if self.rules.traced {
+                books.account.traces.note(&done, now);
+            }
             if let Some(slow) = books.close(done, (now, &mut self.client.requests.copied)) {
                 self.tally.slow.push(slow);
             }
@@ -278,6 +291,10 @@ impl Exchange<'_> {
         if !self.server.turn.awaits_reply() && self.server.turn.status() == Status::Idle {
             books.account.docket.clear();
         }
+        if self.rules.traced && self.tally.seen.ready > 0 {
+            self.settle_traces();
+        }
+        let Some(books) = &mut self.books else { return };
         if self.tally.seen.transactions > 0 {
             let account = &mut *books.account;
             if std::mem::take(&mut account.defines) {

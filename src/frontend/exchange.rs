@@ -96,6 +96,8 @@ pub(super) struct Rules {
     pub(super) statement_mode: bool,
     /// Statements are counted by their schemas.
     pub(super) counted: bool,
+    /// Some of them are recorded as spans.
+    pub(super) traced: bool,
     /// The proxy asks the server something: the client's next request waits for the answer.
     pub(super) asking: bool,
 }
@@ -152,7 +154,11 @@ impl Exchange<'_> {
             self.server.send(run).map_err(End::ServerLost)?;
         }
         let rest = walk.rest();
-        match stop? {
+        let stop = stop?;
+        if self.rules.traced && matches!(stop, Stop::Verdict | Stop::Answers | Stop::Description) {
+            self.will_trace_again();
+        }
+        match stop {
             Stop::Drained => self.client.put_aside(rest, false),
             Stop::Full => self.client.put_aside(rest, true),
             Stop::Verdict => {

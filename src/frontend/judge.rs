@@ -57,6 +57,9 @@ impl Exchange<'_> {
                 self.pass(walk, message, Mark::default());
                 continue;
             }
+            if self.rules.traced {
+                self.trace(message);
+            }
             if self.rules.guarded && matches!(self.guard(walk, message), Guarded::Done) {
                 continue;
             }

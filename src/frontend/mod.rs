@@ -62,6 +62,7 @@ mod slow;
 mod startup;
 mod strict;
 mod texts;
+mod traces;
 mod views;
 mod watch;
 pub mod worker;
@@ -74,6 +75,7 @@ use crate::config::{Config, User};
 use crate::metrics::Metrics;
 use crate::pool::{Limit, Registry};
 use crate::scram::{self, ScramError};
+use crate::spans::Tracer;
 use crate::stream::Stream;
 use crate::tls::Acceptor;
 use auth::{Failures, State};
@@ -116,6 +118,8 @@ pub struct Shared {
     statement_secret: [u8; 32],
     cancels: Cancels,
     hubs: Hubs,
+    /// Where recorded queries go, if any do.
+    tracer: Option<Tracer>,
     clients: Limit,
     user_clients: HashMap<String, Limit>,
     database_clients: HashMap<String, Limit>,
@@ -156,6 +160,7 @@ impl Shared {
             statement_secret: scram::random()?,
             cancels: Cancels::default(),
             hubs: Hubs::default(),
+            tracer: None,
             config,
             registry,
             metrics,
@@ -187,6 +192,12 @@ impl Shared {
     /// What clients' handshakes are done with at this moment.
     pub fn acceptor(&self) -> Option<Arc<Acceptor>> {
         self.state().tls().acceptor.clone()
+    }
+
+    /// Has queries recorded, before any worker is started.
+    #[must_use]
+    pub fn traced(self, tracer: Option<Tracer>) -> Self {
+        Self { tracer, ..self }
     }
 
     /// What logins are judged by at this moment.

@@ -61,7 +61,8 @@ impl Session {
     }
 
     /// Ends the session after the relay ended.
-    pub(super) fn part(&self, mut lease: Lease, end: End, farewell: bool) -> Finish {
+    pub(super) fn part(&mut self, mut lease: Lease, end: End, farewell: bool) -> Finish {
+        self.abandon_traces(&end);
         let in_order = matches!(end, End::Left { in_order: true });
         let finish = match end {
             End::Settled | End::Spent | End::Left { .. } => Finish::Left,

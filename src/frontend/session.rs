@@ -288,6 +288,7 @@ impl Session {
                 keeps: mode == PoolMode::Session || !self.holdings.pins.is_empty(),
                 statement_mode: mode == PoolMode::Statement,
                 counted: books.is_some(),
+                traced: books.as_ref().is_some_and(|books| books.sampler.is_some()),
                 asking,
             },
             books,
@@ -356,7 +357,8 @@ impl Session {
     /// Whether anybody wants to know of its statements.
     fn counts(&self) -> bool {
         let slow = self.identity.pool.route().slow_query.is_some();
-        slow || self.shard.traffic().is_some() || self.worker.table.is_some()
+        let watched = self.worker.table.is_some() || self.worker.sampler.is_some();
+        slow || watched || self.shard.traffic().is_some()
     }
 
     fn resting(&self) -> Phase {

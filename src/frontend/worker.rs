@@ -20,6 +20,7 @@ use super::texts::Texts;
 use super::views::Views;
 use super::watch::Watches;
 use crate::metrics::Table;
+use crate::spans::{Sampler, Tracer};
 use crate::stream::Detached;
 
 /// Bytes that a worker reads at once, on either side. One buffer serves all its clients, because a read is always
@@ -64,6 +65,8 @@ pub(super) struct Worker {
     pub(super) views: RefCell<Views>,
     /// Where statements are counted by their shapes, if they are.
     pub(super) table: Option<RefCell<Table>>,
+    /// Decides which queries are recorded, if any are.
+    pub(super) sampler: Option<Sampler>,
     /// How many clients it has given a number.
     numbers: Cell<u64>,
     pub(super) watches: Watches,
@@ -152,6 +155,7 @@ async fn run(
         texts: RefCell::new(Texts::new(shared.statement_secret, shaping)),
         views: RefCell::default(),
         table: shared.metrics.table(id).map(RefCell::new),
+        sampler: shared.tracer.as_ref().map(Tracer::sampler),
         numbers: Cell::new(0),
         shared,
         scratch: RefCell::new(vec![0; scratch].into_boxed_slice()),

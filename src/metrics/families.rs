@@ -24,6 +24,24 @@ pub(super) const REPLICATIONS_OPENED: (&str, &str) = (
 );
 pub(super) const REPLICATIONS_CLOSED: (&str, &str) =
     ("firepool_replication_connections_closed_total", "Those of them that were closed.");
+/// Lines of the log that were not written.
+pub const LOG_SUPPRESSED: (&str, &str) = (
+    "firepool_log_lines_suppressed_total",
+    "Lines of the log that were not written because there were too many of their kind.",
+);
+/// Lines of the log that were lost.
+pub const LOG_DROPPED: (&str, &str) = (
+    "firepool_log_lines_dropped_total",
+    "Lines of the log that were lost because whoever reads them was too slow, or had gone.",
+);
+/// Spans that a collector has taken.
+pub const SPANS_EXPORTED: (&str, &str) =
+    ("firepool_spans_exported_total", "Spans of queries that a collector has taken.");
+/// Spans that were lost.
+pub const SPANS_DROPPED: (&str, &str) = (
+    "firepool_spans_dropped_total",
+    "Spans, and queries that would have been some, that were lost because the collector was too slow, or away.",
+);
 pub(super) const WAIT: (&str, &str) =
     ("firepool_wait_seconds", "Time that clients waited for a server connection, of those that had to wait.");
 

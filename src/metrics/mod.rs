@@ -14,6 +14,7 @@ mod top;
 #[cfg(test)]
 mod top_tests;
 mod traffic;
+mod watched;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -22,6 +23,7 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
+pub use families::{LOG_DROPPED, LOG_SUPPRESSED, SPANS_DROPPED, SPANS_EXPORTED};
 pub use prometheus::Error;
 pub use ranking::{Figures, Order, Ranked, Ranking};
 pub use top::{Place, Table};
@@ -323,6 +325,18 @@ impl Metrics {
     /// They are shown already.
     pub fn show_pgbouncer_names(&self) -> Result<(), prometheus::Error> {
         self.registry.register(Box::new(pgbouncer::AsPgBouncer::new(Arc::clone(&self.pools))?))
+    }
+
+    /// Shows a counter that somebody else keeps, under a name and with a help text.
+    ///
+    /// # Errors
+    /// It is shown already.
+    pub fn show_total(
+        &self,
+        family: (&'static str, &'static str),
+        read: Box<dyn Fn() -> u64 + Send + Sync>,
+    ) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(watched::Watched::new(family, read)?))
     }
 
     /// The metrics of a new pool. With a roster, its statements are counted by the schemas in it.

@@ -23,8 +23,8 @@ pub enum Ended {
     Carried(u64, [u8; 6]),
     /// A portal has given so many rows, and may give more.
     Suspended(u64),
-    /// With an error whose SQLSTATE begins like this.
-    Failed([u8; 2]),
+    /// With an error of this SQLSTATE.
+    Failed([u8; 5]),
 }
 
 /// What is counted until somebody takes it: at most what stands in one chunk.

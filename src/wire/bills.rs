@@ -59,14 +59,14 @@ impl Bills {
 
     /// A statement of the Query of that batch has been carried out: the next one is `bill`.
     pub(super) fn next_statement(&mut self, epoch: u64, bill: &mut Bill) {
-        let sent = bill.sent;
+        let (sent, trace) = (bill.sent, bill.trace);
         match self.following.front() {
             Some((of, next)) if *of == epoch => {
-                *bill = Bill { sent, ..*next };
+                *bill = Bill { sent, trace, ..*next };
                 self.following.pop_front();
             }
             // One that nobody told apart.
-            _ if bill.is_due() => *bill = Bill { schemas: 1, sent, ..Bill::default() },
+            _ if bill.is_due() => *bill = Bill { schemas: 1, sent, trace, ..Bill::default() },
             _ => {}
         }
     }
@@ -167,6 +167,16 @@ mod tests {
         let reply = turn.reply(b'C', 0).unwrap();
         assert_eq!((reply.bill.schemas, reply.bill.sent, reply.bill.received), (128, 7, 10));
         assert_eq!(turn.reply(b'C', 0).unwrap().bill, Bill { schemas: 1, sent: 7, ..Bill::default() });
+    }
+
+    #[test]
+    fn all_statements_of_a_text_are_followed_under_its_number() {
+        let mut turn = Turn::new();
+        turn.bill_next_statements([bill(4)].into_iter());
+        let first = Bill { trace: 9, ..bill(2) };
+        turn.mark_request(b'Q', 0, Asker::Client, Mark { bill: first, ..Mark::default() });
+        let followed = [0; 3].map(|_| turn.reply(b'C', 0).unwrap().bill.trace);
+        assert_eq!(followed, [9; 3]);
     }
 
     #[test]

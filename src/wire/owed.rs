@@ -71,6 +71,8 @@ pub struct Bill {
     pub generation: u32,
     /// Under which more is kept of it; 0 where nothing is.
     pub ticket: u32,
+    /// A number that means something to whoever follows it; 0 where nobody does.
+    pub trace: u32,
     /// When it was sent, by the clock of whoever told [`super::turn::Turn::set_time`].
     pub sent: u64,
 }

@@ -38,6 +38,7 @@ mod slow;
 mod support;
 mod timeouts;
 mod top;
+mod tracing;
 mod transactions;
 mod upkeep;
 
@@ -274,6 +275,13 @@ fn main() -> ExitCode {
             counters_agree_with_pg_stat_statements,
             a_read_only_route_counts_what_it_lets_through_and_no_refusal_of_its_own,
             a_wait_for_a_server_connection_is_counted_under_the_schema_of_what_waited;
+        tracing:
+            a_query_has_the_trace_and_the_parent_that_its_comment_says,
+            a_pipeline_of_queries_gives_each_its_own_trace,
+            a_wait_for_a_server_connection_is_a_part_of_what_waited,
+            a_query_whose_server_dies_has_failed_and_a_statement_that_is_bound_later_is_followed,
+            a_collector_that_hangs_or_is_away_costs_spans_and_no_client_its_time,
+            what_waits_at_the_end_is_still_sent;
         notify:
             what_was_committed_before_is_never_delivered_and_what_comes_after_always,
             a_subscription_in_a_storm_begins_at_one_place_and_misses_nothing_after_it,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::*;
 use crate::config::file::{
     AdminTable, AuthenticationTable, DatabaseTable, LogTable, MetricsTable, ProxyTable, RouteTable,
-    TargetTable, TimeoutsTable, TlsTable, UserTable,
+    TargetTable, TimeoutsTable, TlsTable, TracingTable, UserTable,
 };
 use crate::config::typed::{Applied, Key};
 use crate::tls::generate;
@@ -51,6 +51,11 @@ const NEW: &str = r#"
     slow_query = "1s"
     slow_query_sample = 7
     slow_query_literals = true
+    repeats = 7
+    [tracing]
+    otlp_endpoint = "http://collector:4318"
+    sample = 1
+    service_name = "other"
     [tls]
     mode = "require"
     certificate = "FOLDER/a.crt"
@@ -180,6 +185,7 @@ fn every_key_that_the_reference_names_is_compared_and_applied_as_it_says() {
         let mut declared = keys("proxy.", ProxyTable::KEYS, applied);
         declared.append(&mut keys("admin.", AdminTable::KEYS, applied));
         declared.append(&mut keys("metrics.", MetricsTable::KEYS, applied));
+        declared.append(&mut keys("tracing.", TracingTable::KEYS, applied));
         declared.append(&mut keys("log.", LogTable::KEYS, applied));
         declared.append(&mut keys("tls.", TlsTable::KEYS, applied));
         let mut authentication = keys("authentication.", AuthenticationTable::KEYS, applied);
