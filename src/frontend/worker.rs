@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::Shared;
 use super::audit::Audit;
 use super::login::{self, Admitted};
+use super::session::Visit;
 use super::slow::Budget;
 use super::texts::Texts;
 use super::views::Views;
@@ -64,6 +65,9 @@ pub(super) struct Worker {
     pub(super) views: RefCell<Views>,
     /// Where statements are counted by their shapes, if they are.
     pub(super) table: Option<RefCell<Table>>,
+    /// What is known of the leases of its clients, for the next one.
+    #[allow(clippy::vec_box, reason = "a client takes one, and half a kilobyte would be copied each time")]
+    pub(super) visits: RefCell<Vec<Box<Visit>>>,
     /// How many clients it has given a number.
     numbers: Cell<u64>,
     pub(super) watches: Watches,
@@ -152,6 +156,7 @@ async fn run(
         texts: RefCell::new(Texts::new(shared.statement_secret, shaping)),
         views: RefCell::default(),
         table: shared.metrics.table(id).map(RefCell::new),
+        visits: RefCell::default(),
         numbers: Cell::new(0),
         shared,
         scratch: RefCell::new(vec![0; scratch].into_boxed_slice()),
