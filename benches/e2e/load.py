@@ -167,17 +167,17 @@ class Runner:
             sql = f"\\copy sink FROM '{self.data(rows)}'"
         command = [self.workshop.program("psql"), "-X", "-q", *self.address(subject.port), "-c", sql, DATABASE]
         taken, samples, spent = [], [], -processes.clients_cpu_seconds()
-        before, started = processes.machine(), time.monotonic()
+        before, started, warm = processes.machine(), time.monotonic(), not self.options.warm_up
         while not taken or time.monotonic() - started < self.options.seconds:
-            first = not samples
             samples.append(self.sample(subject.pids))
             began = time.monotonic()
             done = subprocess.run(command, env=self.workshop.environment(cell.setup.tls), stdout=subprocess.DEVNULL,
                                   stderr=subprocess.PIPE, text=True, timeout=300, check=False)
             if done.returncode != 0:
                 raise Failure(f"COPY failed: {done.stderr}")
-            if first and self.options.warm_up:
-                samples.clear()
+            if not warm:
+                warm, samples, spent = True, [], -processes.clients_cpu_seconds()
+                before, started = processes.machine(), time.monotonic()
                 continue
             taken.append((time.monotonic() - began) * 1e6 / load.copies)
         samples.append(self.sample(subject.pids))
