@@ -26,7 +26,7 @@ lint: deps ## formatting, lints, and documentation without warnings
 fmt: ## format the code
 	cargo fmt
 
-bench: deps ## side by side with PostgreSQL itself and pgbouncer; ARGS are passed on
+bench: deps ## side by side with PostgreSQL itself and other poolers; ARGS (--quick) are passed on
 	benches/e2e/run $(ARGS)
 
 regress: deps ## PostgreSQL's own tests through firepool and without it (Debian, Ubuntu); ARGS are passed on

@@ -4,15 +4,17 @@
 //! have a session of TLS, which is used in the same way and moves with it: plaintext goes past it for one comparison.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Shutdown};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::net::sockopt::socket_peercred;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::tls::{Acceptor, Connector, Established, Session, Transport};
@@ -27,7 +29,76 @@ pub struct Stream {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpStream),
-    Unix(UnixStream),
+    Unix(Local),
+}
+
+/// A Unix socket that the runtime watches for reading only. One that it watches for writing as well, as tokio's own does,
+/// tells of every message that the peer has read: a wake-up for each query, for nothing.
+#[derive(Debug)]
+struct Local {
+    socket: AsyncFd<LocalSocket>,
+    /// The same socket, watched for writing: only while it does not take what it is given.
+    blocked: Option<Box<AsyncFd<LocalSocket>>>,
+}
+
+type LocalSocket = std::os::unix::net::UnixStream;
+
+/// Has the runtime watch a socket.
+#[allow(
+    deprecated,
+    reason = "the other constructor is unsafe for the sake of types that give away the descriptor of somebody else, or close \
+              it early; a socket of the standard library's owns its descriptor until it is dropped"
+)]
+fn watched(socket: LocalSocket, interest: Interest) -> io::Result<AsyncFd<LocalSocket>> {
+    AsyncFd::with_interest(socket, interest)
+}
+
+impl Local {
+    fn new(socket: LocalSocket) -> io::Result<Self> {
+        Ok(Self { socket: watched(socket, Interest::READABLE)?, blocked: None })
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let mut ready = ready!(self.socket.poll_read_ready(cx))?;
+            match ready.try_io(|socket| socket.get_ref().read(buffer)) {
+                Ok(Ok(read)) => {
+                    // What comes from now on is told again; an end that came before stays known.
+                    if (1..buffer.len()).contains(&read) {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(read));
+                }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(error)) => return Poll::Ready(Err(error)),
+                // Nothing is there after all: that is known now.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.blocked {
+            None => Poll::Ready(Ok(())),
+            Some(socket) => socket.poll_write_ready(cx).map_ok(drop),
+        }
+    }
+
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(socket) = &self.blocked {
+            let sent = socket.try_io(Interest::WRITABLE, |mut socket| socket.write(bytes))?;
+            if sent == bytes.len() {
+                self.blocked = None;
+            }
+            return Ok(sent);
+        }
+        let sent = self.socket.get_ref().write(bytes);
+        if sent.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            let again = self.socket.get_ref().try_clone()?;
+            self.blocked = Some(Box::new(watched(again, Interest::WRITABLE)?));
+        }
+        sent
+    }
 }
 
 /// A connected socket that no runtime knows: what travels between threads.
@@ -48,7 +119,7 @@ impl Detached {
     pub fn attach(self) -> io::Result<Stream> {
         let socket = match self.socket {
             Bare::Tcp(socket) => Socket::Tcp(TcpStream::from_std(socket)?),
-            Bare::Unix(socket) => Socket::Unix(UnixStream::from_std(socket)?),
+            Bare::Unix(socket) => Socket::Unix(Local::new(socket)?),
         };
         Ok(Stream { socket, tls: self.tls })
     }
@@ -56,12 +127,13 @@ impl Detached {
 
 impl Transport for Socket {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut buffer = ReadBuf::new(buffer);
-        let read = match self {
-            Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
-            Self::Unix(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
-        };
-        read.map_ok(|()| buffer.filled().len())
+        match self {
+            Self::Tcp(socket) => {
+                let mut buffer = ReadBuf::new(buffer);
+                Pin::new(socket).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
+            }
+            Self::Unix(socket) => socket.poll_read(cx, buffer),
+        }
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -71,7 +143,7 @@ impl Transport for Socket {
         }
     }
 
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => socket.try_write(bytes),
             Self::Unix(socket) => socket.try_write(bytes),
@@ -87,8 +159,8 @@ impl Stream {
     }
 
     /// A Unix socket.
-    pub fn unix(socket: UnixStream) -> Self {
-        Self { socket: Socket::Unix(socket), tls: None }
+    pub fn unix(socket: UnixStream) -> io::Result<Self> {
+        Ok(Self { socket: Socket::Unix(Local::new(socket.into_std()?)?), tls: None })
     }
 
     /// Whether it is a Unix socket, which needs no TLS.
@@ -140,7 +212,7 @@ impl Stream {
     pub fn uid(&self) -> Option<u32> {
         match &self.socket {
             Socket::Tcp(_) => None,
-            Socket::Unix(socket) => socket.peer_cred().ok().map(|peer| peer.uid()),
+            Socket::Unix(local) => socket_peercred(local.socket.get_ref()).ok().map(|peer| peer.uid.as_raw()),
         }
     }
 
@@ -156,7 +228,7 @@ impl Stream {
     pub fn detach(self) -> io::Result<Detached> {
         let socket = match self.socket {
             Socket::Tcp(socket) => Bare::Tcp(socket.into_std()?),
-            Socket::Unix(socket) => Bare::Unix(socket.into_std()?),
+            Socket::Unix(local) => Bare::Unix(local.socket.into_inner()),
         };
         Ok(Detached { socket, tls: self.tls })
     }
@@ -185,7 +257,7 @@ impl Stream {
         let mut byte = [MaybeUninit::uninit()];
         let peeked = match &self.socket {
             Socket::Tcp(socket) => SockRef::from(socket).peek(&mut byte),
-            Socket::Unix(socket) => SockRef::from(socket).peek(&mut byte),
+            Socket::Unix(local) => SockRef::from(local.socket.get_ref()).peek(&mut byte),
         };
         match peeked {
             Ok(_) => Ok(false),
@@ -198,7 +270,7 @@ impl Stream {
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.tls {
             None => self.socket.try_write(bytes),
-            Some(session) => session.try_write(&self.socket, bytes),
+            Some(session) => session.try_write(&mut self.socket, bytes),
         }
     }
 
@@ -207,33 +279,27 @@ impl Stream {
         self.close_tls();
         match &self.socket {
             Socket::Tcp(socket) => SockRef::from(socket).shutdown(Shutdown::Write),
-            Socket::Unix(socket) => SockRef::from(socket).shutdown(Shutdown::Write),
+            Socket::Unix(local) => SockRef::from(local.socket.get_ref()).shutdown(Shutdown::Write),
         }
     }
 
     /// Says goodbye in the terms of TLS, where there is any, before the socket is dropped.
     pub fn close_tls(&mut self) {
         if let Some(session) = &mut self.tls {
-            session.close(&self.socket);
+            session.close(&mut self.socket);
         }
     }
 
     /// Reads exactly as much as `buffer` holds. Not cancel safe: what was read is lost.
     pub async fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
-        match (&mut self.socket, &self.tls) {
-            (Socket::Tcp(socket), None) => socket.read_exact(buffer).await.map(drop),
-            (Socket::Unix(socket), None) => socket.read_exact(buffer).await.map(drop),
-            (_, Some(_)) => {
-                let mut filled = 0;
-                while filled < buffer.len() {
-                    match poll_fn(|cx| self.poll_read(cx, &mut buffer[filled..])).await? {
-                        0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                        read => filled += read,
-                    }
-                }
-                Ok(())
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match poll_fn(|cx| self.poll_read(cx, &mut buffer[filled..])).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => filled += read,
             }
         }
+        Ok(())
     }
 
     /// Reads what is there, at least one byte unless the stream ended. Cancel safe.
@@ -243,25 +309,20 @@ impl Stream {
 
     /// Writes all of `bytes`. Not cancel safe: a part may have been written.
     pub async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match (&mut self.socket, &self.tls) {
-            (Socket::Tcp(socket), None) => socket.write_all(bytes).await,
-            (Socket::Unix(socket), None) => socket.write_all(bytes).await,
-            (_, Some(_)) => {
-                let mut rest = bytes;
-                poll_fn(|cx| {
-                    while !rest.is_empty() {
-                        match self.try_write(rest) {
-                            Ok(sent) => rest = &rest[sent..],
-                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                                ready!(self.poll_write_ready(cx))?;
-                            }
-                            Err(error) => return Poll::Ready(Err(error)),
-                        }
+        let mut rest = bytes;
+        poll_fn(|cx| {
+            while !rest.is_empty() {
+                match self.try_write(rest) {
+                    Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Ok(sent) => rest = &rest[sent..],
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        ready!(self.poll_write_ready(cx))?;
                     }
-                    Poll::Ready(Ok(()))
-                })
-                .await
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
             }
-        }
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 }

@@ -1,4 +1,4 @@
-"""The processes that a measurement needs: a PostgreSQL of its own and the poolers in front of it.
+"""The processes that a measurement needs, and the PostgreSQL that it has for itself. `poolers.py` has what stands in front.
 
 Everything listens on the loopback interface, is a direct child of this process, and is ended by the kernel should
 this process die without having ended it.
@@ -87,17 +87,27 @@ class Workshop:
         self.own(path)
         return path
 
+    def certificate(self):
+        """A certificate of its own for 127.0.0.1, and its key."""
+        certificate, key = (os.path.join(self.home, name) for name in ("server.crt", "server.key"))
+        if not os.path.exists(certificate):
+            self.call("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                      "-days", "2", "-subj", "/CN=127.0.0.1", "-keyout", key, "-out", certificate)
+            os.chmod(key, 0o600)
+        return certificate, key
+
     def account_options(self):
         if not self.account:
             return {}
         return {"user": self.account.pw_uid, "group": self.account.pw_gid, "extra_groups": []}
 
-    def environment(self):
-        return {**os.environ, "PGPASSWORD": self.password, "HOME": self.home, "LC_ALL": "C"}
+    def environment(self, tls=False):
+        return {**os.environ, "PGPASSWORD": self.password, "HOME": self.home, "LC_ALL": "C",
+                "PGSSLMODE": "require" if tls else "disable", "PGGSSENCMODE": "disable"}
 
-    def call(self, *command):
+    def call(self, *command, tls=False):
         """Runs a program of the account's to its end."""
-        done = subprocess.run(command, cwd=self.home, env=self.environment(), capture_output=True, text=True,
+        done = subprocess.run(command, cwd=self.home, env=self.environment(tls), capture_output=True, text=True,
                               timeout=120, check=False, **self.account_options())
         if done.returncode != 0:
             raise Failure(f"{shlex.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
@@ -155,14 +165,18 @@ class PostgreSQL:
         settings = {
             "port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": workshop.home,
             "max_connections": connections, "shared_buffers": "256MB", "fsync": "off",
-            "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off",
+            "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off", "ssl": "on",
         }
+        certificate, key = workshop.certificate()
+        settings.update({"ssl_cert_file": certificate, "ssl_key_file": key})
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         # SIGINT is the fast shutdown, which does not wait for clients.
         self.process = workshop.spawn("postgresql", [program("postgres"), "-D", data, *options], signal.SIGINT)
         self.process.wait_for(lambda: self.answers("postgres"))
         self.workshop.call(program("createdb"), *self.address(), DATABASE)
         self.workshop.call(program("pgbench"), *self.address(), "-i", "-q", "-s", str(scale), DATABASE)
+        # What COPY in fills, and nobody reads; a temporary table would pin its client.
+        self.workshop.call(program("psql"), "-X", *self.address(), "-c", "CREATE UNLOGGED TABLE sink (line text)", DATABASE)
 
     def address(self):
         return ["-h", "127.0.0.1", "-p", str(self.port), "-U", USER]
@@ -180,109 +194,3 @@ class PostgreSQL:
 
     def stop(self):
         self.process.stop()
-
-
-def server_host(workshop, transport):
-    return workshop.home if transport == "unix" else "127.0.0.1"
-
-
-class Setting:
-    """What a pooler is started with."""
-
-    def __init__(self, workshop, server, transport, pool):
-        self.workshop, self.pool = workshop, pool
-        self.host, self.server_port = server_host(workshop, transport), server.port
-
-
-def firepool(setting, name, binary, workers):
-    """firepool with so many workers."""
-    port = free_port()
-    config = setting.workshop.write(f"{name}.toml", f"""
-[proxy]
-listen = ["127.0.0.1:{port}"]
-workers = {workers}
-max_clients = 5000
-[admin]
-listen = ""
-[log]
-filter = "warn"
-[timeouts]
-query_wait = "60s"
-[targets.main]
-host = "{setting.host}"
-port = {setting.server_port}
-[users.{USER}]
-password = "{setting.workshop.password}"
-[[routes]]
-database = "{DATABASE}"
-mode = "transaction"
-pool_size = {setting.pool}
-""")
-    return port, setting.workshop.spawn(name, [binary, "serve", "--config", config])
-
-
-def pgbouncer(setting, name, binary):
-    """PgBouncer, in transaction mode and otherwise as it comes."""
-    port = free_port()
-    users = setting.workshop.write(f"{name}.users", f'"{USER}" "{setting.workshop.password}"\n')
-    config = setting.workshop.write(f"{name}.ini", f"""
-[databases]
-{DATABASE} = host={setting.host} port={setting.server_port}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = scram-sha-256
-auth_file = {users}
-pool_mode = transaction
-default_pool_size = {setting.pool}
-max_client_conn = 5000
-log_connections = 0
-log_disconnections = 0
-""")
-    return port, setting.workshop.spawn(name, [binary, "-q", config])
-
-
-def peer(setting, name, command, template):
-    """Any other pooler: `command` and its configuration `template` with their {fields} filled in."""
-    port = free_port()
-    fields = {
-        "port": port, "server_host": setting.host, "server_port": setting.server_port, "database": DATABASE,
-        "user": USER, "password": setting.workshop.password, "pool": setting.pool, "dir": setting.workshop.home,
-    }
-
-    def fill(text):
-        # Not str.format: configuration files have braces of their own.
-        for key, value in fields.items():
-            text = text.replace("{" + key + "}", str(value))
-        return text
-
-    if template:
-        with open(template, encoding="utf-8") as file:
-            suffix = os.path.splitext(template)[1]
-            fields["config"] = setting.workshop.write(f"{name}{suffix}", fill(file.read()))
-    return port, setting.workshop.spawn(name, [fill(word) for word in shlex.split(command)])
-
-
-def find_pgbouncer():
-    """Debian's package; installed if it is missing and this may install it."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
-    if not shutil.which("pgbouncer", path=path) and os.geteuid() == 0 and shutil.which("apt-get"):
-        print("installing the package pgbouncer", flush=True)
-        # The package would start a server of its own on port 6432; policy-rc.d is how Debian is told not to.
-        policy = "/usr/sbin/policy-rc.d"
-        mine = not os.path.exists(policy)
-        if mine:
-            with open(policy, "w", encoding="utf-8", opener=lambda p, f: os.open(p, f, 0o755)) as file:
-                file.write("#!/bin/sh\nexit 101\n")
-        try:
-            subprocess.run(["apt-get", "install", "-y", "--no-install-recommends", "pgbouncer"], check=False,
-                           stdout=subprocess.DEVNULL, timeout=300,
-                           env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
-        finally:
-            if mine:
-                os.unlink(policy)
-    found = shutil.which("pgbouncer", path=path)
-    if not found:
-        raise Failure("pgbouncer is missing: apt-get install pgbouncer, or --without-pgbouncer")
-    return found

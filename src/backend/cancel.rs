@@ -33,7 +33,7 @@ impl Endpoint {
     pub async fn connect(&self) -> io::Result<Stream> {
         Ok(match self {
             Self::Tcp(address) => Stream::tcp(TcpStream::connect(address).await?)?,
-            Self::Unix(path) => Stream::unix(UnixStream::connect(path).await?),
+            Self::Unix(path) => Stream::unix(UnixStream::connect(path).await?)?,
         })
     }
 }

@@ -106,7 +106,7 @@ impl Listeners {
             accepting.spawn(async move {
                 loop {
                     let socket =
-                        listener.accept().await.and_then(|(socket, _)| Stream::unix(socket).detach());
+                        listener.accept().await.and_then(|(socket, _)| Stream::unix(socket)?.detach());
                     doors.hand_over(socket).await;
                 }
             });

@@ -41,7 +41,11 @@ impl Session {
                     }
                 }
             };
-            match reset::apply(&mut lease, &self.holdings.settings, self.holdings.client()).await {
+            let (settings, client) = (&self.holdings.settings, self.holdings.client());
+            if lease.has(settings, client) {
+                return Ok(Some(lease));
+            }
+            match Box::pin(reset::apply(&mut lease, settings, client)).await {
                 Ok(()) => return Ok(Some(lease)),
                 Err(error) => {
                     lease.spoil();

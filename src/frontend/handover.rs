@@ -84,7 +84,7 @@ impl Session {
 
     fn ask_for_channels(&mut self, lease: &mut Lease, attempts: u32) -> Settled {
         channels::queue(lease, [channels::ASK]);
-        self.transfer = Some(Transfer::Asked(attempts));
+        self.transfer = Some(Box::new(Transfer::Asked(attempts)));
         Settled::Ask
     }
 
@@ -102,7 +102,7 @@ impl Session {
                 None => Some(Settled::Lost),
             },
             (Transfer::Subscribing { present, new }, _) => {
-                self.transfer = Some(Transfer::Subscribing { present, new });
+                self.transfer = Some(Box::new(Transfer::Subscribing { present, new }));
                 Some(Settled::Subscribe)
             }
             (Transfer::Marking { mark, present, new }, Some(_))
@@ -131,7 +131,7 @@ impl Session {
             return self.stay(present, &[], lease);
         }
         if !new.is_empty() {
-            self.transfer = Some(Transfer::Subscribing { present, new });
+            self.transfer = Some(Box::new(Transfer::Subscribing { present, new }));
             return Some(Settled::Subscribe);
         }
         if listening.has_ended() { self.mark(present, new, lease) } else { self.leave(&present, lease) }
@@ -139,7 +139,9 @@ impl Session {
 
     /// Waits for the hub, while what comes over the server connection is given to the client.
     pub(super) async fn subscribe(&mut self, lease: &mut Lease, visit: &mut Visit) -> Result<Settled, End> {
-        let Some(Transfer::Subscribing { present, new }) = &self.transfer else { return Ok(Settled::Keep) };
+        let Some(Transfer::Subscribing { present, new }) = self.transfer.as_deref() else {
+            return Ok(Settled::Keep);
+        };
         let (present, new) = (present.clone(), new.clone());
         let pool = &self.identity.pool;
         let post = self.holdings.listening.open(&self.worker.shared, pool, &self.shard);
@@ -200,7 +202,7 @@ impl Session {
         }
         sql.push(channels::notify(&post.private, &payload));
         channels::queue(lease, sql.iter().map(String::as_str));
-        self.transfer = Some(Transfer::Marking { mark, present, new });
+        self.transfer = Some(Box::new(Transfer::Marking { mark, present, new }));
         Some(Settled::Ask)
     }
 
@@ -221,7 +223,7 @@ impl Session {
 
     fn unlisten(&mut self, sql: Vec<String>, attempts: u32, lease: &mut Lease) -> Settled {
         channels::queue(lease, sql.iter().map(String::as_str));
-        self.transfer = Some(Transfer::Leaving { sql, attempts });
+        self.transfer = Some(Box::new(Transfer::Leaving { sql, attempts }));
         Settled::Ask
     }
 

@@ -56,6 +56,9 @@ pub(super) struct Visit {
     pub(super) changes: u64,
 }
 
+/// Visits that a worker keeps for the next ones.
+const MOST_VISITS: usize = 128;
+
 /// A client that is logged in.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -70,9 +73,9 @@ pub(super) struct Session {
     /// What it knows of its parameters, while no server connection has that.
     pub(super) told: Told,
     /// What the server is being asked about it.
-    pub(super) inquiry: Option<Inquiry>,
+    pub(super) inquiry: Option<Box<Inquiry>>,
     /// How far what it listens to is on its way to the hub.
-    pub(super) transfer: Option<Transfer>,
+    pub(super) transfer: Option<Box<Transfer>>,
     /// What its statements are counted under.
     pub(super) account: Account,
 }
@@ -109,7 +112,7 @@ impl Session {
     }
 
     /// Serves the client to its end.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         loop {
             let finish = match self.serve().await {
                 Ok(()) => continue,
@@ -124,7 +127,8 @@ impl Session {
             let words =
                 if let Finish::Refused(refusal) = finish { refuse::encode(&refusal) } else { Vec::new() };
             self.end_pins();
-            self.client.say_goodbye(&words).await;
+            // Boxed, like all that a session seldom needs: an idle client occupies memory for the largest of its futures.
+            Box::pin(self.client.say_goodbye(&words)).await;
             return;
         }
     }
@@ -204,12 +208,30 @@ impl Session {
 
     /// Serves the client on a server connection until it can go back. `length` bytes of the scratch memory are the
     /// client's first request; with 0, it was put aside.
-    async fn relay(&mut self, mut lease: Lease, length: usize) -> Result<(), Finish> {
+    async fn relay(&mut self, lease: Lease, length: usize) -> Result<(), Finish> {
+        // It lies with the worker and not with the client: there are as many as leases.
+        let kept = self.worker.visits.borrow_mut().pop();
+        let mut visit = kept.unwrap_or_default();
+        let relayed = self.relay_until_done(lease, &mut visit, length).await;
+        let mut visits = self.worker.visits.borrow_mut();
+        if visits.len() < MOST_VISITS {
+            *visit = Visit::default();
+            visits.push(visit);
+        }
+        relayed
+    }
+
+    async fn relay_until_done(
+        &mut self,
+        mut lease: Lease,
+        visit: &mut Visit,
+        length: usize,
+    ) -> Result<(), Finish> {
         self.identity.cancel.target.aim(lease.cancel_key());
         self.shard.add(Counter::Checkouts, 1);
         std::mem::swap(&mut lease.told, &mut self.told);
         self.holdings.renew_hidden(&self.identity.pool);
-        let mut visit = Visit { changes: lease.parameters().changes(), ..Visit::default() };
+        visit.changes = lease.parameters().changes();
         visit.footprint.returns = lease.last_client == self.holdings.client();
         lease.last_client = self.holdings.client();
         if lease.used && !visit.footprint.returns && self.identity.pool.reads_sequences() {
@@ -223,17 +245,17 @@ impl Session {
         if length > 0 {
             let worker = Rc::clone(&self.worker);
             let scratch = worker.scratch.borrow();
-            end = self.exchange(&mut lease, &mut visit).pass_on(&scratch[..length]).err();
+            end = self.exchange(&mut lease, visit).pass_on(&scratch[..length]).err();
         }
         loop {
             let end = match end.take() {
                 Some(end) => end,
-                None => std::future::poll_fn(|cx| self.poll_relay(&mut lease, &mut visit, cx)).await,
+                None => std::future::poll_fn(|cx| self.poll_relay(&mut lease, visit, cx)).await,
             };
             visit.errors |= visit.tally.seen.errors > 0;
             self.settle_accounts(&mut visit.tally);
             match end {
-                End::Settled => match self.settle_all(&mut lease, &mut visit).await {
+                End::Settled => match self.settle_all(&mut lease, visit).await {
                     Err(end) => return Err(self.part(lease, end, visit.tally.seen.farewell)),
                     Ok(Settled::Ask | Settled::Subscribe | Settled::Keep) => {}
                     Ok(Settled::Done) if self.worker.draining.get() => {

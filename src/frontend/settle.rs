@@ -49,12 +49,12 @@ impl Session {
         if let Some(transfer) = self.transfer.take() {
             let (failed, rows) = (seen.own_failure.take().is_some(), std::mem::take(&mut seen.own_rows));
             let answer = if failed { None } else { Some(&*rows) };
-            return self.go_on(transfer, answer, lease).unwrap_or_else(|| self.conclude(lease, visit));
+            return self.go_on(*transfer, answer, lease).unwrap_or_else(|| self.conclude(lease, visit));
         }
         if let Some(inquiry) = self.inquiry.take() {
             let failed = seen.own_failure.take().is_some();
             let rows = std::mem::take(&mut seen.own_rows);
-            if let Some(settled) = self.hear(inquiry, (failed, &rows), lease) {
+            if let Some(settled) = self.hear(*inquiry, (failed, &rows), lease) {
                 return settled;
             }
         } else {
@@ -126,7 +126,8 @@ impl Session {
         if reset && let Some(sql) = settings::assignment(self.holdings.startup(), |_| true) {
             // A statement that was parsed earlier: nothing could be put behind it.
             lease.reassign(&sql);
-            self.inquiry = Some(Inquiry { question: Question::default(), attempts: 0, changes: 0 });
+            let inquiry = Inquiry { question: Question::default(), attempts: 0, changes: 0 };
+            self.inquiry = Some(Box::new(inquiry));
             return Settled::Ask;
         }
         if self.worker.draining.get() { Settled::Done } else { Settled::Keep }
@@ -140,7 +141,7 @@ impl Session {
             lease.close_statement(&name, crate::wire::turn::Asker::Proxy);
         }
         inquiry.question.queue(lease);
-        self.inquiry = Some(inquiry);
+        self.inquiry = Some(Box::new(inquiry));
         Settled::Ask
     }
 

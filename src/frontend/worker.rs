@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::Shared;
 use super::audit::Audit;
 use super::login::{self, Admitted};
+use super::session::Visit;
 use super::slow::Budget;
 use super::texts::Texts;
 use super::views::Views;
@@ -67,6 +68,9 @@ pub(super) struct Worker {
     pub(super) table: Option<RefCell<Table>>,
     /// Decides which queries are recorded, if any are.
     pub(super) sampler: Option<Sampler>,
+    /// What is known of the leases of its clients, for the next one.
+    #[allow(clippy::vec_box, reason = "a client takes one, and half a kilobyte would be copied each time")]
+    pub(super) visits: RefCell<Vec<Box<Visit>>>,
     /// How many clients it has given a number.
     numbers: Cell<u64>,
     pub(super) watches: Watches,
@@ -156,6 +160,7 @@ async fn run(
         views: RefCell::default(),
         table: shared.metrics.table(id).map(RefCell::new),
         sampler: shared.tracer.as_ref().map(Tracer::sampler),
+        visits: RefCell::default(),
         numbers: Cell::new(0),
         shared,
         scratch: RefCell::new(vec![0; scratch].into_boxed_slice()),

@@ -52,7 +52,7 @@ pub trait Transport {
     /// Ready when a write is worth trying.
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// One attempt to write; may take a part.
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 }
 
 /// The oldest version of TLS that is spoken.

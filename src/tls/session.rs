@@ -176,7 +176,7 @@ impl Session {
 
     /// One attempt to write; may take a part. What was encrypted and not sent is kept, and one byte of it is not
     /// acknowledged: it has to be given again, as the first of the next attempt.
-    pub fn try_write(&mut self, transport: &impl Transport, bytes: &[u8]) -> io::Result<usize> {
+    pub fn try_write(&mut self, transport: &mut impl Transport, bytes: &[u8]) -> io::Result<usize> {
         if self.failed {
             return Err(io::ErrorKind::NotConnected.into());
         }
@@ -209,7 +209,7 @@ impl Session {
     }
 
     /// Sends what is kept; `WouldBlock` if that is not all of it.
-    fn flush(&mut self, transport: &impl Transport) -> io::Result<()> {
+    fn flush(&mut self, transport: &mut impl Transport) -> io::Result<()> {
         while !self.out.is_empty() {
             match transport.try_write(&self.out)? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
@@ -221,7 +221,7 @@ impl Session {
     }
 
     /// Tells the peer that nothing more will be sent, if the socket takes that at once.
-    pub fn close(&mut self, transport: &impl Transport) {
+    pub fn close(&mut self, transport: &mut impl Transport) {
         if self.failed {
             return;
         }

@@ -68,7 +68,7 @@ impl Transport for End {
         if pipe.bytes.len() < pipe.size { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut pipe = self.outgoing.borrow_mut();
         let length = bytes.len().min(pipe.size - pipe.bytes.len());
         if length == 0 {
@@ -185,7 +185,7 @@ fn what_goes_in_comes_out_whatever_the_sockets_take_and_give() {
         let sent: Vec<u8> = (0..200_000_u32).map(|n| (n / 3) as u8).collect();
         let (mut rest, mut got, mut buffer) = (&sent[..], Vec::new(), vec![0; buffer]);
         while got.len() < sent.len() {
-            match client.try_write(&client_end, &rest[..rest.len().min(70_000)]) {
+            match client.try_write(&mut client_end, &rest[..rest.len().min(70_000)]) {
                 Ok(taken) => rest = &rest[taken..],
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
             }
@@ -196,8 +196,8 @@ fn what_goes_in_comes_out_whatever_the_sockets_take_and_give() {
         assert!(got == sent, "{size} {sip}");
         assert!(rest.is_empty());
         // And back, though the other direction is over.
-        client.close(&client_end);
-        assert_eq!(server.try_write(&server_end, b"bye").unwrap(), 3);
+        client.close(&mut client_end);
+        assert_eq!(server.try_write(&mut server_end, b"bye").unwrap(), 3);
         let mut last = Vec::new();
         while last != b"bye" {
             if let Poll::Ready(length) = read(&mut client, &mut client_end, &mut buffer) {
@@ -209,25 +209,25 @@ fn what_goes_in_comes_out_whatever_the_sockets_take_and_give() {
 
 #[test]
 fn a_reader_that_takes_nothing_stops_the_writer_and_costs_one_write() {
-    let ((mut client, client_end), ..) = pair(10_000, 1 << 20, MinVersion::V1_3);
+    let ((mut client, mut client_end), ..) = pair(10_000, 1 << 20, MinVersion::V1_3);
     let bytes = vec![7; 64 * 1024];
-    let taken = client.try_write(&client_end, &bytes).unwrap();
+    let taken = client.try_write(&mut client_end, &bytes).unwrap();
     assert_eq!(taken, bytes.len() - 1, "one byte has to come again");
     for _ in 0..100 {
-        let again = client.try_write(&client_end, &bytes).unwrap_err();
+        let again = client.try_write(&mut client_end, &bytes).unwrap_err();
         assert_eq!(again.kind(), io::ErrorKind::WouldBlock);
     }
 }
 
 #[test]
 fn an_idle_session_owns_no_buffer() {
-    let ((mut client, client_end), (mut server, mut server_end), _) =
+    let ((mut client, mut client_end), (mut server, mut server_end), _) =
         pair(1 << 20, 1 << 20, MinVersion::V1_3);
     let mut buffer = vec![0; 64 * 1024];
     for size in [1, 100_000] {
         let mut rest = &vec![1; size][..];
         while !rest.is_empty() {
-            rest = &rest[client.try_write(&client_end, rest).unwrap()..];
+            rest = &rest[client.try_write(&mut client_end, rest).unwrap()..];
         }
         while read(&mut server, &mut server_end, &mut buffer).is_ready() {}
         assert!(!server.holds_something());
@@ -238,15 +238,15 @@ fn an_idle_session_owns_no_buffer() {
 #[test]
 fn the_end_is_an_end_whether_it_was_announced_or_not() {
     for announced in [true, false] {
-        let ((mut client, client_end), (mut server, mut server_end), _) =
+        let ((mut client, mut client_end), (mut server, mut server_end), _) =
             pair(1 << 20, 1 << 20, MinVersion::V1_2);
-        client.try_write(&client_end, b"last words").unwrap();
+        client.try_write(&mut client_end, b"last words").unwrap();
         if announced {
-            client.close(&client_end);
+            client.close(&mut client_end);
         } else {
             // Within a record.
             let _ = client_end.outgoing.borrow_mut().bytes.pop_back();
-            client.try_write(&client_end, b"lost").unwrap();
+            client.try_write(&mut client_end, b"lost").unwrap();
         }
         client_end.close();
         let mut buffer = [0; 100];
@@ -275,7 +275,7 @@ fn what_is_no_record_is_an_error_that_the_peer_hears_of() {
         let mut buffer = [0; 100];
         assert!(matches!(read(&mut server, &mut server_end, &mut buffer), Poll::Ready(Err(_))));
         assert!(server_end.outgoing.borrow().passed.len() > before, "no alert for {garbage:?}");
-        assert!(server.try_write(&server_end, b"more").is_err());
+        assert!(server.try_write(&mut server_end, b"more").is_err());
         assert!(matches!(read(&mut server, &mut server_end, &mut buffer), Poll::Ready(Err(_))), "and again");
         assert!(matches!(read(&mut client, &mut client_end, &mut buffer), Poll::Ready(Err(_))));
     }
@@ -301,7 +301,7 @@ fn plaintext_that_came_with_the_handshake_is_not_lost() {
         }
         assert!(accepting.as_mut().poll(cx).is_pending(), "the client speaks first, and last");
     };
-    connected.try_write(&client, b"early").unwrap();
+    connected.try_write(&mut client, b"early").unwrap();
     let Poll::Ready(accepted) = accepting.as_mut().poll(cx) else { panic!("the server waits") };
     let mut accepted = accepted.unwrap().0;
     assert!(accepted.holds_something() && server.incoming.borrow().bytes.is_empty());
