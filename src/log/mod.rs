@@ -1,8 +1,8 @@
 //! Where the proxy's own words go: standard error, as text for people or as JSON for machines.
 //!
 //! What it promises: whoever logs never waits, because lines go through a bounded queue to a thread of their own
-//! ([`sink`]); a storm of equal lines becomes a few lines and a number ([`limit`]); and what a client chose, such as its
-//! name, is on one line and cannot command a terminal ([`text`]). It holds the filter, which can be changed at any time.
+//! (`sink`); a storm of equal lines becomes a few lines and a number (`limit`); and what a client chose, such as its
+//! name, is on one line and cannot command a terminal (`text`). It holds the filter, which can be changed at any time.
 
 mod limit;
 mod sink;

@@ -1,7 +1,7 @@
 //! OpenTelemetry spans of queries, on their way to a collector over OTLP.
 //!
 //! What it promises: whoever serves clients never waits for a collector. A span is plain data, put into a bounded queue
-//! ([`Tracer`]); a thread of its own makes messages of them and sends those ([`export`], [`otlp`]). What finds no place, or
+//! ([`Tracer`]); a thread of its own makes messages of them and sends those (`export`, `otlp`). What finds no place, or
 //! no collector, is dropped and counted. What it never does: it changes no text, and shows no literal.
 //!
 //! The SDK of OpenTelemetry is not used: its queue neither counts what it drops nor is it read without a lock, and it
