@@ -116,8 +116,10 @@ impl Traces {
         match (self.find(done.bill.trace), outcome) {
             (Some(open), _) => {
                 let rows = match (open.ended, outcome) {
-                    // Several statements of one text.
-                    (Some((_, Outcome::Done(before))), Outcome::Done(rows)) => Outcome::Done(before + rows),
+                    // Several statements of one text. A server may say any number.
+                    (Some((_, Outcome::Done(before))), Outcome::Done(rows)) => {
+                        Outcome::Done(before.saturating_add(rows))
+                    }
                     _ => outcome,
                 };
                 open.ended = Some((now, rows));
