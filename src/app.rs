@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use crate::admin::http::{self, Readiness};
 use crate::backend::connect::{ConnectError, Opener};
 use crate::clock::{self, Clock};
-use crate::config::{Config, Target, budget};
+use crate::config::{Config, Target, budget, reload};
 use crate::frontend::Shared;
 use crate::frontend::accept::Listeners;
 use crate::frontend::worker::{self, Handle, Stage};
@@ -63,6 +63,7 @@ pub struct App {
     readiness: Arc<Readiness>,
     registry: Arc<Registry>,
     shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
     workers: Arc<Vec<Handle>>,
     threads: Vec<thread::JoinHandle<()>>,
 }
@@ -76,6 +77,9 @@ impl App {
         let count =
             config.proxy.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         let (clock, metrics) = (Arc::<Clock>::default(), Arc::new(Metrics::new(count)?));
+        metrics.configured(reload::fingerprint(&config), true);
+        let connectors = config.targets.iter().filter_map(|target| target.tls.connector.clone());
+        metrics.watch_tls(config.tls.acceptor.clone(), connectors.collect());
         if config.metrics.pgbouncer_names {
             metrics.show_pgbouncer_names()?;
         }
@@ -106,7 +110,7 @@ impl App {
             .name("accept".into())
             .spawn(move || accepting.block_on(listeners.serve(handles, (sockets, at_door), serving)))?;
         let housekeeping = Housekeeping { clock, registry: Arc::clone(&registry), config };
-        let (ready, metrics) = (Arc::clone(&readiness), metrics);
+        let (ready, shown) = (Arc::clone(&readiness), Arc::clone(&metrics));
         let keeper = thread::Builder::new().name("admin".into()).spawn(move || {
             keeping.block_on(async move {
                 for target in required {
@@ -116,7 +120,7 @@ impl App {
                     tokio::spawn(asker.run());
                 }
                 if let Some(listener) = admin {
-                    tokio::spawn(http::serve(listener, metrics, ready));
+                    tokio::spawn(http::serve(listener, shown, ready));
                 }
                 housekeeping.run(stages).await;
             });
@@ -128,6 +132,7 @@ impl App {
             readiness,
             registry,
             shared,
+            metrics,
             workers,
             threads: vec![acceptor, keeper],
         })
@@ -144,22 +149,31 @@ impl App {
     }
 
     /// Reads every file of certificates and keys again, for new connections. Those that exist stay as they are, and what
-    /// does not fit together is reported and not used.
-    pub fn reload_certificates(&self) {
+    /// does not fit together is reported and not used. Returns whether all did.
+    pub fn reload_certificates(&self) -> bool {
         let config = self.registry.config();
+        let mut fit = true;
         if let Some(acceptor) = &config.tls.acceptor {
-            report("clients", acceptor.reload());
+            fit &= report("clients", acceptor.reload());
         }
         for target in &config.targets {
             if let Some(connector) = &target.tls.connector {
-                report(&target.name, connector.reload());
+                fit &= report(&target.name, connector.reload());
             }
         }
+        fit
     }
 
     /// Takes users, their secrets, rules and the limits of logins from another configuration, and nothing else of it.
-    pub fn reload(&self, config: &Config) {
+    /// `certificates` says whether those could be read again.
+    pub fn reload(&self, config: &Config, certificates: bool) {
         self.shared.reload(config);
+        self.metrics.configured(reload::fingerprint(config), certificates);
+    }
+
+    /// Another configuration was of no use.
+    pub fn reload_failed(&self) {
+        self.metrics.reload_failed();
     }
 
     /// Whether `/ready` says so.
@@ -196,14 +210,15 @@ impl Drop for App {
     }
 }
 
-fn report(what: &str, reloaded: Result<Reloaded, Trouble>) {
-    match reloaded {
+fn report(what: &str, reloaded: Result<Reloaded, Trouble>) -> bool {
+    match &reloaded {
         Ok(Reloaded::New) => tracing::info!(what, "new certificates are in use"),
         Ok(Reloaded::Same) => {}
         Err(error) => {
             tracing::error!(what, %error, "certificates were not reloaded; the old ones stay in use")
         }
     }
+    reloaded.is_ok()
 }
 
 /// How many clients' sockets may be open at once: those that may log in and as many again that are about to, but never

@@ -15,7 +15,7 @@
 //! | 4 | `backend` | `relay`, `statement`, `wire`, and of the ground floor `config`, `error`, `scram`, `stream`, `tls` |
 //! | 3 | `relay` | `wire` |
 //! | 3 | `schemas` | `statement`, and of the ground floor `metrics` |
-//! | 2 | `metrics` | `wire`, `statement`, `error`, `rule` |
+//! | 2 | `metrics` | `wire`, `statement`, `error`, `rule`, `tls` |
 //! | 2 | `config` | `hba`, `secret`, `scram` |
 //! | 1 | `secret` | `scram` |
 //! | 1 | `wire` | nothing |
@@ -104,7 +104,7 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
     ("backend", 4, &["relay", "statement", "wire", "config", "error", "secret", "scram", "stream", "tls"]),
     ("relay", 3, &["wire"]),
     ("schemas", 3, &["statement", "metrics"]),
-    ("metrics", 2, &["wire", "statement", "error", "rule"]),
+    ("metrics", 2, &["wire", "statement", "error", "rule", "tls"]),
     ("wire", 1, &[]),
     ("statement", 1, &["rule"]),
     ("config", 2, &["hba", "secret", "scram", "tls"]),

@@ -43,20 +43,21 @@ pub(super) fn run(path: &Path, environment: Environment<'_>) -> ExitCode {
 
 /// Reads certificates and the configuration again. A configuration with errors is left alone.
 fn reload(app: &App, current: &mut Config, (path, environment): (&Path, Environment<'_>)) {
-    app.reload_certificates();
+    let certificates = app.reload_certificates();
     let config::Examined { config, problems } = config::examine(path, environment);
     for problem in &problems {
         tracing::warn!(%problem, "the configuration");
     }
     let Some(config) = config else {
         tracing::error!("the configuration has errors: nothing of it is used");
+        app.reload_failed();
         return;
     };
     for change in config::reload::diff(current, &config).to_string().lines() {
         tracing::info!(change, "reload");
     }
     tracing::info!("users, passwords, rules and limits of logins are reloaded; other changes need a restart");
-    app.reload(&config);
+    app.reload(&config, certificates);
     *current = config;
 }
 

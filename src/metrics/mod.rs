@@ -6,6 +6,7 @@
 
 mod families;
 mod pgbouncer;
+mod process;
 pub mod roster;
 mod statements;
 mod traffic;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
+pub use process::WorkerFigures;
 pub use prometheus::Error;
 pub use traffic::{Counts, Traffic};
 
@@ -78,10 +80,16 @@ pub enum Counter {
     ListenersOpened,
     /// Clients that do not any more.
     ListenersClosed,
+    /// Uses of a prepared statement that the server connection had.
+    PreparedHits,
+    /// Uses of one for which it had to be parsed again.
+    PreparedMisses,
+    /// Statements that were closed on a server connection to make room.
+    PreparedEvictions,
 }
 
 impl Counter {
-    const COUNT: usize = 14;
+    const COUNT: usize = 17;
 }
 
 impl Shard {
@@ -173,6 +181,8 @@ pub struct PoolMetrics {
     pub closed: AtomicU64,
     /// Attempts to open one that failed.
     pub failed: AtomicU64,
+    /// Server connections that the server closed, or that broke.
+    pub lost: AtomicU64,
 }
 
 impl PoolMetrics {
@@ -215,6 +225,8 @@ pub struct Metrics {
     pools: Arc<Mutex<Vec<Entry>>>,
     refusals: IntCounterVec,
     logins: IntCounterVec,
+    login_failures: IntCounterVec,
+    process: Arc<process::State>,
     cancels: IntCounterVec,
     replications_opened: IntCounter,
     replications_closed: IntCounter,
@@ -239,11 +251,15 @@ impl std::fmt::Debug for Metrics {
 impl Metrics {
     /// Declares every family, for so many workers.
     pub fn new(workers: usize) -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
+        let (registry, workers) = (Registry::new(), workers.max(1));
+        let process = Arc::new(process::State::new(workers));
+        registry.register(Box::new(process::Process::new(Arc::clone(&process))?))?;
         let vector =
             |(name, help): (&str, &str), labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let refusals = vector(families::REFUSALS, &["kind", "origin"])?;
         let logins = vector(families::LOGINS, &["result"])?;
+        let login_failures = vector(process::LOGIN_FAILURES, &["reason"])?;
+        Self::foresee_login_failures(&login_failures);
         let cancels = vector(families::CANCELS, &["result"])?;
         for kind in ErrorKind::ALL {
             refusals.with_label_values(&[kind.as_str(), origin(kind.origin())]);
@@ -264,18 +280,19 @@ impl Metrics {
         registry.register(Box::new(families::Pools::new(Arc::clone(&pools))?))?;
         registry.register(Box::new(statements::Statements::new(Arc::clone(&pools))?))?;
         registry.register(Box::new(families::build_info()?))?;
-        for family in [&refusals, &logins, &cancels] {
+        for family in [&refusals, &logins, &login_failures, &cancels] {
             registry.register(Box::new(family.clone()))?;
         }
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        let workers = workers.max(1);
         Ok(Self {
             registry,
             workers,
             pools,
             refusals,
             logins,
+            login_failures,
+            process,
             cancels,
             replications_opened,
             replications_closed,
@@ -312,6 +329,7 @@ impl Metrics {
             opened: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
         }))
     }
 

@@ -10,6 +10,7 @@ use rustls::server::{UnbufferedServerConnection, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 
 use super::certificate::{Names, Validity, binding};
+use super::figures::{Counts, Expiry, Handshakes};
 use super::files::{self, Fingerprint};
 use super::session::Session;
 use super::{ALPN, Established, MinVersion, Reloaded, Transport, Trouble, handshake, invalid, provider};
@@ -31,6 +32,7 @@ pub struct Acceptor {
     demands_certificate: bool,
     oldest: MinVersion,
     active: RwLock<Active>,
+    counts: Arc<Counts>,
 }
 
 #[derive(Clone)]
@@ -38,6 +40,7 @@ struct Active {
     config: Arc<ServerConfig>,
     binding: Option<Arc<[u8]>>,
     validity: Option<Validity>,
+    expiries: Vec<Expiry>,
     fingerprint: Fingerprint,
 }
 
@@ -68,7 +71,8 @@ impl Acceptor {
     /// Files that cannot be read or do not fit together.
     pub fn load(files: ServerFiles, demands_certificate: bool, oldest: MinVersion) -> Result<Self, Trouble> {
         let active = read(&files, demands_certificate, oldest)?;
-        Ok(Self { files, demands_certificate, oldest, active: RwLock::new(active) })
+        let counts = Arc::default();
+        Ok(Self { files, demands_certificate, oldest, active: RwLock::new(active), counts })
     }
 
     /// Reads the files again. Connections that exist stay as they are.
@@ -90,6 +94,16 @@ impl Acceptor {
         self.active().validity
     }
 
+    /// When its files are of no use any more.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        self.active().expiries
+    }
+
+    /// How its handshakes came out.
+    pub fn handshakes(&self) -> Handshakes {
+        self.counts.read()
+    }
+
     /// The file of the certificate that clients see.
     pub fn certificate(&self) -> &Path {
         &self.files.certificate
@@ -108,6 +122,7 @@ impl Acceptor {
         transport: &mut impl Transport,
         first: &[u8],
     ) -> io::Result<(Session, Established)> {
+        let attempt = self.counts.attempt();
         let Active { config, binding, .. } = self.active();
         let connection = UnbufferedServerConnection::new(config).map_err(invalid)?;
         let (session, connection) = handshake::run(connection, transport, first).await?;
@@ -119,7 +134,8 @@ impl Acceptor {
             None => None,
         };
         let alpn = connection.alpn_protocol() == Some(ALPN);
-        Ok((session.serving(connection), Established { binding, client, alpn }))
+        let open = attempt.succeeded(connection.protocol_version());
+        Ok((session.serving(connection).counted(open), Established { binding, client, alpn }))
     }
 }
 
@@ -128,13 +144,16 @@ fn read(files: &ServerFiles, demands_certificate: bool, oldest: MinVersion) -> R
     let mut fingerprint = Fingerprint::default();
     let identity = files::identity(&files.certificate, &files.key, &provider, &mut fingerprint)?;
     let own = identity.cert.first();
+    let mut expiries: Vec<_> =
+        Expiry::of_chain("tls.certificate", &files.certificate, &identity.cert).into_iter().collect();
     let (binding, validity) = (own.and_then(|der| binding(der)), own.and_then(|der| Validity::of(der)));
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(oldest.versions())
         .map_err(|error| Trouble::new(&files.certificate, error))?;
     let builder = match &files.client_ca {
         Some(path) => {
-            let (store, _) = files::authorities(path, &mut fingerprint)?;
+            let (store, certificates) = files::authorities(path, &mut fingerprint)?;
+            expiries.extend(Expiry::of_any("tls.client_ca", path, &certificates));
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider);
             let verifier = if demands_certificate { verifier } else { verifier.allow_unauthenticated() };
             builder.with_client_cert_verifier(verifier.build().map_err(|error| Trouble::new(path, error))?)
@@ -143,5 +162,6 @@ fn read(files: &ServerFiles, demands_certificate: bool, oldest: MinVersion) -> R
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
     config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(Active { config: Arc::new(config), binding: binding.map(Into::into), validity, fingerprint })
+    let binding = binding.map(Into::into);
+    Ok(Active { config: Arc::new(config), binding, validity, expiries, fingerprint })
 }

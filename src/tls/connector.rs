@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 
 use super::certificate::binding;
+use super::figures::{Counts, Expiry, Handshakes};
 use super::files::{self, Fingerprint};
 use super::session::Session;
 use super::verifier::{Roots, Verifier};
@@ -41,11 +42,13 @@ pub struct Connector {
     files: ClientFiles,
     trust: Trust,
     active: RwLock<Active>,
+    counts: Arc<Counts>,
 }
 
 #[derive(Clone)]
 struct Active {
     config: Arc<ClientConfig>,
+    expiries: Vec<Expiry>,
     fingerprint: Fingerprint,
 }
 
@@ -78,7 +81,8 @@ impl Connector {
     /// Files that cannot be read or do not fit together.
     pub fn load(host: &str, files: ClientFiles, trust: Trust) -> Result<Self, Trouble> {
         let active = read(&files, trust)?;
-        Ok(Self { host: host.to_owned(), files, trust, active: RwLock::new(active) })
+        let (host, counts) = (host.to_owned(), Arc::default());
+        Ok(Self { host, files, trust, active: RwLock::new(active), counts })
     }
 
     /// Reads the files again. Connections that exist stay as they are.
@@ -95,6 +99,16 @@ impl Connector {
         Ok(Reloaded::New)
     }
 
+    /// When its files are of no use any more.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        self.active().expiries
+    }
+
+    /// How its handshakes came out.
+    pub fn handshakes(&self) -> Handshakes {
+        self.counts.read()
+    }
+
     fn active(&self) -> Active {
         self.active.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -104,6 +118,7 @@ impl Connector {
     /// # Errors
     /// The server is gone, or is not what it has to be.
     pub async fn connect(&self, transport: &mut impl Transport) -> io::Result<(Session, Established)> {
+        let attempt = self.counts.attempt();
         // What is no name of a host cannot be in a certificate either, so that this one is only refused where it matters.
         let host = match ServerName::try_from(self.host.clone()) {
             Ok(host) => host,
@@ -117,16 +132,19 @@ impl Connector {
         let certificate = connection.peer_certificates().and_then(<[_]>::first);
         let binding = certificate.and_then(|der| binding(der)).map(Into::into);
         let alpn = connection.alpn_protocol() == Some(ALPN);
-        Ok((session.calling(connection), Established { binding, client: None, alpn }))
+        let open = attempt.succeeded(connection.protocol_version());
+        Ok((session.calling(connection).counted(open), Established { binding, client: None, alpn }))
     }
 }
 
 fn read(files: &ClientFiles, trust: Trust) -> Result<Active, Trouble> {
     let provider = provider();
     let mut fingerprint = Fingerprint::default();
+    let mut expiries = Vec::new();
     let roots = match &files.root {
         Some(path) => {
             let (store, certificates) = files::authorities(path, &mut fingerprint)?;
+            expiries.extend(Expiry::of_any("sslrootcert", path, &certificates));
             Some(Roots { store, certificates })
         }
         None => None,
@@ -141,10 +159,11 @@ fn read(files: &ClientFiles, trust: Trust) -> Result<Active, Trouble> {
     let mut config = match &files.identity {
         Some((certificate, key)) => {
             let identity = files::identity(certificate, key, &provider, &mut fingerprint)?;
+            expiries.extend(Expiry::of_chain("sslcert", certificate, &identity.cert));
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
         }
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(Active { config: Arc::new(config), fingerprint })
+    Ok(Active { config: Arc::new(config), expiries, fingerprint })
 }
