@@ -13,7 +13,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use crate::admin::http::{self, Readiness};
+use crate::admin::gate::Gate;
+use crate::admin::http::{self, Readiness, Site};
+use crate::admin::page::Page;
 use crate::backend::connect::{ConnectError, Opener};
 use crate::clock::{self, Clock};
 use crate::config::{Config, Target, budget, reload};
@@ -76,13 +78,7 @@ impl App {
     pub fn start(config: Arc<Config>) -> Result<Self, StartError> {
         let count =
             config.proxy.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        let (clock, metrics) = (Arc::<Clock>::default(), Arc::new(Metrics::new(count)?));
-        metrics.configured(reload::fingerprint(&config), true);
-        let connectors = config.targets.iter().filter_map(|target| target.tls.connector.clone());
-        metrics.watch_tls(config.tls.acceptor.clone(), connectors.collect());
-        if config.metrics.pgbouncer_names {
-            metrics.show_pgbouncer_names()?;
-        }
+        let (clock, metrics) = (Arc::<Clock>::default(), measure(&config, count)?);
         let registry = Arc::new(Registry::new(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&metrics)));
         let (shared, asker) = Shared::new(Arc::clone(&registry), Arc::clone(&metrics), Arc::clone(&clock))?;
         let shared = Arc::new(shared);
@@ -90,11 +86,14 @@ impl App {
         let (accepting, keeping) = (runtime()?, runtime()?);
         let listeners = accepting.block_on(async { Listeners::bind(&config.proxy) })?;
         let admin = match config.admin {
-            Some(address) => Some(keeping.block_on(bind_admin(address))?),
+            Some(address) => {
+                let listener = keeping.block_on(bind_admin(address))?;
+                Some((listener, Gate::new(address, config.admin_token.clone())))
+            }
             None => None,
         };
         let (addresses, admin_address) =
-            (listeners.addresses(), admin.as_ref().and_then(|l| l.local_addr().ok()));
+            (listeners.addresses(), admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok()));
 
         let (stage, stages) = watch::channel(Stage::Serving);
         let workers = (0..count)
@@ -119,8 +118,9 @@ impl App {
                 if let Some(asker) = asker {
                     tokio::spawn(asker.run());
                 }
-                if let Some(listener) = admin {
-                    tokio::spawn(http::serve(listener, shown, ready));
+                if let Some((listener, gate)) = admin {
+                    let site = Site { metrics: shown, readiness: ready, gate, page: Page::default() };
+                    tokio::spawn(http::serve(listener, Arc::new(site)));
                 }
                 housekeeping.run(stages).await;
             });
@@ -208,6 +208,18 @@ impl Drop for App {
             workers.drain(..).for_each(Handle::join);
         }
     }
+}
+
+/// Every metric, with what it says of the configuration from the start.
+fn measure(config: &Config, workers: usize) -> Result<Arc<Metrics>, metrics::Error> {
+    let metrics = Metrics::new(workers)?;
+    metrics.configured(reload::fingerprint(config), true);
+    let connectors = config.targets.iter().filter_map(|target| target.tls.connector.clone());
+    metrics.watch_tls(config.tls.acceptor.clone(), connectors.collect());
+    if config.metrics.pgbouncer_names {
+        metrics.show_pgbouncer_names()?;
+    }
+    Ok(Arc::new(metrics))
 }
 
 fn report(what: &str, reloaded: Result<Reloaded, Trouble>) -> bool {

@@ -8,7 +8,7 @@
 //! | 9 | `main` | `cli` |
 //! | 8 | `cli` | `app`, `backend` (to try a login), `config`, `tls` (to make a certificate) |
 //! | 7 | `app` | every room below |
-//! | 6 | `admin` | `metrics` |
+//! | 6 | `admin` | `metrics`, `secret` |
 //! | 6 | `frontend` | `pool`, `notify`, `backend`, `relay`, `schemas`, `statement`, `wire`, the ground floor |
 //! | 5 | `pool` | `backend`, `schemas`, `statement`, the ground floor |
 //! | 5 | `notify` | `backend`, `relay`, `wire`, the ground floor |
@@ -52,7 +52,7 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
             "scram", "stream", "tls", "clock", "error",
         ],
     ),
-    ("admin", 6, &["metrics"]),
+    ("admin", 6, &["metrics", "secret"]),
     (
         "frontend",
         6,

@@ -2,72 +2,66 @@
 //!
 //! | path | answer |
 //! |---|---|
+//! | `/` | the page for people |
+//! | `/live.json` | the figures that it shows, as they are at this moment |
 //! | `/metrics` | Prometheus' text format 0.0.4 |
 //! | `/live` | 200 while the process runs |
 //! | `/ready` | 200 when every required target has answered and the proxy is not draining, 503 otherwise |
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use super::gate::Gate;
+use super::live;
+use super::page::Page;
+pub use super::readiness::Readiness;
 use crate::metrics::Metrics;
 
-/// Connections at once. Scrapers and probes need a handful; more would only cost memory.
+/// Connections at once. Scrapers, probes and a few people need a handful; more would only cost memory.
 const CONNECTIONS: usize = 64;
 
-/// How long a request's headers may take to arrive, and how long a connection may last.
+/// How long a request's headers may take to arrive, how long a connection may last, and how long its last answer may take
+/// after that.
 const HEADERS: Duration = Duration::from_secs(5);
 const LIFETIME: Duration = Duration::from_secs(60);
+const LAST: Duration = Duration::from_secs(5);
 
-/// Whether the proxy is ready for clients.
-#[derive(Debug, Default)]
-pub struct Readiness {
-    missing: AtomicUsize,
-    draining: AtomicBool,
-}
+/// Bytes and number of a request's headers: browsers send less than a fifth of either.
+const HEADER_BYTES: usize = 16 * 1024;
+const HEADER_COUNT: usize = 64;
 
-impl Readiness {
-    /// Not ready until so many targets have answered.
-    pub fn waits_for(targets: usize) -> Self {
-        Self { missing: AtomicUsize::new(targets), draining: AtomicBool::new(false) }
-    }
+/// What no answer may do: load, run or be framed by anything.
+const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
 
-    /// One of them has.
-    pub fn answered(&self) {
-        let less = |missing: usize| missing.checked_sub(1);
-        let _ = self.missing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    }
-
-    /// Never ready again.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
-    /// Why not, or `Ok`.
-    pub fn check(&self) -> Result<(), String> {
-        if self.draining.load(Ordering::Relaxed) {
-            return Err("draining\n".into());
-        }
-        match self.missing.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            missing => Err(format!("{missing} required targets have not answered yet\n")),
-        }
-    }
+/// What is answered from.
+#[derive(Debug)]
+pub struct Site {
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// Whether the proxy is ready.
+    pub readiness: Arc<Readiness>,
+    /// Who is answered.
+    pub gate: Gate,
+    /// The page for people.
+    pub page: Page,
 }
 
 /// Answers requests until the task is dropped.
-pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, readiness: Arc<Readiness>) {
+pub async fn serve(listener: TcpListener, site: Arc<Site>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -75,69 +69,92 @@ pub async fn serve(listener: TcpListener, metrics: Arc<Metrics>, readiness: Arc<
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (metrics, readiness) = (Arc::clone(&metrics), Arc::clone(&readiness));
+        let site = Arc::clone(&site);
         tokio::spawn(async move {
             let _place = place;
-            let service = service_fn(|request| {
-                let response = answer(&request, &metrics, &readiness);
-                async move { Ok::<_, Infallible>(response) }
-            });
-            let mut builder = http1::Builder::new();
-            let connection = builder.timer(TokioTimer::new()).header_read_timeout(HEADERS);
-            // A peer that breaks HTTP or takes too long is no concern of anybody's.
-            let _ =
-                tokio::time::timeout(LIFETIME, connection.serve_connection(TokioIo::new(socket), service))
-                    .await;
+            attend(socket, &site).await;
         });
     }
 }
 
-fn answer(request: &Request<Incoming>, metrics: &Metrics, readiness: &Readiness) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".into());
-    }
-    match request.uri().path() {
-        "/metrics" => match metrics.render() {
-            Ok(body) => {
-                let mut response = text(StatusCode::OK, body);
-                let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-                response.headers_mut().insert(CONTENT_TYPE, format);
-                response
-            }
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-        },
-        "/live" => text(StatusCode::OK, "live\n".into()),
-        "/ready" => match readiness.check() {
-            Ok(()) => text(StatusCode::OK, "ready\n".into()),
-            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
-        },
-        "/" => text(StatusCode::OK, "firepool: /metrics /live /ready\n".into()),
-        _ => text(StatusCode::NOT_FOUND, "not found\n".into()),
+/// Answers the requests of one connection. A peer that breaks HTTP or takes too long is no concern of anybody's.
+async fn attend(socket: TcpStream, site: &Site) {
+    let service = service_fn(|request| {
+        let response = answer(&request, site);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADERS);
+    builder.max_buf_size(HEADER_BYTES).max_headers(HEADER_COUNT);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(socket), service));
+    if tokio::time::timeout(LIFETIME, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(LAST, connection).await;
     }
 }
 
-fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+fn answer(request: &Request<Incoming>, site: &Site) -> Response<Full<Bytes>> {
+    let mut response = match site.gate.check(request) {
+        Ok(()) => route(request, site),
+        Err((status, words)) => {
+            let mut response = text(status, words);
+            if status == StatusCode::UNAUTHORIZED {
+                set(&mut response, WWW_AUTHENTICATE, "Bearer realm=\"firepool\"");
+            }
+            response
+        }
+    };
+    for (name, value) in [
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        set(&mut response, name, value);
+    }
+    if !response.headers().contains_key(CONTENT_SECURITY_POLICY) {
+        set(&mut response, CONTENT_SECURITY_POLICY, NOTHING);
+    }
     response
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ready_means_that_every_required_target_has_answered_and_nothing_drains() {
-        let readiness = Readiness::waits_for(2);
-        assert!(readiness.check().is_err());
-        readiness.answered();
-        assert!(readiness.check().unwrap_err().contains('1'));
-        readiness.answered();
-        assert_eq!(readiness.check(), Ok(()));
-        readiness.answered();
-        assert_eq!(readiness.check(), Ok(()));
-        readiness.drain();
-        assert!(readiness.check().is_err());
+fn route(request: &Request<Incoming>, site: &Site) -> Response<Full<Bytes>> {
+    match request.uri().path() {
+        "/metrics" => match site.metrics.render() {
+            Ok(body) => of("text/plain; version=0.0.4; charset=utf-8", body),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        },
+        "/live" => text(StatusCode::OK, "live\n"),
+        "/ready" => match site.readiness.check() {
+            Ok(()) => text(StatusCode::OK, "ready\n"),
+            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
+        },
+        "/live.json" => match live::json(&site.metrics, &site.readiness) {
+            Ok(body) => of("application/json", body),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        },
+        "/" => {
+            let mut response = of("text/html; charset=utf-8", site.page.html());
+            response.headers_mut().insert(CONTENT_SECURITY_POLICY, site.page.policy());
+            response
+        }
+        _ => text(StatusCode::NOT_FOUND, "not found\n"),
     }
+}
+
+fn set(response: &mut Response<Full<Bytes>>, name: HeaderName, value: &'static str) {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = of("text/plain; charset=utf-8", body);
+    *response.status_mut() = status;
+    response
+}
+
+fn of(kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    set(&mut response, CONTENT_TYPE, kind);
+    response
 }

@@ -1,4 +1,15 @@
 //! What operators and machines ask of the proxy, on a thread of its own, so that it answers while every worker is
 //! busy.
+//!
+//! It changes nothing, and shows no literal of a statement and no secret.
+//!
+//! - `http`: paths, and the limits of connections and requests.
+//! - `gate`: who is answered.
+//! - `page`: the page for people, one document; `live` are the figures that it shows.
+//! - `readiness`: whether the proxy is ready for clients.
 
+pub mod gate;
 pub mod http;
+mod live;
+pub mod page;
+mod readiness;

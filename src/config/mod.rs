@@ -106,6 +106,8 @@ pub struct Config {
     pub proxy: Proxy,
     /// The admin HTTP listener; `None` switches it off.
     pub admin: Option<SocketAddr>,
+    /// What has to be shown there; `None` asks for nothing.
+    pub admin_token: Option<Secret>,
     /// What is counted.
     pub metrics: Metrics,
     /// How to log.

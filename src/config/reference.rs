@@ -31,7 +31,7 @@ fn sections() -> [(&'static str, &'static str, &'static [Key]); 12] {
     };
     [
         (ProxyTable::TITLE, "Listeners, workers and limits of the whole proxy.", ProxyTable::KEYS),
-        (AdminTable::TITLE, "The page for Prometheus and for health checks.", AdminTable::KEYS),
+        (AdminTable::TITLE, "HTTP for people, Prometheus and health checks.", AdminTable::KEYS),
         (MetricsTable::TITLE, "What is counted.", MetricsTable::KEYS),
         (LogTable::TITLE, "What is logged, and how.", LogTable::KEYS),
         (TlsTable::TITLE, "How clients are encrypted. Optional.", TlsTable::KEYS),

@@ -13,7 +13,7 @@ use aws_lc_rs::digest;
 use super::{
     Authentication, Config, Database, Lookup, Proxy, Route, RouteKey, Target, TargetTls, Timeouts, User,
 };
-use crate::secret;
+use crate::secret::{self, Secret};
 use crate::tls::ServerFiles;
 
 /// Tells configurations apart: 16 hexadecimal digits that are the same wherever the same is configured with the same
@@ -132,6 +132,17 @@ impl Comparison {
     fn key<T: PartialEq + Shown>(mut self, key: &'static str, old: &T, new: &T) -> Self {
         if old != new {
             self.0.push(KeyChange { key, values: Some((old.shown(), new.shown())) });
+        }
+        self
+    }
+
+    fn secret(mut self, key: &'static str, old: Option<&Secret>, new: Option<&Secret>) -> Self {
+        let same = match (old, new) {
+            (Some(old), Some(new)) => old.is(new.expose()),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        if !same {
+            self.0.push(KeyChange { key, values: None });
         }
         self
     }
@@ -289,6 +300,7 @@ fn restart(old: &Config, new: &Config) -> Vec<KeyChange> {
         .key("proxy.unix_socket_mode", &octal(before), &octal(after))
         .key("proxy.workers", &before.workers, &after.workers)
         .key("admin.listen", &old.admin.map(|it| it.to_string()), &new.admin.map(|it| it.to_string()))
+        .secret("admin.token", old.admin_token.as_ref(), new.admin_token.as_ref())
         .key("metrics.by_schema", &old.metrics.by_schema, &new.metrics.by_schema)
         .key("metrics.schemas", &old.metrics.schemas.join(", "), &new.metrics.schemas.join(", "))
         .key("metrics.max_schemas", &old.metrics.max_schemas, &new.metrics.max_schemas)

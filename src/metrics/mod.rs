@@ -5,6 +5,7 @@
 //! drift from the truth.
 
 mod families;
+mod live;
 mod pgbouncer;
 mod process;
 pub mod roster;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use prometheus::core::Collector;
 use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
+pub use live::Live;
 pub use process::WorkerFigures;
 pub use prometheus::Error;
 pub use traffic::{Counts, Traffic};
