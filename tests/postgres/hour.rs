@@ -325,12 +325,13 @@ fn encrypted(server: &Server, address: std::net::SocketAddr, pace: Pace) -> Coun
     counted
 }
 
-/// A reader who tries what it may not, and a service that is pinned for a while.
+/// Somebody who guesses, a reader who tries what it may not, and a service that is pinned for a while.
 fn misbehave(address: std::net::SocketAddr, pace: Pace) -> Counted {
     let mut counted = Counted::default();
     let mut round = 0;
     while pace.goes_on(round) {
         let mut reader = Raw::login(address, "fireread", DATABASE, &[]).unwrap();
+        Raw::login_with(address, "guessed", &[("user", "fireread"), ("database", DATABASE)]).unwrap_err();
         assert_eq!(reader.query("DELETE FROM wm.working_memory").code(), "25006");
         let mut service = Raw::login(address, "fireinsert", DATABASE, &[]).unwrap();
         let reply = service.query("SELECT pg_advisory_lock(7)");
@@ -353,9 +354,7 @@ pub fn an_hour_of_firefoundrys_traffic_is_counted_to_the_statement_and_to_the_ro
         let mut client = Raw::login(proxy.address, part.user, DATABASE, &[]).unwrap();
         counted.truth.heard(part.user, "none select", &client.query("SELECT 'here'"));
     }
-    if seconds.is_none() {
-        until("the schemas are known", || proxy.metric("firepool_catalogue_names", "firefoundry") > 0.0);
-    }
+    until("the schemas are known", || proxy.metric("firepool_catalogue_names", "firefoundry") > 0.0);
     if let Some(file) = std::env::var_os("FIREPOOL_HOUR_FILE") {
         std::fs::write(file, format!("{} {TOKEN}\n", proxy.admin)).unwrap();
     }

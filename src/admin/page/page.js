@@ -78,7 +78,7 @@ function spark(key, value, what) {
   points.push(value);
   if (points.length > POINTS) points.shift();
   fresh.set(key, points);
-  const most = Math.max(...points, 1e-9), width = 120, height = 22;
+  const most = Math.max(...points, 1e-9), width = 96, height = 20;
   const svg = document.createElementNS(SVG, "svg"), line = document.createElementNS(SVG, "polyline");
   svg.setAttribute("width", width);
   svg.setAttribute("height", height);
@@ -180,7 +180,7 @@ function drawPools(live, old, window) {
   if (live.pools_left_out) rows.push(["and " + live.pools_left_out + " more", ...Array(13).fill("")]);
   table("pools", "Pools", [
     ["database"], ["user"], ["mode"], ["clients", "n"], ["waiting", "n"], ["in use", "n"], ["idle", "n"], ["opening", "n"],
-    ["queries/s", "n"], ["errors/s", "n"], ["waits/s", "n"], ["mean wait", "n"], ["lost, failed/s", "n"], ["two minutes"],
+    ["queries/s", "n"], ["errors/s", "n"], ["waits/s", "n"], ["mean wait", "n"], ["lost/s", "n"], ["two minutes"],
   ], rows, "No client has come yet.");
 }
 
