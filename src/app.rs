@@ -75,7 +75,10 @@ impl App {
     pub fn start(config: Arc<Config>) -> Result<Self, StartError> {
         let count =
             config.proxy.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        let (clock, metrics) = (Arc::<Clock>::default(), Arc::new(Metrics::new(count)?));
+        let (clock, metrics) = (
+            Arc::<Clock>::default(),
+            Arc::new(Metrics::new(count)?.ranking_statements(config.metrics.top_statements)),
+        );
         if config.metrics.pgbouncer_names {
             metrics.show_pgbouncer_names()?;
         }

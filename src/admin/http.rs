@@ -3,6 +3,7 @@
 //! | path | answer |
 //! |---|---|
 //! | `/metrics` | Prometheus' text format 0.0.4 |
+//! | `/statements.json`, `/statements.txt` | the statements that take the most: `statements` |
 //! | `/live` | 200 while the process runs |
 //! | `/ready` | 200 when every required target has answered and the proxy is not draining, 503 otherwise |
 
@@ -16,11 +17,12 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use super::statements::{self, Wish};
 use crate::metrics::Metrics;
 
 /// Connections at once. Scrapers and probes need a handful; more would only cost memory.
@@ -106,13 +108,37 @@ fn answer(request: &Request<Incoming>, metrics: &Metrics, readiness: &Readiness)
             }
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         },
+        "/statements.json" | "/statements.txt" => top(request.uri(), metrics),
         "/live" => text(StatusCode::OK, "live\n".into()),
         "/ready" => match readiness.check() {
             Ok(()) => text(StatusCode::OK, "ready\n".into()),
             Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
         },
-        "/" => text(StatusCode::OK, "firepool: /metrics /live /ready\n".into()),
+        "/" => {
+            text(StatusCode::OK, "firepool: /metrics /statements.txt /statements.json /live /ready\n".into())
+        }
         _ => text(StatusCode::NOT_FOUND, "not found\n".into()),
+    }
+}
+
+fn top(uri: &Uri, metrics: &Metrics) -> Response<Full<Bytes>> {
+    let wish = match Wish::read(uri.query().unwrap_or_default()) {
+        Ok(wish) => wish,
+        Err(wrong) => return text(StatusCode::BAD_REQUEST, wrong),
+    };
+    let Some(ranking) = metrics.ranking() else {
+        return text(StatusCode::NOT_FOUND, "`top_statements` is 0: statements are not counted\n".into());
+    };
+    if uri.path().ends_with(".txt") {
+        return text(StatusCode::OK, statements::text(&ranking, &wish));
+    }
+    match statements::json(&ranking, &wish) {
+        Ok(body) => {
+            let mut response = text(StatusCode::OK, body);
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
 

@@ -2,3 +2,4 @@
 //! busy.
 
 pub mod http;
+mod statements;

@@ -11,56 +11,18 @@ use std::sync::Arc;
 use super::exchange::{Exchange, Tally};
 use super::judge::Message;
 use super::session::Session;
+use super::views::Views;
 use super::worker::Worker;
 use crate::backend::settings::Settings;
 use crate::clock::Clock;
 use crate::metrics::roster::NONE;
-use crate::metrics::{Counter, Counts, Shard, Traffic};
+use crate::metrics::{Counter, Counts, Place, PoolMetrics, Shard, Table, Traffic};
 use crate::pool::{Lease, Pool};
 use crate::relay::reply::{Done, Ended};
 use crate::relay::request;
-use crate::schemas::{Catalogue, Snapshot, View};
+use crate::schemas::{Catalogue, View};
 use crate::statement::{Command, Facts, Statement, States, Touched};
 use crate::wire::turn::Bill;
-
-/// Views that a worker keeps: one for each path, role and database that its clients have at the same time.
-const VIEWS: usize = 256;
-
-/// The views of a worker's clients.
-#[derive(Debug, Default)]
-pub(super) struct Views(Vec<Known>);
-
-#[derive(Debug)]
-struct Known {
-    user: Box<str>,
-    role: Box<str>,
-    path: Option<Box<str>>,
-    view: Rc<View>,
-}
-
-impl Views {
-    fn get(&mut self, snapshot: &Arc<Snapshot>, (user, role): (&str, &str), path: Option<&str>) -> Rc<View> {
-        let same = |known: &&Known| {
-            Arc::ptr_eq(known.view.snapshot(), snapshot)
-                && *known.user == *user
-                && *known.role == *role
-                && known.path.as_deref() == path
-        };
-        if let Some(known) = self.0.iter().find(same) {
-            return Rc::clone(&known.view);
-        }
-        // Those of older snapshots are nobody's any more.
-        self.0.retain(|known| Rc::strong_count(&known.view) > 1);
-        if self.0.len() >= VIEWS {
-            self.0.clear();
-        }
-        let view = Rc::new(View::new(Arc::clone(snapshot), user, role, path));
-        let [user_name, role_name] = [user, role].map(Box::from);
-        let path = path.map(Box::from);
-        self.0.push(Known { user: user_name, role: role_name, path, view: Rc::clone(&view) });
-        view
-    }
-}
 
 /// How the path of a session differs from that of its settings, for as long as the server was not asked.
 #[derive(Debug, Default)]
@@ -103,11 +65,13 @@ pub(super) struct Account {
 
 /// What is needed to count.
 pub(super) struct Books<'a> {
-    pub(super) account: &'a mut Account,
-    pub(super) traffic: &'a Traffic,
-    pub(super) catalogue: &'a Catalogue,
-    pub(super) views: &'a RefCell<Views>,
-    pub(super) clock: &'a Clock,
+    account: &'a mut Account,
+    /// Where statements are counted by schema, and what knows those.
+    by_schema: Option<(&'a Traffic, &'a Catalogue)>,
+    /// Where they are counted by shape, and as whose.
+    table: Option<(&'a RefCell<Table>, &'a PoolMetrics)>,
+    views: &'a RefCell<Views>,
+    clock: &'a Clock,
 }
 
 impl<'a> Books<'a> {
@@ -118,22 +82,27 @@ impl<'a> Books<'a> {
         pool: &'a Pool,
         worker: &'a Worker,
     ) -> Option<Self> {
-        let (traffic, catalogue) = shard.traffic().zip(pool.catalogue())?;
-        Some(Self { account, traffic, catalogue, views: &worker.views, clock: &worker.shared.clock })
+        let by_schema = shard.traffic().zip(pool.catalogue().map(|catalogue| &**catalogue));
+        let table = worker.table.as_ref().map(|table| (table, &**pool.metrics()));
+        if by_schema.is_none() && table.is_none() {
+            return None;
+        }
+        Some(Self { account, by_schema, table, views: &worker.views, clock: &worker.shared.clock })
     }
 
-    /// The view of the session. `moved` says that its settings may be others than those that are known.
-    fn view(&mut self, pool: &Pool, settings: &Arc<Settings>, moved: bool) -> Rc<View> {
-        let (account, generation) = (&mut *self.account, self.catalogue.generation());
+    /// The view of the session, if it is needed. `moved` says that its settings may be others than those that are known.
+    fn view(&mut self, pool: &Pool, settings: &Arc<Settings>, moved: bool) -> Option<Rc<View>> {
+        let (_, catalogue) = self.by_schema?;
+        let (account, generation) = (&mut *self.account, catalogue.generation());
         let detours = !account.detour.is_none() || !account.local.is_none();
         if detours && !moved {
             (account.detour, account.local, account.view) = (Detour::None, Detour::None, None);
         }
         let fresh = account.generation == generation && Arc::ptr_eq(&account.settings, settings);
         if let Some(view) = account.view.as_ref().filter(|_| fresh) {
-            return Rc::clone(view);
+            return Some(Rc::clone(view));
         }
-        let snapshot = self.catalogue.snapshot();
+        let snapshot = catalogue.snapshot();
         let role = settings.get("role").unwrap_or(pool.user());
         let detour = if account.local.is_none() { &account.detour } else { &account.local };
         let path = match detour {
@@ -147,26 +116,44 @@ impl<'a> Books<'a> {
         };
         (account.generation, account.settings) = (generation, Arc::clone(settings));
         account.view = Some(Rc::clone(&view));
-        view
+        Some(view)
     }
 
-    fn schemas(&self, view: &View, facts: &Facts, statement: &Statement) -> u64 {
+    /// The bill of a statement, for which `received` bytes came.
+    fn bill(&self, view: Option<&View>, facts: &Facts, statement: &Statement, received: u32) -> Bill {
+        let Place { row, generation } = self.place(statement);
+        let schemas = self.schemas(view, facts, statement);
+        Bill { schemas, command: statement.command as u8, received, row, generation, sent: 0 }
+    }
+
+    fn schemas(&self, view: Option<&View>, facts: &Facts, statement: &Statement) -> u64 {
+        let Some((view, (_, catalogue))) = view.zip(self.by_schema) else { return 1 << NONE };
         if statement.names_nothing() {
             return 1 << NONE;
         }
         statement.schemas(facts.named(), view.key(), |names| {
             let (schemas, missed) = view.resolve(names);
             if missed {
-                self.catalogue.missed(self.clock.now());
+                catalogue.missed(self.clock.now());
             }
             schemas
         })
     }
 
+    fn place(&self, statement: &Statement) -> Place {
+        let Some(((table, pool), shape)) = self.table.zip(statement.shape()) else { return Place::default() };
+        table.borrow_mut().place(shape, pool)
+    }
+
     /// A statement is sent: what it had to wait is counted now.
     fn waited(&mut self, bill: Bill) {
         if let Some(nanos) = self.account.waited.take() {
-            self.traffic.waited(bill.schemas, Command::numbered(bill.command), nanos);
+            if let Some((traffic, _)) = self.by_schema {
+                traffic.waited(bill.schemas, Command::numbered(bill.command), nanos);
+            }
+            if let Some((table, _)) = self.table {
+                table.borrow().waited(place(bill), nanos);
+            }
         }
     }
 
@@ -193,7 +180,13 @@ impl<'a> Books<'a> {
         self.account.ended = now;
         self.account.changes |= command == Command::Ddl;
         let schemas = if bill.is_due() { bill.schemas } else { 1 << NONE };
-        self.traffic.count(schemas, command, Counts { carried, rows, failed, received, sent, server });
+        let counts = Counts { carried, rows, failed, received, sent, server };
+        if let Some((traffic, _)) = self.by_schema {
+            traffic.count(schemas, command, counts);
+        }
+        if let Some((table, _)) = self.table {
+            table.borrow_mut().count(place(bill), schemas, &counts);
+        }
     }
 }
 
@@ -245,12 +238,7 @@ impl Exchange<'_> {
         books.account.defines |= facts.defines();
         let received = u32::try_from(received).unwrap_or(u32::MAX);
         match facts.named().statement(0) {
-            Some(first) => Bill {
-                schemas: books.schemas(&view, facts, first),
-                command: first.command as u8,
-                received,
-                sent: 0,
-            },
+            Some(first) => books.bill(view.as_deref(), facts, first, received),
             None => Bill { schemas: 1 << NONE, received, ..Bill::default() },
         }
     }
@@ -263,7 +251,7 @@ impl Exchange<'_> {
         self.turn_off(facts);
         let mut bill = self.bill(facts, received);
         if let Some(executed) = self.executes(facts) {
-            bill.schemas = self.bill(&executed, 0).schemas;
+            bill = bill.executing(self.bill(&executed, 0));
         }
         let Some(books) = &mut self.books else { return bill };
         books.waited(bill);
@@ -272,8 +260,7 @@ impl Exchange<'_> {
             let numbers = 1..facts.named().len();
             let following = numbers.filter_map(|number| {
                 let statement = facts.named().statement(number)?;
-                let schemas = books.schemas(&view, facts, statement);
-                Some(Bill { schemas, command: statement.command as u8, ..Bill::default() })
+                Some(books.bill(view.as_deref(), facts, statement, 0))
             });
             self.server.turn.bill_next_statements(following);
         }
@@ -311,7 +298,7 @@ impl Exchange<'_> {
                 self.turn_off(facts);
                 let mut bill = self.bill(facts, length);
                 if let Some(executed) = self.executes(facts) {
-                    bill.schemas = self.bill(&executed, 0).schemas;
+                    bill = bill.executing(self.bill(&executed, 0));
                 }
                 bill
             }
@@ -404,14 +391,21 @@ impl Exchange<'_> {
             if std::mem::take(&mut account.defines) {
                 self.pool.definitions_have_changed();
             }
-            if std::mem::take(&mut account.changes) {
-                books.catalogue.has_changed(books.clock.now());
+            if std::mem::take(&mut account.changes)
+                && let Some((_, catalogue)) = books.by_schema
+            {
+                catalogue.has_changed(books.clock.now());
             }
             if !account.local.is_none() {
                 (account.local, account.view) = (Detour::None, None);
             }
         }
     }
+}
+
+/// Where the shape is counted that a bill is of.
+fn place(bill: Bill) -> Place {
+    Place { row: bill.row, generation: bill.generation }
 }
 
 /// A statement of which only its tag will say what it is.

@@ -17,7 +17,7 @@
 //! - `holdings`: what a client's session holds, and `lookout` what it may have done to that; `names` are its prepared statements (`removals`
 //!   what DEALLOCATE is about to take of them), `texts` what a worker knows of
 //!   statements, `footprint` what a client left on the server connection of the moment.
-//! - `books`: what statements are counted under, and how long they took.
+//! - `books`: what statements are counted under, and how long they took; `views`: what their names mean to a session.
 //! - `listening`: what a client listens to through the hub of its pool; `handover` brings it there.
 //! - `replication`: clients that have a server connection for themselves, which `passage` joins to theirs.
 //! - `watch`: time-outs and shutdown, without a timer for each client.
@@ -58,6 +58,7 @@ mod settle;
 mod startup;
 mod strict;
 mod texts;
+mod views;
 mod watch;
 pub mod worker;
 

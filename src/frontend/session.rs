@@ -217,7 +217,7 @@ impl Session {
             lease.queue_sync();
         }
         lease.set_exclusive(self.keeps(&visit.footprint));
-        lease.count(self.shard.traffic().is_some());
+        lease.count(self.shard.traffic().is_some() || self.worker.table.is_some());
         lease.used = true;
         let mut end = None;
         if length > 0 {

@@ -146,7 +146,7 @@ impl Cache {
             let facts = self.shared.too_long();
             let Some(shapes) = &mut self.shapes else { return facts };
             // It is SQL, most likely, and its beginning tells what it is for.
-            return self.shared.of(Facts::clone(&facts).shaped(&shapes.each(text, dialect, 1)));
+            return self.shared.of(Facts::clone(&facts).shaped(shapes.each(text, dialect, 1)));
         }
         let key = self.key(text, false);
         if let Some(facts) = self.find(key, dialect) {
@@ -196,7 +196,7 @@ impl Cache {
             Kind::Unknown => facts.shaped(&[shapes.unread()]),
             _ => {
                 let shapes = shapes.each(text, dialect, facts.statements as usize);
-                facts.shaped(&shapes)
+                facts.shaped(shapes)
             }
         }
     }

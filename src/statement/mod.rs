@@ -18,7 +18,7 @@
 //! - `verdict`: whether a text may run where nothing may be written, with rules for each kind of statement.
 //! - `commands`, `schemas`, `objects`: what the statements are called, and whose relations, functions and types they name.
 //! - `cache`: judged texts, bounded; `numbers`: which of them differ in numbers only.
-//! - `shape`: what statements have in common that differ in their literals only; `spelling` makes its words.
+//! - `shape`: what statements have in common that differ in their literals only; `spelling` makes its words of `tokens`.
 //! - `traceparent`: the trace that a comment says a statement belongs to.
 
 mod body;
@@ -35,6 +35,7 @@ mod schemas;
 mod settings;
 mod shape;
 mod spelling;
+mod tokens;
 mod traceparent;
 mod verdict;
 mod walk;

@@ -13,12 +13,15 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
-use super::spelling::{Speller, Strings};
+use super::schemas::MOST_STATEMENTS;
+use super::spelling::Speller;
+use super::tokens::Strings;
 use super::{Dialect, Encoding};
 
 /// The shape of a statement.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct Shape {
     /// The same for the same shape in every process of the same version, whatever its worker.
     pub fingerprint: u64,
@@ -26,7 +29,17 @@ pub struct Shape {
     pub text: Box<str>,
     /// The same for the same shape in one cache of texts, and chosen by nobody.
     pub key: u64,
+    /// Where whoever counts under it has found it last.
+    pub hint: AtomicU32,
 }
+
+impl PartialEq for Shape {
+    fn eq(&self, other: &Self) -> bool {
+        (self.key, self.fingerprint) == (other.key, other.fingerprint)
+    }
+}
+
+impl Eq for Shape {}
 
 /// Bytes of a shape's words that are kept.
 const LONGEST: usize = 1_000;
@@ -46,13 +59,15 @@ pub(super) struct Shapes {
     known: HashMap<u64, Arc<Shape>>,
     hasher: RandomState,
     unread: Arc<Shape>,
+    /// Those of the last text.
+    last: Vec<Arc<Shape>>,
 }
 
 impl Shapes {
     pub(super) fn new() -> Self {
         let hasher = RandomState::new();
         let unread = Arc::new(Shape::new(b"(a text that could not be read)", 0));
-        Self { speller: Speller::default(), known: HashMap::new(), hasher, unread }
+        Self { speller: Speller::default(), known: HashMap::new(), hasher, unread, last: Vec::new() }
     }
 
     /// Of all texts that nobody could read.
@@ -62,22 +77,26 @@ impl Shapes {
 
     /// Those of the statements of a text, which has so many: of each its own, or of all the same where they cannot be
     /// told apart.
-    pub(super) fn each(&mut self, text: &[u8], dialect: Dialect, statements: usize) -> Vec<Arc<Shape>> {
+    pub(super) fn each(&mut self, text: &[u8], dialect: Dialect, statements: usize) -> &[Arc<Shape>] {
         let strings = match dialect {
             Dialect { encoding: Encoding::Unsafe, .. } => Strings::Unknown,
             Dialect { standard_conforming_strings: true, .. } => Strings::Plain,
             Dialect { .. } => Strings::Escaping,
         };
         self.speller.read(text, strings);
-        let parts = self.speller.statements().count();
         let speller = std::mem::take(&mut self.speller);
-        let shapes = if parts == statements {
-            speller.statements().map(|words| self.shape(words)).collect()
+        self.last.clear();
+        if speller.statements().count() == statements {
+            for words in speller.statements().take(MOST_STATEMENTS) {
+                let shape = self.shape(words);
+                self.last.push(shape);
+            }
         } else {
-            vec![self.shape(speller.words())]
-        };
+            let shape = self.shape(speller.words());
+            self.last.push(shape);
+        }
         self.speller = speller;
-        shapes
+        &self.last
     }
 
     fn shape(&mut self, words: &[u8]) -> Arc<Shape> {
@@ -99,7 +118,7 @@ impl Shape {
         // FNV-1a, whose offset and prime are its authors'.
         let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         let fingerprint = words.iter().fold(0xcbf2_9ce4_8422_2325, step);
-        Self { fingerprint, text: shown(words, LONGEST).into(), key }
+        Self { fingerprint, text: shown(words, LONGEST).into(), key, hint: AtomicU32::new(0) }
     }
 
     /// The words of a text of which nobody knows how its strings are written, cut to so many bytes. It ends where that
@@ -126,7 +145,7 @@ mod tests {
     #[test]
     fn a_shape_is_kept_once_whoever_asks() {
         let mut shapes = Shapes::new();
-        let mut one = |text: &str| shapes.each(text.as_bytes(), PLAIN, 1).pop().unwrap();
+        let mut one = |text: &str| shapes.each(text.as_bytes(), PLAIN, 1)[0].clone();
         let first = one("SELECT a FROM t WHERE b = 1");
         for text in ["select a from t where b = 'x'", "SELECT a\nFROM t -- why\nWHERE b=$1"] {
             assert!(Arc::ptr_eq(&first, &one(text)), "{text}");
@@ -156,9 +175,9 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let mut shapes = Shapes::new();
-        for number in 0..5_000 {
+        for number in 0..2_000 {
             let text = format!("SELECT a{number}, {}", "very_long_name, ".repeat(200));
-            let shape = shapes.each(text.as_bytes(), PLAIN, 1).pop().unwrap();
+            let shape = shapes.each(text.as_bytes(), PLAIN, 1)[0].clone();
             assert!(shape.text.len() <= LONGEST + MORE.len() && shape.text.ends_with(MORE));
             assert!(shapes.known.len() <= KNOWN);
         }
