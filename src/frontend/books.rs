@@ -7,10 +7,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::docket::{Docket, Entry, Said};
 use super::exchange::{Exchange, Tally};
-use super::judge::Message;
 use super::session::Session;
+use super::slow::Slow;
 use super::views::Views;
 use super::worker::Worker;
 use crate::backend::settings::Settings;
@@ -19,14 +21,13 @@ use crate::metrics::roster::NONE;
 use crate::metrics::{Counter, Counts, Place, PoolMetrics, Shard, Table, Traffic};
 use crate::pool::{Lease, Pool};
 use crate::relay::reply::{Done, Ended};
-use crate::relay::request;
 use crate::schemas::{Catalogue, View};
-use crate::statement::{Command, Facts, Statement, States, Touched};
-use crate::wire::turn::Bill;
+use crate::statement::{Command, Facts, Statement};
+use crate::wire::turn::{Bill, Status};
 
 /// How the path of a session differs from that of its settings, for as long as the server was not asked.
 #[derive(Debug, Default)]
-enum Detour {
+pub(super) enum Detour {
     #[default]
     None,
     /// A text has said which it is.
@@ -44,13 +45,13 @@ impl Detour {
 /// What is remembered of one client.
 #[derive(Debug, Default)]
 pub(super) struct Account {
-    view: Option<Rc<View>>,
+    pub(super) view: Option<Rc<View>>,
     /// Of what the view was made.
     generation: u64,
     settings: Arc<Settings>,
-    detour: Detour,
+    pub(super) detour: Detour,
     /// The one that ends with the transaction.
-    local: Detour,
+    pub(super) local: Detour,
     /// For how many nanoseconds it has just waited for a server connection.
     pub(super) waited: Option<u64>,
     /// When the last statement ended.
@@ -58,20 +59,23 @@ pub(super) struct Account {
     /// DDL was carried out in the transaction.
     changes: bool,
     /// So were statements that make or change what runs when others are used.
-    defines: bool,
+    pub(super) defines: bool,
     /// Bytes of Parse messages whose statement is not bound yet.
-    parsed: u32,
+    pub(super) parsed: u32,
+    pub(super) docket: Docket,
 }
 
 /// What is needed to count.
 pub(super) struct Books<'a> {
-    account: &'a mut Account,
+    pub(super) account: &'a mut Account,
     /// Where statements are counted by schema, and what knows those.
-    by_schema: Option<(&'a Traffic, &'a Catalogue)>,
+    pub(super) by_schema: Option<(&'a Traffic, &'a Catalogue)>,
     /// Where they are counted by shape, and as whose.
     table: Option<(&'a RefCell<Table>, &'a PoolMetrics)>,
+    /// When statements are slow, and whether the log then shows their literals.
+    pub(super) slow: Option<(Duration, bool)>,
     views: &'a RefCell<Views>,
-    clock: &'a Clock,
+    pub(super) clock: &'a Clock,
 }
 
 impl<'a> Books<'a> {
@@ -84,14 +88,15 @@ impl<'a> Books<'a> {
     ) -> Option<Self> {
         let by_schema = shard.traffic().zip(pool.catalogue().map(|catalogue| &**catalogue));
         let table = worker.table.as_ref().map(|table| (table, &**pool.metrics()));
-        if by_schema.is_none() && table.is_none() {
+        let slow = pool.route().slow_query.map(|after| (after, worker.shared.config.log.slow_query.literals));
+        if by_schema.is_none() && table.is_none() && slow.is_none() {
             return None;
         }
-        Some(Self { account, by_schema, table, views: &worker.views, clock: &worker.shared.clock })
+        Some(Self { account, by_schema, table, slow, views: &worker.views, clock: &worker.shared.clock })
     }
 
     /// The view of the session, if it is needed. `moved` says that its settings may be others than those that are known.
-    fn view(&mut self, pool: &Pool, settings: &Arc<Settings>, moved: bool) -> Option<Rc<View>> {
+    pub(super) fn view(&mut self, pool: &Pool, settings: &Arc<Settings>, moved: bool) -> Option<Rc<View>> {
         let (_, catalogue) = self.by_schema?;
         let (account, generation) = (&mut *self.account, catalogue.generation());
         let detours = !account.detour.is_none() || !account.local.is_none();
@@ -120,10 +125,19 @@ impl<'a> Books<'a> {
     }
 
     /// The bill of a statement, for which `received` bytes came.
-    fn bill(&self, view: Option<&View>, facts: &Facts, statement: &Statement, received: u32) -> Bill {
-        let Place { row, generation } = self.place(statement);
+    pub(super) fn bill(
+        &self,
+        view: Option<&View>,
+        facts: &Facts,
+        statement: &Statement,
+        received: u32,
+    ) -> Bill {
+        let known = self.table.zip(statement.shape());
+        let Place { row, generation } =
+            known.map_or(Place::default(), |((table, pool), shape)| table.borrow().find(shape, pool));
         let schemas = self.schemas(view, facts, statement);
-        Bill { schemas, command: statement.command as u8, received, row, generation, sent: 0 }
+        let command = statement.command as u8;
+        Bill { schemas, command, received, row, generation, ..Bill::default() }
     }
 
     fn schemas(&self, view: Option<&View>, facts: &Facts, statement: &Statement) -> u64 {
@@ -140,24 +154,24 @@ impl<'a> Books<'a> {
         })
     }
 
-    fn place(&self, statement: &Statement) -> Place {
-        let Some(((table, pool), shape)) = self.table.zip(statement.shape()) else { return Place::default() };
-        table.borrow_mut().place(shape, pool)
-    }
-
-    /// A statement is sent: what it had to wait is counted now.
-    fn waited(&mut self, bill: Bill) {
-        if let Some(nanos) = self.account.waited.take() {
-            if let Some((traffic, _)) = self.by_schema {
-                traffic.waited(bill.schemas, Command::numbered(bill.command), nanos);
-            }
-            if let Some((table, _)) = self.table {
-                table.borrow().waited(place(bill), nanos);
-            }
+    /// A statement is sent: what it had to wait is counted now, and what has to be known when it has ended is kept.
+    pub(super) fn enter(&mut self, bill: &mut Bill, statement: Option<&Statement>, said: Said) {
+        let waited = self.account.waited.take();
+        if let Some((nanos, (traffic, _))) = waited.zip(self.by_schema) {
+            traffic.waited(bill.schemas, Command::numbered(bill.command), nanos);
         }
+        let unplaced = bill.row == 0 || self.table.is_none();
+        let shape = statement.filter(|_| unplaced).and_then(Statement::shape).cloned();
+        bill.ticket = self.account.docket.enter(Entry { shape, waited, said });
     }
 
-    fn close(&mut self, done: Done, (now, copied): (u64, &mut u64)) {
+    /// What a text says that the log of slow statements is to tell.
+    pub(super) fn said(&self, text: &[u8]) -> Said {
+        self.slow.map_or(Said::default(), |(_, literals)| Said::read(text, literals))
+    }
+
+    /// Counts a statement that has ended; what is to be told of it, if it was slow.
+    fn close(&mut self, done: Done, (now, copied): (u64, &mut u64)) -> Option<Slow> {
         let Done { bill, sent, ended } = done;
         let mut command = Command::numbered(bill.command);
         let (carried, rows, failed) = match ended {
@@ -184,9 +198,25 @@ impl<'a> Books<'a> {
         if let Some((traffic, _)) = self.by_schema {
             traffic.count(schemas, command, counts);
         }
-        if let Some((table, _)) = self.table {
-            table.borrow_mut().count(place(bill), schemas, &counts);
+        let Entry { shape, waited, said } = self.account.docket.close(bill.ticket);
+        let mut place = Place { row: bill.row, generation: bill.generation };
+        if let Some((table, pool)) = self.table {
+            let table = &mut *table.borrow_mut();
+            if let Some(shape) = &shape {
+                place = table.enter(shape, pool);
+            }
+            table.count(place, schemas, &counts);
+            if let Some(nanos) = waited {
+                table.waited(place, nanos);
+            }
         }
+        let (waited, server) = (Duration::from_nanos(waited.unwrap_or(0)), Duration::from_nanos(server?));
+        let (after, _) = self.slow?;
+        if waited + server < after {
+            return None;
+        }
+        let known = self.table.and_then(|(table, _)| table.borrow().shape(place).cloned());
+        Some(Slow { shape: shape.or(known), said, waited, server, rows, failed })
     }
 }
 
@@ -218,6 +248,9 @@ impl Session {
         if !tally.refused.is_empty() {
             self.note_refusals(&mut tally.refused);
         }
+        if !tally.slow.is_empty() {
+            self.tell_slow(&mut tally.slow);
+        }
     }
 }
 
@@ -230,152 +263,6 @@ impl Exchange<'_> {
         }
     }
 
-    /// The bill of the first statement of a text, for which `received` bytes came.
-    pub(super) fn bill(&mut self, facts: &Facts, received: usize) -> Bill {
-        let Some(books) = &mut self.books else { return Bill::default() };
-        let moved = self.holdings.lookout.planning || !self.rules.shared || facts.changes_path();
-        let view = books.view(self.pool, &self.holdings.settings, moved);
-        books.account.defines |= facts.defines();
-        let received = u32::try_from(received).unwrap_or(u32::MAX);
-        match facts.named().statement(0) {
-            Some(first) => books.bill(view.as_deref(), facts, first, received),
-            None => Bill { schemas: 1 << NONE, received, ..Bill::default() },
-        }
-    }
-
-    /// The bill of a Query; those of its second and following statements are put behind it.
-    pub(super) fn bill_query(&mut self, facts: &Rc<Facts>, received: usize) -> Bill {
-        if self.books.is_none() {
-            return Bill::default();
-        }
-        self.turn_off(facts);
-        let mut bill = self.bill(facts, received);
-        if let Some(executed) = self.executes(facts) {
-            bill = bill.executing(self.bill(&executed, 0));
-        }
-        let Some(books) = &mut self.books else { return bill };
-        books.waited(bill);
-        if facts.named().len() > 1 {
-            let view = books.view(self.pool, &self.holdings.settings, true);
-            let numbers = 1..facts.named().len();
-            let following = numbers.filter_map(|number| {
-                let statement = facts.named().statement(number)?;
-                Some(books.bill(view.as_deref(), facts, statement, 0))
-            });
-            self.server.turn.bill_next_statements(following);
-        }
-        bill
-    }
-
-    /// What the text executes that was prepared, where it is nothing but that.
-    fn executes(&self, facts: &Facts) -> Option<Rc<Facts>> {
-        let first = facts.named().statement(0)?;
-        let only = facts.effects.prepared_names.len() == 1 && facts.named().len() == 1;
-        if !only || first.command != Command::Unknown || !first.names_nothing() {
-            return None;
-        }
-        let name = facts.effects.prepared_names.first()?;
-        let executed = self.holdings.executed(&facts.effects).pop();
-        executed.or_else(|| self.footprint.own(name.as_bytes()).cloned())
-    }
-
-    /// The bill of a Parse: what an error would be counted under.
-    pub(super) fn bill_parse(&mut self, facts: &Facts, length: usize) -> Bill {
-        let bill = self.bill(facts, 0);
-        if let Some(books) = &mut self.books {
-            let length = u32::try_from(length).unwrap_or(u32::MAX);
-            books.account.parsed = books.account.parsed.saturating_add(length);
-        }
-        bill
-    }
-
-    /// The bill of a Bind, and of the Executes of its portal; of nothing that is known without facts.
-    pub(super) fn bill_bind(&mut self, portal: &[u8], facts: Option<&Rc<Facts>>, length: usize) -> Bill {
-        let Some(books) = &mut self.books else { return Bill::default() };
-        let length = std::mem::take(&mut books.account.parsed) as usize + length;
-        let bill = match facts {
-            Some(facts) => {
-                self.turn_off(facts);
-                let mut bill = self.bill(facts, length);
-                if let Some(executed) = self.executes(facts) {
-                    bill = bill.executing(self.bill(&executed, 0));
-                }
-                bill
-            }
-            None => unknown(length),
-        };
-        if let Some(books) = &mut self.books {
-            books.waited(bill);
-        }
-        self.server.turn.bill_portal(portal, bill);
-        bill
-    }
-
-    /// The bill of a message on a server connection of the client's own; `facts` of its text, if it has one.
-    pub(super) fn bill_own(&mut self, message: Message<'_>, facts: Option<&Rc<Facts>>) -> Bill {
-        if self.books.is_none() {
-            return Bill::default();
-        }
-        let length = message.header.len;
-        let (first, rest) = request::c_string(message.body).unwrap_or_default();
-        match (message.header.tag, facts) {
-            (b'Q', Some(facts)) => {
-                if let [name] = &*facts.effects.prepared_names
-                    && facts.effects.suspects.contains(States::PREPARED)
-                {
-                    self.footprint.owns(name.as_bytes(), Some(facts));
-                }
-                self.bill_query(facts, length)
-            }
-            (b'Q', None) => unknown(length),
-            (b'P', facts) => {
-                self.footprint.owns(first, facts);
-                facts.map_or(Bill::default(), |facts| self.bill_parse(facts, length))
-            }
-            (b'B', _) => {
-                let statement = request::c_string(rest).unwrap_or_default().0;
-                let facts = self.footprint.own(statement).cloned();
-                self.bill_bind(first, facts.as_ref(), length)
-            }
-            (b'F', _) => self.bill_call(length),
-            _ => Bill::default(),
-        }
-    }
-
-    /// The bill of a message about a statement that nobody knows.
-    pub(super) fn bill_unknown(&mut self, message: Message<'_>) -> Bill {
-        match request::c_string(message.body) {
-            Some((portal, _)) if message.header.tag == b'B' => {
-                self.bill_bind(portal, None, message.header.len)
-            }
-            _ => Bill::default(),
-        }
-    }
-
-    /// The bill of a FunctionCall: nobody looks for the schema of its number.
-    pub(super) fn bill_call(&mut self, length: usize) -> Bill {
-        let Some(books) = &mut self.books else { return Bill::default() };
-        let bill = Bill { command: Command::Call as u8, ..unknown(length) };
-        books.waited(bill);
-        bill
-    }
-
-    /// A statement may change the path: what follows it is seen from there.
-    fn turn_off(&mut self, facts: &Facts) {
-        if !facts.changes_path() {
-            return;
-        }
-        let Some(books) = &mut self.books else { return };
-        let account = &mut *books.account;
-        let detour = facts.path().map_or(Detour::Unknown, |path| Detour::Path(path.into()));
-        if facts.effects.settings == Touched::None {
-            account.local = detour;
-        } else {
-            (account.detour, account.local) = (detour, Detour::None);
-        }
-        account.view = None;
-    }
-
     /// Counts what has ended.
     pub(super) fn close_books(&mut self) {
         let Some(books) = &mut self.books else { return };
@@ -384,7 +271,12 @@ impl Exchange<'_> {
             if now == 0 {
                 now = books.clock.exact();
             }
-            books.close(done, (now, &mut self.client.requests.copied));
+            if let Some(slow) = books.close(done, (now, &mut self.client.requests.copied)) {
+                self.tally.slow.push(slow);
+            }
+        }
+        if !self.server.turn.awaits_reply() && self.server.turn.status() == Status::Idle {
+            books.account.docket.clear();
         }
         if self.tally.seen.transactions > 0 {
             let account = &mut *books.account;
@@ -401,15 +293,4 @@ impl Exchange<'_> {
             }
         }
     }
-}
-
-/// Where the shape is counted that a bill is of.
-fn place(bill: Bill) -> Place {
-    Place { row: bill.row, generation: bill.generation }
-}
-
-/// A statement of which only its tag will say what it is.
-fn unknown(length: usize) -> Bill {
-    let received = u32::try_from(length).unwrap_or(u32::MAX);
-    Bill { schemas: 1 << NONE, received, ..Bill::default() }
 }

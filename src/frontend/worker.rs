@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::Shared;
 use super::audit::Audit;
 use super::login::{self, Admitted};
+use super::slow::Budget;
 use super::texts::Texts;
 use super::views::Views;
 use super::watch::Watches;
@@ -59,6 +60,7 @@ pub(super) struct Worker {
     pub(super) aside: RefCell<Box<[u8]>>,
     pub(super) texts: RefCell<Texts>,
     pub(super) audit: RefCell<Audit>,
+    pub(super) slow: RefCell<Budget>,
     pub(super) views: RefCell<Views>,
     /// Where statements are counted by their shapes, if they are.
     pub(super) table: Option<RefCell<Table>>,
@@ -141,10 +143,12 @@ async fn run(
 ) {
     let guarded = shared.config.routes.iter().any(|route| route.access.is_read_only());
     let scratch = if guarded { SCRATCH_GUARDED } else { SCRATCH };
-    let shaping = shared.config.metrics.top_statements > 0;
+    let slow = shared.config.routes.iter().any(|route| route.slow_query.is_some());
+    let shaping = shared.config.metrics.top_statements > 0 || slow;
     let worker = Rc::new(Worker {
         id,
         audit: RefCell::default(),
+        slow: RefCell::default(),
         texts: RefCell::new(Texts::new(shared.statement_secret, shaping)),
         views: RefCell::default(),
         table: shared.metrics.table(id).map(RefCell::new),

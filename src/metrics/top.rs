@@ -1,10 +1,11 @@
 //! The statements of one worker by their shapes: a table of bounded size. Only the worker adds, so that an addition is a
 //! load and a store; a lock is taken where a shape comes or goes, and by whoever reads.
 //!
-//! Where the table is full, the row with the least time gives way to a new shape. Time is aged for that: it is halved each
-//! time that as many rows have gone as there are places, so that what was slow once does not stay for ever, and what is used
-//! all the time is not driven out by statements that never come again. What a row has counted that goes is added to
-//! `other`, and so is what belongs to no shape, so that sums stay true.
+//! Where the table is full, the row with the least score gives way to a new shape, when the first statement of that has
+//! ended. The score is the server's time, with the score of whoever had the place before (Space-Saving: Metwally, Agrawal,
+//! El Abbadi, 2005), so that a shape that comes again and again is not driven out by those that never do. It is halved each
+//! time that as many rows have gone as there are places, so that what was slow once does not stay for ever. What a row has
+//! counted that goes is added to `other`, and so is what belongs to no shape, so that sums stay true.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -148,58 +149,66 @@ impl Table {
         }
     }
 
-    /// The place of a shape of a pool's statements, which it gets if it has none.
-    pub fn place(&mut self, shape: &Arc<Shape>, pool: &PoolMetrics) -> Place {
+    /// The place of a shape of a pool's statements, if it has one.
+    pub fn find(&self, shape: &Shape, pool: &PoolMetrics) -> Place {
         let owner = &pool.owner;
         let is = |row: &Arc<Row>| row.owner.number == owner.number && row.shape.key == shape.key;
-        let guess = shape.hint.load(Ordering::Relaxed) as usize;
-        let row = if self.rows.get(guess).is_some_and(is) {
-            guess
-        } else {
-            let key = mixed(shape.key, owner.number);
-            match self.places.get(&key).copied().map(usize::from) {
-                Some(row) if self.rows.get(row).is_some_and(is) => row,
-                _ => self.enter(key, shape, owner),
-            }
-        };
-        shape.hint.store(row as u32, Ordering::Relaxed);
+        let mut row = shape.hint.load(Ordering::Relaxed) as usize;
+        if !self.rows.get(row).is_some_and(is) {
+            let place = self.places.get(&mixed(shape.key, owner.number)).copied().map(usize::from);
+            let Some(found) = place.filter(|row| self.rows.get(*row).is_some_and(is)) else {
+                return Place::default();
+            };
+            row = found;
+            shape.hint.store(row as u32, Ordering::Relaxed);
+        }
+        self.at(row)
+    }
+
+    fn at(&self, row: usize) -> Place {
         let generation = self.generations.get(row).copied().unwrap_or_default();
         Place { row: u16::try_from(row + 1).unwrap_or(0), generation }
     }
 
-    fn enter(&mut self, key: u64, shape: &Arc<Shape>, owner: &Arc<Owner>) -> usize {
-        let row = Arc::new(Row {
-            shape: Arc::clone(shape),
-            owner: Arc::clone(owner),
-            schemas: AtomicU64::new(0),
-            cells: Cells::default(),
-        });
+    /// The place of a shape of a pool's statements, which it gets if it has none.
+    pub fn enter(&mut self, shape: &Arc<Shape>, pool: &PoolMetrics) -> Place {
+        let known = self.find(shape, pool);
+        if known.row != 0 {
+            return known;
+        }
+        let (shape, owner) = (Arc::clone(shape), Arc::clone(&pool.owner));
+        let key = mixed(shape.key, owner.number);
+        let row = Arc::new(Row { shape, owner, schemas: AtomicU64::new(0), cells: Cells::default() });
+        let place = if self.rows.len() < self.most { self.append(row) } else { self.replace(row) };
+        self.places.insert(key, place as u16);
+        self.at(place)
+    }
+
+    fn append(&mut self, row: Arc<Row>) -> usize {
+        self.shown.rows.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&row));
+        self.rows.push(row);
+        self.scores.push(0);
+        self.generations.push(0);
+        self.rows.len() - 1
+    }
+
+    /// In the place of the one with the least time, whose score it inherits.
+    fn replace(&mut self, row: Arc<Row>) -> usize {
+        let least = self.scores.iter().enumerate().min_by_key(|(_, score)| **score);
+        let place = least.map_or(0, |(place, _)| place);
         let mut shown = self.shown.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = if self.rows.len() < self.most {
-            shown.push(Arc::clone(&row));
-            self.rows.push(row);
-            self.scores.push(0);
-            self.generations.push(0);
-            self.rows.len() - 1
-        } else {
-            let least = self.scores.iter().enumerate().min_by_key(|(_, score)| **score);
-            let place = least.map_or(0, |(place, _)| place);
-            shown[place] = Arc::clone(&row);
-            let before = std::mem::replace(&mut self.rows[place], row);
-            self.shown.other.take(&before.cells);
-            add(&self.shown.gone, 1);
-            self.places.remove(&mixed(before.shape.key, before.owner.number));
-            self.generations[place] = self.generations[place].wrapping_add(1);
-            self.scores[place] = 0;
-            self.gone += 1;
-            place
-        };
+        shown[place] = Arc::clone(&row);
+        let before = std::mem::replace(&mut self.rows[place], row);
+        self.shown.other.take(&before.cells);
+        add(&self.shown.gone, 1);
         drop(shown);
+        self.places.remove(&mixed(before.shape.key, before.owner.number));
+        self.generations[place] = self.generations[place].wrapping_add(1);
+        self.gone += 1;
         if self.gone >= self.most {
             self.gone = 0;
             self.scores.iter_mut().for_each(|score| *score /= 2);
         }
-        self.places.insert(key, place as u16);
         place
     }
 

@@ -37,7 +37,7 @@ impl Bench {
 
     fn run(&mut self, table: &mut Table, text: &str, micros: u64) -> Place {
         let shape = self.shape(text);
-        let place = table.place(&shape, &self.pool);
+        let place = table.enter(&shape, &self.pool);
         table.count(place, 1 << 4, &carried(2, micros));
         place
     }
@@ -65,11 +65,11 @@ fn what_workers_have_counted_is_put_together_by_shape_database_and_user() {
     }
     let failed = Counts { carried: false, rows: 0, failed: Some(*b"42"), ..carried(0, 50) };
     let shape = bench.shape("SELECT a FROM t WHERE b = 1");
-    let place = second.place(&shape, &bench.pool);
+    let place = second.enter(&shape, &bench.pool);
     second.count(place, 1 << 5, &failed);
     second.waited(place, 7_000);
     let other = bench.metrics.pool("db", "other", None).unwrap();
-    let place = first.place(&shape, &other);
+    let place = first.enter(&shape, &other);
     first.count(place, 1, &carried(1, 1));
 
     let ranking = bench.ranking();
@@ -140,7 +140,7 @@ fn each_order_has_its_own_first() {
     let mut table = bench.table(0);
     let mut place = |name: &str| {
         let shape = bench.shape(&format!("SELECT {name}"));
-        table.place(&shape, &bench.pool)
+        table.enter(&shape, &bench.pool)
     };
     let names = ["total", "mean", "calls", "p99", "rows", "errors", "wait"];
     let [total, mean, calls, p99, rows, errors, wait] = names.map(&mut place);

@@ -69,6 +69,8 @@ pub struct Bill {
     pub row: u16,
     /// How many shapes were counted there before.
     pub generation: u32,
+    /// Under which more is kept of it; 0 where nothing is.
+    pub ticket: u32,
     /// When it was sent, by the clock of whoever told [`super::turn::Turn::set_time`].
     pub sent: u64,
 }
