@@ -134,7 +134,17 @@ impl Exchange<'_> {
                 }
                 self.bill_query(facts, message)
             }
-            (b'Q', None) => unknown(length),
+            (b'Q', None) => {
+                let text = request::query_text(message.body);
+                let facts = self.texts.borrow_mut().longer_than(text, self.server.dialect());
+                let Some((books, first)) = self.books.as_mut().zip(facts.named().statement(0)) else {
+                    return unknown(length);
+                };
+                let mut bill = books.bill(None, &facts, first, u32::try_from(length).unwrap_or(u32::MAX));
+                let said = books.said(text);
+                books.enter(&mut bill, Some(first), said);
+                bill
+            }
             (b'P', facts) => {
                 self.footprint.owns(first, facts);
                 facts.map_or(Bill::default(), |facts| self.bill_parse(facts, message))

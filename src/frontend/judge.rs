@@ -122,7 +122,7 @@ impl Exchange<'_> {
         let facts = if message.is_whole() {
             self.facts(request::query_text(message.body))
         } else {
-            self.texts.borrow().too_long()
+            self.texts.borrow_mut().longer_than(request::query_text(message.body), self.dialect())
         };
         self.destroy_unnamed(walk);
         if self.rules.statement_mode && facts.begins_block() {
@@ -272,7 +272,8 @@ impl Exchange<'_> {
                 "a statement's name is too long",
             )));
         };
-        let facts = self.texts.borrow().too_long();
+        let text = message.body.split(|byte| *byte == 0).nth(1).unwrap_or_default();
+        let facts = self.texts.borrow_mut().longer_than(text, self.dialect());
         self.follow_up(&facts);
         let unnamed = name.is_empty();
         if unnamed {

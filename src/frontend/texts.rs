@@ -97,6 +97,11 @@ impl Texts {
         Rc::clone(&self.too_long)
     }
 
+    /// The same of a text that begins like this, with its shape as far as that is seen.
+    pub(super) fn longer_than(&mut self, beginning: &[u8], dialect: Dialect) -> Rc<Facts> {
+        self.cache.unjudged(beginning, dialect).unwrap_or_else(|| self.too_long())
+    }
+
     /// What a text does.
     pub(super) fn facts(&mut self, text: &[u8], dialect: Dialect) -> Rc<Facts> {
         self.cache.facts(text, dialect)

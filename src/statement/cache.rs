@@ -190,6 +190,12 @@ impl Cache {
         facts
     }
 
+    /// The facts of a text that is too long to be looked at, of which this is the beginning, if it is to have a shape.
+    pub fn unjudged(&mut self, beginning: &[u8], dialect: Dialect) -> Option<Rc<Facts>> {
+        let shapes = self.shapes.as_mut()?.each(beginning, dialect, 1);
+        Some(Rc::new(Facts::too_long().shaped(shapes)))
+    }
+
     fn shape(&mut self, facts: Facts, text: &[u8], dialect: Dialect) -> Facts {
         let Some(shapes) = &mut self.shapes else { return facts };
         match facts.kind {

@@ -204,6 +204,7 @@ pub fn no_literal_is_in_what_admin_http_shows() {
     bench.client.batch(&[unnamed("SELECT $1, $2", &["hidden", "4242"]), sync()]);
     let long = format!("SELECT 'hidden', {}", "'hidden', ".repeat(20_000));
     bench.client.query(&format!("{long} 1"));
+    bench.client.batch(&[unnamed(&format!("{long} 2"), &[]), sync()]);
     for path in ["/statements.json?limit=500", "/statements.txt?limit=500", "/metrics"] {
         let (status, text) = bench.fixture.proxy.get(path);
         assert_eq!((status, text.lines().find(|line| line.contains("hidden"))), (200, None), "{path}");
