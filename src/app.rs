@@ -212,7 +212,7 @@ impl Drop for App {
 
 /// Every metric, with what it says of the configuration from the start.
 fn measure(config: &Config, workers: usize) -> Result<Arc<Metrics>, metrics::Error> {
-    let metrics = Metrics::new(workers)?;
+    let metrics = Metrics::new(workers)?.ranking_statements(config.metrics.top_statements);
     metrics.configured(reload::fingerprint(config), true);
     let connectors = config.targets.iter().filter_map(|target| target.tls.connector.clone());
     metrics.watch_tls(config.tls.acceptor.clone(), connectors.collect());

@@ -5,6 +5,7 @@
 //! | `/` | the page for people |
 //! | `/live.json` | the figures that it shows, as they are at this moment |
 //! | `/metrics` | Prometheus' text format 0.0.4 |
+//! | `/statements.json`, `/statements.txt` | the statements that take the most: `statements` |
 //! | `/live` | 200 while the process runs |
 //! | `/ready` | 200 when every required target has answered and the proxy is not draining, 503 otherwise |
 
@@ -20,7 +21,7 @@ use hyper::header::{
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -29,6 +30,7 @@ use super::gate::Gate;
 use super::live;
 use super::page::Page;
 pub use super::readiness::Readiness;
+use super::statements::{self, Wish};
 use crate::metrics::Metrics;
 
 /// Connections at once. Scrapers, probes and a few people need a handful; more would only cost memory.
@@ -134,12 +136,30 @@ fn route(request: &Request<Incoming>, site: &Site) -> Response<Full<Bytes>> {
             Ok(body) => of("application/json", body),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         },
+        "/statements.json" | "/statements.txt" => top(request.uri(), &site.metrics),
         "/" => {
             let mut response = of("text/html; charset=utf-8", site.page.html());
             response.headers_mut().insert(CONTENT_SECURITY_POLICY, site.page.policy());
             response
         }
         _ => text(StatusCode::NOT_FOUND, "not found\n"),
+    }
+}
+
+fn top(uri: &Uri, metrics: &Metrics) -> Response<Full<Bytes>> {
+    let wish = match Wish::read(uri.query().unwrap_or_default()) {
+        Ok(wish) => wish,
+        Err(wrong) => return text(StatusCode::BAD_REQUEST, wrong),
+    };
+    let Some(ranking) = metrics.ranking() else {
+        return text(StatusCode::NOT_FOUND, "`top_statements` is 0: statements are not counted\n");
+    };
+    if uri.path().ends_with(".txt") {
+        return text(StatusCode::OK, statements::text(&ranking, &wish));
+    }
+    match statements::json(&ranking, &wish) {
+        Ok(body) => of("application/json", body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
 

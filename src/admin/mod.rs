@@ -6,6 +6,7 @@
 //! - `http`: paths, and the limits of connections and requests.
 //! - `gate`: who is answered.
 //! - `page`: the page for people, one document; `live` are the figures that it shows.
+//! - `statements`: the statements that take the most.
 //! - `readiness`: whether the proxy is ready for clients.
 
 pub mod gate;
@@ -13,3 +14,4 @@ pub mod http;
 mod live;
 pub mod page;
 mod readiness;
+mod statements;

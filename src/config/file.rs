@@ -92,6 +92,10 @@ table! {
         pgbouncer_names: Switch, "", Typed("false"), Restart,
             "Whether pools are shown under the names of prometheus-community's pgbouncer_exporter as well, for dashboards \
              that were made for it.";
+        top_statements: Count, "statements", Typed("500"), Restart,
+            "How many shapes of statements (their text without literals, by database and user) each worker counts by \
+             themselves, at most 2000, for `/statements.json` and `/statements.txt`; the one with the least time gives way to \
+             a new one, and is counted as `other` then. About 2 kB for each. `0` is off.";
     }
 
     /// Logging.
@@ -101,6 +105,14 @@ table! {
              module such as `info,firepool::pool=debug`.";
         format: LogFormat, "", Typed(r#""text""#), Restart,
             "Lines for people, or one JSON object a line.";
+        slow_query: Lasting, "", Typed(r#""0s""#), Restart,
+            "Statements that take at least so long are logged, with the time that they waited for a server connection and \
+             the server's time apart; at most 10 a second for each worker. `\"0s\"` is off. Routes may have their own.";
+        slow_query_sample: Count, "statements", Typed("1"), Restart,
+            "One of so many slow statements is logged.";
+        slow_query_literals: Switch, "", Typed("false"), Restart,
+            "Whether their texts are logged as the client sent them, up to 2000 bytes. The log then has what stands in \
+             literals: names, tokens, passwords of ALTER ROLE. Values that are bound to parameters are never logged.";
     }
 
     /// How clients are encrypted.
@@ -305,6 +317,8 @@ table! {
         functions: List<Text>, "", Words("all of them"), Reload,
             "On a read-only route, the functions that its clients may call beside PostgreSQL's own, as they write them: \
              `\"f\"` or `\"schema.f\"`, in lower case unless quoted.";
+        slow_query: Lasting, "", Words("that of `[log]`"), Reload,
+            "From when on its statements are slow; `\"0s\"` is never.";
         timeouts: TimeoutsTable, "", Words("those of `[timeouts]`"), Reload,
             "Timeouts of this route, key by key; those that are absent are taken from `[timeouts]`.";
     }

@@ -10,6 +10,7 @@
 
 mod authentication;
 pub mod budget;
+mod counting;
 mod file;
 mod problem;
 pub mod reference;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+pub use counting::{Metrics, SlowQuery};
 pub use problem::{Problem, Problems, Severity};
 pub use tls::{SslMode, TargetTls, Tls, TlsMode};
 
@@ -145,21 +147,6 @@ pub struct Proxy {
     pub shutdown_timeout: Duration,
 }
 
-/// What is counted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Metrics {
-    /// Statements are counted by the schemas that they name.
-    pub by_schema: bool,
-    /// Schemas that are counted by name whatever else there is.
-    pub schemas: Vec<String>,
-    /// Schemas of a database that are counted by name.
-    pub max_schemas: usize,
-    /// How often a database is asked which schema its names are in; `None` is never.
-    pub refresh: Option<Duration>,
-    /// The names of pgbouncer_exporter are shown as well.
-    pub pgbouncer_names: bool,
-}
-
 /// How to log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
@@ -167,6 +154,8 @@ pub struct Log {
     pub filter: String,
     /// One JSON object a line instead of text for people.
     pub json: bool,
+    /// Which slow statements it tells of.
+    pub slow_query: SlowQuery,
 }
 
 /// How clients have to prove who they are.
@@ -320,6 +309,8 @@ pub struct Route {
     pub replication: bool,
     /// Its timeouts.
     pub timeouts: Timeouts,
+    /// How long a statement takes at least to be slow; `None` is never.
+    pub slow_query: Option<Duration>,
 }
 
 /// The timeouts of a route. `None` is off.

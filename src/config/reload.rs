@@ -168,7 +168,8 @@ fn route(old: &Route, new: &Route) -> Vec<KeyChange> {
         .key("replication", &old.replication, &new.replication)
         .key("access", &old.access.as_str(), &new.access.as_str())
         .key("allow_notify", &old.allow_notify, &new.allow_notify)
-        .key("functions", &listed(&old.functions), &listed(&new.functions));
+        .key("functions", &listed(&old.functions), &listed(&new.functions))
+        .key("slow_query", &old.slow_query, &new.slow_query);
     timeouts(changes, &old.timeouts, &new.timeouts).0
 }
 
@@ -306,7 +307,11 @@ fn restart(old: &Config, new: &Config) -> Vec<KeyChange> {
         .key("metrics.max_schemas", &old.metrics.max_schemas, &new.metrics.max_schemas)
         .key("metrics.refresh", &old.metrics.refresh, &new.metrics.refresh)
         .key("metrics.pgbouncer_names", &old.metrics.pgbouncer_names, &new.metrics.pgbouncer_names)
+        .key("metrics.top_statements", &old.metrics.top_statements, &new.metrics.top_statements)
         .key("log.format", &format(old), &format(new))
+        .key("log.slow_query", &old.log.slow_query.after, &new.log.slow_query.after)
+        .key("log.slow_query_sample", &old.log.slow_query.sample, &new.log.slow_query.sample)
+        .key("log.slow_query_literals", &old.log.slow_query.literals, &new.log.slow_query.literals)
         .key("tls.mode", &old.tls.mode.as_str(), &new.tls.mode.as_str())
         .key(
             "tls.certificate",

@@ -11,14 +11,12 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
-use super::file::{
-    AdminTable, DatabaseTable, File, LogTable, MetricsTable, ProxyTable, TargetTable, TimeoutsTable,
-};
+use super::file::{AdminTable, DatabaseTable, File, LogTable, ProxyTable, TargetTable, TimeoutsTable};
 use super::problem::Found;
 use super::typed::{Entry, Field, List, Named};
-use super::values::{Count, Lasting, LogFormat, Permissions, Switch, Text};
-use super::{Config, Database, Log, Metrics, Proxy, Target, Timeouts};
-use super::{authentication, routes, secrets, tls};
+use super::values::{Count, Lasting, LogFormat, Permissions, Text};
+use super::{Config, Database, Log, Proxy, Target, Timeouts};
+use super::{authentication, counting, routes, secrets, tls};
 
 /// A look-up of environment variables.
 pub(super) type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
@@ -38,8 +36,6 @@ const DEFAULT_PORT: u16 = 6432;
 /// `fs.nr_open` of Linux, the ceiling of a process's open files, is 1048576 by default.
 const MOST_CLIENTS: u32 = 1_000_000;
 const MOST_WORKERS: u32 = 1024;
-/// As many as have a number of their own: `metrics::roster`.
-const MOST_SCHEMAS: u32 = 60;
 
 /// What `[timeouts]` is where it says nothing.
 const TIMEOUTS: Timeouts = Timeouts {
@@ -60,7 +56,7 @@ pub(super) fn resolve(file: File, env: Env<'_>, found: &mut Found<'_>) -> Config
     let admin_token = secrets::token(admin_table.token, env, found);
     addresses.extend(admin);
     refuse_repeated(&addresses, found);
-    let metrics = metrics(&file.metrics.into_value().unwrap_or_default(), found);
+    let metrics = counting::metrics(&file.metrics.into_value().unwrap_or_default(), found);
     let log = log(&file.log.into_value().unwrap_or_default(), found);
     let tls = tls::clients(&file.tls.into_value().unwrap_or_default(), found);
     let defaults = timeouts(&file.timeouts.into_value().unwrap_or_default(), &TIMEOUTS, found);
@@ -85,6 +81,7 @@ pub(super) fn resolve(file: File, env: Env<'_>, found: &mut Found<'_>) -> Config
         users,
         databases,
         timeouts: defaults,
+        slow_query: log.slow_query.after,
         max_clients: proxy.max_clients,
         looked_up,
     };
@@ -121,26 +118,6 @@ fn declared<Typed, T>(
         (name, at, resolve(entry, found).map(Arc::new))
     };
     entries.into_iter().map(resolve).collect()
-}
-
-fn metrics(table: &MetricsTable, found: &mut Found<'_>) -> Metrics {
-    let schemas = table.schemas.get().map_or(&[][..], |(list, _)| &list.items);
-    let most = number("max_schemas", &table.max_schemas, 32, 1..=MOST_SCHEMAS, found) as usize;
-    for (Text(name), at) in schemas {
-        refuse_bad_name("schema", name, *at, found);
-    }
-    if let Some((_, at)) = table.schemas.get()
-        && schemas.len() > most
-    {
-        found.error(at, format!("`schemas` has {} names, and `max_schemas` is {most}", schemas.len()));
-    }
-    Metrics {
-        by_schema: table.by_schema.get().is_none_or(|(Switch(on), _)| *on),
-        schemas: schemas.iter().map(|(Text(name), _)| name.clone()).collect(),
-        max_schemas: most,
-        refresh: or_off(&table.refresh, Some(Duration::from_secs(5 * 60))),
-        pgbouncer_names: table.pgbouncer_names.get().is_some_and(|(Switch(on), _)| *on),
-    }
 }
 
 fn proxy(table: &ProxyTable, found: &mut Found<'_>) -> (Proxy, Vec<Address>) {
@@ -246,7 +223,7 @@ fn log(table: &LogTable, found: &mut Found<'_>) -> Log {
         filter
     });
     let json = table.format.get().is_some_and(|(format, _)| *format == LogFormat::Json);
-    Log { filter: filter.to_owned(), json }
+    Log { filter: filter.to_owned(), json, slow_query: counting::slow_query(table, found) }
 }
 
 /// The timeouts of `table`; what it does not say is taken from `base`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::file::RouteTable;
 use super::problem::{Found, did_you_mean};
-use super::resolve::{Declared, lasting, limit, number, refuse_bad_name, timeouts};
+use super::resolve::{Declared, lasting, limit, number, or_off, refuse_bad_name, timeouts};
 use super::typed::{Field, List};
 use super::values::{Allowed, Mode, Text};
 use super::{Access, Database, Pattern, PoolMode, Route, Target, Timeouts, User};
@@ -20,6 +20,7 @@ pub(super) struct Known {
     pub(super) users: Vec<Declared<User>>,
     pub(super) databases: Vec<Declared<Database>>,
     pub(super) timeouts: Timeouts,
+    pub(super) slow_query: Option<Duration>,
     pub(super) max_clients: usize,
     /// There may be users that only the server knows.
     pub(super) looked_up: bool,
@@ -101,6 +102,7 @@ fn route(table: &RouteTable, at: usize, known: &Known, found: &mut Found<'_>) ->
             .map(|(list, _)| list.items.iter().map(|(Text(name), _)| name.clone()).collect()),
         replication: table.replication.get().is_some_and(|(allowed, _)| allowed.0),
         timeouts,
+        slow_query: or_off(&table.slow_query, known.slow_query),
     })
 }
 

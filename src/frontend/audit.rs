@@ -4,6 +4,8 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
+use crate::statement::Shape;
+
 /// Shapes that are remembered; with more, all are forgotten, and may be said again.
 const SHAPES: usize = 1024;
 
@@ -11,7 +13,7 @@ const SHAPES: usize = 1024;
 const LINES: u32 = 20;
 const WINDOW: u64 = 10_000;
 
-/// Characters of a shape.
+/// Bytes of a shape.
 const LONGEST: usize = 300;
 
 /// What a worker has said.
@@ -44,7 +46,7 @@ impl Audit {
             self.unsaid += 1;
             return None;
         }
-        let shape = shape(text);
+        let shape = Shape::carefully(text, LONGEST);
         let hash = self.hasher.hash_one((of, &shape));
         if self.said.contains(&hash) {
             return None;
@@ -58,121 +60,9 @@ impl Audit {
     }
 }
 
-/// A text without its literals and comments, in one line. Where it is not certain what is a literal, it ends.
-pub(super) fn shape(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&text[..text.len().min(16 * 1024)]);
-    let mut shape = String::new();
-    let mut rest = &*text;
-    while let Some(first) = rest.chars().next() {
-        if shape.chars().count() >= LONGEST {
-            shape.push_str(" ...");
-            break;
-        }
-        let word = rest.find(|c: char| !is_of_word(c)).unwrap_or(rest.len());
-        let Some(taken) = skipped(first, rest, word) else {
-            shape.push_str(" ...");
-            break;
-        };
-        match (first, &rest[..taken]) {
-            (_, space) if first.is_whitespace() || is_comment(space) => {
-                if !shape.ends_with(' ') && !shape.is_empty() {
-                    shape.push(' ');
-                }
-            }
-            ('\'' | '0'..='9', _) => shape.push('?'),
-            ('$', quoted) if quoted.len() > 1 && !quoted[1..].starts_with(|c: char| c.is_ascii_digit()) => {
-                shape.push('?');
-            }
-            (_, word) => shape.extend(word.chars().filter(|c| !c.is_control())),
-        }
-        rest = &rest[taken..];
-    }
-    shape.trim_end().to_owned()
-}
-
-fn is_of_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_' || c == '$' || !c.is_ascii()
-}
-
-fn is_comment(text: &str) -> bool {
-    text.starts_with("--") || text.starts_with("/*")
-}
-
-/// How long the token is at the beginning of `rest`, whose first word ends at `word`; `None` where that is not certain.
-fn skipped(first: char, rest: &str, word: usize) -> Option<usize> {
-    match first {
-        '\'' => quoted(rest, '\'').filter(|end| !rest[..*end].contains('\\')),
-        '"' => quoted(rest, '"'),
-        '-' if rest.starts_with("--") => Some(rest.find('\n').unwrap_or(rest.len())),
-        '/' if rest.starts_with("/*") => comment(rest),
-        '$' => {
-            let tag = rest[1..].find(|c: char| !(c.is_alphanumeric() || c == '_' || !c.is_ascii()));
-            let tag = tag.unwrap_or(rest.len() - 1) + 1;
-            if rest[tag..].starts_with('$') && !rest[1..].starts_with(|c: char| c.is_ascii_digit()) {
-                let tag = &rest[..=tag];
-                Some(rest[tag.len()..].find(tag)? + 2 * tag.len())
-            } else {
-                Some(tag)
-            }
-        }
-        '0'..='9' => Some(word.max(1)),
-        c if is_of_word(c) => Some(word),
-        c => Some(c.len_utf8()),
-    }
-}
-
-/// Behind the closing quote; doubled ones do not close.
-fn quoted(text: &str, quote: char) -> Option<usize> {
-    let mut at = 1;
-    loop {
-        at += text[at..].find(quote)? + 1;
-        if !text[at..].starts_with(quote) {
-            return Some(at);
-        }
-        at += 1;
-    }
-}
-
-fn comment(text: &str) -> Option<usize> {
-    let (mut depth, mut at) = (0_u32, 0);
-    while at < text.len() {
-        if text[at..].starts_with("/*") {
-            (depth, at) = (depth + 1, at + 2);
-        } else if text[at..].starts_with("*/") {
-            (depth, at) = (depth - 1, at + 2);
-            if depth == 0 {
-                return Some(at);
-            }
-        } else {
-            at += text[at..].chars().next()?.len_utf8();
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_shape_has_no_literals_and_no_comments() {
-        for (text, expected) in [
-            ("INSERT INTO t VALUES (1, 'se''cret', -2.5e3)", "INSERT INTO t VALUES (?, ?, -?.?)"),
-            (
-                "DELETE /* it's 'secret' */ FROM \"T 1\" -- 'x'\n WHERE a1 = $1",
-                "DELETE FROM \"T 1\" WHERE a1 = $1",
-            ),
-            ("DO $x$ secret $$ $x$; SELECT $$secret$$", "DO ?; SELECT ?"),
-            ("UPDATE t SET a = E'secret\\'; more secret'", "UPDATE t SET a = E ..."),
-            ("SELECT 'never closed secret", "SELECT  ..."),
-            ("a$b$secret$b$c\u{7}", "a$b$secret$b$c"),
-            ("SELECT $tag$ secret", "SELECT  ..."),
-        ] {
-            assert_eq!(shape(text.as_bytes()), expected, "{text}");
-        }
-        assert!(shape("x ".repeat(10_000).as_bytes()).len() <= LONGEST + 5);
-        assert_eq!(shape(b"caf\xe9 'x'"), "caf\u{fffd} ?");
-    }
 
     #[test]
     fn each_shape_is_said_once_for_each_rule_and_lines_are_few() {

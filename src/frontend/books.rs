@@ -7,64 +7,27 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::docket::{Docket, Entry, Said};
 use super::exchange::{Exchange, Tally};
-use super::judge::Message;
 use super::session::Session;
+use super::slow::Slow;
+use super::views::Views;
 use super::worker::Worker;
 use crate::backend::settings::Settings;
 use crate::clock::Clock;
 use crate::metrics::roster::NONE;
-use crate::metrics::{Counter, Counts, Shard, Traffic};
+use crate::metrics::{Counter, Counts, Place, PoolMetrics, Shard, Table, Traffic};
 use crate::pool::{Lease, Pool};
 use crate::relay::reply::{Done, Ended};
-use crate::relay::request;
-use crate::schemas::{Catalogue, Snapshot, View};
-use crate::statement::{Command, Facts, Statement, States, Touched};
-use crate::wire::turn::Bill;
-
-/// Views that a worker keeps: one for each path, role and database that its clients have at the same time.
-const VIEWS: usize = 256;
-
-/// The views of a worker's clients.
-#[derive(Debug, Default)]
-pub(super) struct Views(Vec<Known>);
-
-#[derive(Debug)]
-struct Known {
-    user: Box<str>,
-    role: Box<str>,
-    path: Option<Box<str>>,
-    view: Rc<View>,
-}
-
-impl Views {
-    fn get(&mut self, snapshot: &Arc<Snapshot>, (user, role): (&str, &str), path: Option<&str>) -> Rc<View> {
-        let same = |known: &&Known| {
-            Arc::ptr_eq(known.view.snapshot(), snapshot)
-                && *known.user == *user
-                && *known.role == *role
-                && known.path.as_deref() == path
-        };
-        if let Some(known) = self.0.iter().find(same) {
-            return Rc::clone(&known.view);
-        }
-        // Those of older snapshots are nobody's any more.
-        self.0.retain(|known| Rc::strong_count(&known.view) > 1);
-        if self.0.len() >= VIEWS {
-            self.0.clear();
-        }
-        let view = Rc::new(View::new(Arc::clone(snapshot), user, role, path));
-        let [user_name, role_name] = [user, role].map(Box::from);
-        let path = path.map(Box::from);
-        self.0.push(Known { user: user_name, role: role_name, path, view: Rc::clone(&view) });
-        view
-    }
-}
+use crate::schemas::{Catalogue, View};
+use crate::statement::{Command, Facts, Statement};
+use crate::wire::turn::{Bill, Status};
 
 /// How the path of a session differs from that of its settings, for as long as the server was not asked.
 #[derive(Debug, Default)]
-enum Detour {
+pub(super) enum Detour {
     #[default]
     None,
     /// A text has said which it is.
@@ -82,13 +45,13 @@ impl Detour {
 /// What is remembered of one client.
 #[derive(Debug, Default)]
 pub(super) struct Account {
-    view: Option<Rc<View>>,
+    pub(super) view: Option<Rc<View>>,
     /// Of what the view was made.
     generation: u64,
     settings: Arc<Settings>,
-    detour: Detour,
+    pub(super) detour: Detour,
     /// The one that ends with the transaction.
-    local: Detour,
+    pub(super) local: Detour,
     /// For how many nanoseconds it has just waited for a server connection.
     pub(super) waited: Option<u64>,
     /// When the last statement ended.
@@ -96,17 +59,22 @@ pub(super) struct Account {
     /// DDL was carried out in the transaction.
     changes: bool,
     /// So were statements that make or change what runs when others are used.
-    defines: bool,
+    pub(super) defines: bool,
     /// Bytes of Parse messages whose statement is not bound yet.
-    parsed: u32,
+    pub(super) parsed: u32,
+    pub(super) docket: Docket,
 }
 
 /// What is needed to count.
 pub(super) struct Books<'a> {
     pub(super) account: &'a mut Account,
-    pub(super) traffic: &'a Traffic,
-    pub(super) catalogue: &'a Catalogue,
-    pub(super) views: &'a RefCell<Views>,
+    /// Where statements are counted by schema, and what knows those.
+    pub(super) by_schema: Option<(&'a Traffic, &'a Catalogue)>,
+    /// Where they are counted by shape, and as whose.
+    table: Option<(&'a RefCell<Table>, &'a PoolMetrics)>,
+    /// When statements are slow, and whether the log then shows their literals.
+    pub(super) slow: Option<(Duration, bool)>,
+    views: &'a RefCell<Views>,
     pub(super) clock: &'a Clock,
 }
 
@@ -118,22 +86,28 @@ impl<'a> Books<'a> {
         pool: &'a Pool,
         worker: &'a Worker,
     ) -> Option<Self> {
-        let (traffic, catalogue) = shard.traffic().zip(pool.catalogue())?;
-        Some(Self { account, traffic, catalogue, views: &worker.views, clock: &worker.shared.clock })
+        let by_schema = shard.traffic().zip(pool.catalogue().map(|catalogue| &**catalogue));
+        let table = worker.table.as_ref().map(|table| (table, &**pool.metrics()));
+        let slow = pool.route().slow_query.map(|after| (after, worker.shared.config.log.slow_query.literals));
+        if by_schema.is_none() && table.is_none() && slow.is_none() {
+            return None;
+        }
+        Some(Self { account, by_schema, table, slow, views: &worker.views, clock: &worker.shared.clock })
     }
 
-    /// The view of the session. `moved` says that its settings may be others than those that are known.
-    fn view(&mut self, pool: &Pool, settings: &Arc<Settings>, moved: bool) -> Rc<View> {
-        let (account, generation) = (&mut *self.account, self.catalogue.generation());
+    /// The view of the session, if it is needed. `moved` says that its settings may be others than those that are known.
+    pub(super) fn view(&mut self, pool: &Pool, settings: &Arc<Settings>, moved: bool) -> Option<Rc<View>> {
+        let (_, catalogue) = self.by_schema?;
+        let (account, generation) = (&mut *self.account, catalogue.generation());
         let detours = !account.detour.is_none() || !account.local.is_none();
         if detours && !moved {
             (account.detour, account.local, account.view) = (Detour::None, Detour::None, None);
         }
         let fresh = account.generation == generation && Arc::ptr_eq(&account.settings, settings);
         if let Some(view) = account.view.as_ref().filter(|_| fresh) {
-            return Rc::clone(view);
+            return Some(Rc::clone(view));
         }
-        let snapshot = self.catalogue.snapshot();
+        let snapshot = catalogue.snapshot();
         let role = settings.get("role").unwrap_or(pool.user());
         let detour = if account.local.is_none() { &account.detour } else { &account.local };
         let path = match detour {
@@ -147,30 +121,57 @@ impl<'a> Books<'a> {
         };
         (account.generation, account.settings) = (generation, Arc::clone(settings));
         account.view = Some(Rc::clone(&view));
-        view
+        Some(view)
     }
 
-    fn schemas(&self, view: &View, facts: &Facts, statement: &Statement) -> u64 {
+    /// The bill of a statement, for which `received` bytes came.
+    pub(super) fn bill(
+        &self,
+        view: Option<&View>,
+        facts: &Facts,
+        statement: &Statement,
+        received: u32,
+    ) -> Bill {
+        let known = self.table.zip(statement.shape());
+        let Place { row, generation } =
+            known.map_or(Place::default(), |((table, pool), shape)| table.borrow().find(shape, pool));
+        let schemas = self.schemas(view, facts, statement);
+        let command = statement.command as u8;
+        Bill { schemas, command, received, row, generation, ..Bill::default() }
+    }
+
+    fn schemas(&self, view: Option<&View>, facts: &Facts, statement: &Statement) -> u64 {
+        let Some((view, (_, catalogue))) = view.zip(self.by_schema) else { return 1 << NONE };
         if statement.names_nothing() {
             return 1 << NONE;
         }
         statement.schemas(facts.named(), view.key(), |names| {
             let (schemas, missed) = view.resolve(names);
             if missed {
-                self.catalogue.missed(self.clock.now());
+                catalogue.missed(self.clock.now());
             }
             schemas
         })
     }
 
-    /// A statement is sent: what it had to wait is counted now.
-    fn waited(&mut self, bill: Bill) {
-        if let Some(nanos) = self.account.waited.take() {
-            self.traffic.waited(bill.schemas, Command::numbered(bill.command), nanos);
+    /// A statement is sent: what it had to wait is counted now, and what has to be known when it has ended is kept.
+    pub(super) fn enter(&mut self, bill: &mut Bill, statement: Option<&Statement>, said: Said) {
+        let waited = self.account.waited.take();
+        if let Some((nanos, (traffic, _))) = waited.zip(self.by_schema) {
+            traffic.waited(bill.schemas, Command::numbered(bill.command), nanos);
         }
+        let unplaced = bill.row == 0 || self.table.is_none();
+        let shape = statement.filter(|_| unplaced).and_then(Statement::shape).cloned();
+        bill.ticket = self.account.docket.enter(Entry { shape, waited, said });
     }
 
-    fn close(&mut self, done: Done, (now, copied): (u64, &mut u64)) {
+    /// What a text says that the log of slow statements is to tell.
+    pub(super) fn said(&self, text: &[u8]) -> Said {
+        self.slow.map_or(Said::default(), |(_, literals)| Said::read(text, literals))
+    }
+
+    /// Counts a statement that has ended; what is to be told of it, if it was slow.
+    fn close(&mut self, done: Done, (now, copied): (u64, &mut u64)) -> Option<Slow> {
         let Done { bill, sent, ended } = done;
         let mut command = Command::numbered(bill.command);
         let (carried, rows, failed) = match ended {
@@ -193,7 +194,29 @@ impl<'a> Books<'a> {
         self.account.ended = now;
         self.account.changes |= command == Command::Ddl;
         let schemas = if bill.is_due() { bill.schemas } else { 1 << NONE };
-        self.traffic.count(schemas, command, Counts { carried, rows, failed, received, sent, server });
+        let counts = Counts { carried, rows, failed, received, sent, server };
+        if let Some((traffic, _)) = self.by_schema {
+            traffic.count(schemas, command, counts);
+        }
+        let Entry { shape, waited, said } = self.account.docket.close(bill.ticket);
+        let mut place = Place { row: bill.row, generation: bill.generation };
+        if let Some((table, pool)) = self.table {
+            let table = &mut *table.borrow_mut();
+            if let Some(shape) = &shape {
+                place = table.enter(shape, pool);
+            }
+            table.count(place, schemas, &counts);
+            if let Some(nanos) = waited {
+                table.waited(place, nanos);
+            }
+        }
+        let (waited, server) = (Duration::from_nanos(waited.unwrap_or(0)), Duration::from_nanos(server?));
+        let (after, _) = self.slow?;
+        if waited + server < after {
+            return None;
+        }
+        let known = self.table.and_then(|(table, _)| table.borrow().shape(place).cloned());
+        Some(Slow { shape: shape.or(known), said, waited, server, rows, failed })
     }
 }
 
@@ -228,6 +251,9 @@ impl Session {
         if !tally.refused.is_empty() {
             self.note_refusals(&mut tally.refused);
         }
+        if !tally.slow.is_empty() {
+            self.tell_slow(&mut tally.slow);
+        }
     }
 }
 
@@ -240,158 +266,6 @@ impl Exchange<'_> {
         }
     }
 
-    /// The bill of the first statement of a text, for which `received` bytes came.
-    pub(super) fn bill(&mut self, facts: &Facts, received: usize) -> Bill {
-        let Some(books) = &mut self.books else { return Bill::default() };
-        let moved = self.holdings.lookout.planning || !self.rules.shared || facts.changes_path();
-        let view = books.view(self.pool, &self.holdings.settings, moved);
-        books.account.defines |= facts.defines();
-        let received = u32::try_from(received).unwrap_or(u32::MAX);
-        match facts.named().statement(0) {
-            Some(first) => Bill {
-                schemas: books.schemas(&view, facts, first),
-                command: first.command as u8,
-                received,
-                sent: 0,
-            },
-            None => Bill { schemas: 1 << NONE, received, ..Bill::default() },
-        }
-    }
-
-    /// The bill of a Query; those of its second and following statements are put behind it.
-    pub(super) fn bill_query(&mut self, facts: &Rc<Facts>, received: usize) -> Bill {
-        if self.books.is_none() {
-            return Bill::default();
-        }
-        self.turn_off(facts);
-        let mut bill = self.bill(facts, received);
-        if let Some(executed) = self.executes(facts) {
-            bill.schemas = self.bill(&executed, 0).schemas;
-        }
-        let Some(books) = &mut self.books else { return bill };
-        books.waited(bill);
-        if facts.named().len() > 1 {
-            let view = books.view(self.pool, &self.holdings.settings, true);
-            let numbers = 1..facts.named().len();
-            let following = numbers.filter_map(|number| {
-                let statement = facts.named().statement(number)?;
-                let schemas = books.schemas(&view, facts, statement);
-                Some(Bill { schemas, command: statement.command as u8, ..Bill::default() })
-            });
-            self.server.turn.bill_next_statements(following);
-        }
-        bill
-    }
-
-    /// What the text executes that was prepared, where it is nothing but that.
-    fn executes(&self, facts: &Facts) -> Option<Rc<Facts>> {
-        let first = facts.named().statement(0)?;
-        let only = facts.effects.prepared_names.len() == 1 && facts.named().len() == 1;
-        if !only || first.command != Command::Unknown || !first.names_nothing() {
-            return None;
-        }
-        let name = facts.effects.prepared_names.first()?;
-        let executed = self.holdings.executed(&facts.effects).pop();
-        executed.or_else(|| self.footprint.own(name.as_bytes()).cloned())
-    }
-
-    /// The bill of a Parse: what an error would be counted under.
-    pub(super) fn bill_parse(&mut self, facts: &Facts, length: usize) -> Bill {
-        let bill = self.bill(facts, 0);
-        if let Some(books) = &mut self.books {
-            let length = u32::try_from(length).unwrap_or(u32::MAX);
-            books.account.parsed = books.account.parsed.saturating_add(length);
-        }
-        bill
-    }
-
-    /// The bill of a Bind, and of the Executes of its portal; of nothing that is known without facts.
-    pub(super) fn bill_bind(&mut self, portal: &[u8], facts: Option<&Rc<Facts>>, length: usize) -> Bill {
-        let Some(books) = &mut self.books else { return Bill::default() };
-        let length = std::mem::take(&mut books.account.parsed) as usize + length;
-        let bill = match facts {
-            Some(facts) => {
-                self.turn_off(facts);
-                let mut bill = self.bill(facts, length);
-                if let Some(executed) = self.executes(facts) {
-                    bill.schemas = self.bill(&executed, 0).schemas;
-                }
-                bill
-            }
-            None => unknown(length),
-        };
-        if let Some(books) = &mut self.books {
-            books.waited(bill);
-        }
-        self.server.turn.bill_portal(portal, bill);
-        bill
-    }
-
-    /// The bill of a message on a server connection of the client's own; `facts` of its text, if it has one.
-    pub(super) fn bill_own(&mut self, message: Message<'_>, facts: Option<&Rc<Facts>>) -> Bill {
-        if self.books.is_none() {
-            return Bill::default();
-        }
-        let length = message.header.len;
-        let (first, rest) = request::c_string(message.body).unwrap_or_default();
-        match (message.header.tag, facts) {
-            (b'Q', Some(facts)) => {
-                if let [name] = &*facts.effects.prepared_names
-                    && facts.effects.suspects.contains(States::PREPARED)
-                {
-                    self.footprint.owns(name.as_bytes(), Some(facts));
-                }
-                self.bill_query(facts, length)
-            }
-            (b'Q', None) => unknown(length),
-            (b'P', facts) => {
-                self.footprint.owns(first, facts);
-                facts.map_or(Bill::default(), |facts| self.bill_parse(facts, length))
-            }
-            (b'B', _) => {
-                let statement = request::c_string(rest).unwrap_or_default().0;
-                let facts = self.footprint.own(statement).cloned();
-                self.bill_bind(first, facts.as_ref(), length)
-            }
-            (b'F', _) => self.bill_call(length),
-            _ => Bill::default(),
-        }
-    }
-
-    /// The bill of a message about a statement that nobody knows.
-    pub(super) fn bill_unknown(&mut self, message: Message<'_>) -> Bill {
-        match request::c_string(message.body) {
-            Some((portal, _)) if message.header.tag == b'B' => {
-                self.bill_bind(portal, None, message.header.len)
-            }
-            _ => Bill::default(),
-        }
-    }
-
-    /// The bill of a FunctionCall: nobody looks for the schema of its number.
-    pub(super) fn bill_call(&mut self, length: usize) -> Bill {
-        let Some(books) = &mut self.books else { return Bill::default() };
-        let bill = Bill { command: Command::Call as u8, ..unknown(length) };
-        books.waited(bill);
-        bill
-    }
-
-    /// A statement may change the path: what follows it is seen from there.
-    fn turn_off(&mut self, facts: &Facts) {
-        if !facts.changes_path() {
-            return;
-        }
-        let Some(books) = &mut self.books else { return };
-        let account = &mut *books.account;
-        let detour = facts.path().map_or(Detour::Unknown, |path| Detour::Path(path.into()));
-        if facts.effects.settings == Touched::None {
-            account.local = detour;
-        } else {
-            (account.detour, account.local) = (detour, Detour::None);
-        }
-        account.view = None;
-    }
-
     /// Counts what has ended.
     pub(super) fn close_books(&mut self) {
         let Some(books) = &mut self.books else { return };
@@ -400,25 +274,26 @@ impl Exchange<'_> {
             if now == 0 {
                 now = books.clock.exact();
             }
-            books.close(done, (now, &mut self.client.requests.copied));
+            if let Some(slow) = books.close(done, (now, &mut self.client.requests.copied)) {
+                self.tally.slow.push(slow);
+            }
+        }
+        if !self.server.turn.awaits_reply() && self.server.turn.status() == Status::Idle {
+            books.account.docket.clear();
         }
         if self.tally.seen.transactions > 0 {
             let account = &mut *books.account;
             if std::mem::take(&mut account.defines) {
                 self.pool.definitions_have_changed();
             }
-            if std::mem::take(&mut account.changes) {
-                books.catalogue.has_changed(books.clock.now());
+            if std::mem::take(&mut account.changes)
+                && let Some((_, catalogue)) = books.by_schema
+            {
+                catalogue.has_changed(books.clock.now());
             }
             if !account.local.is_none() {
                 (account.local, account.view) = (Detour::None, None);
             }
         }
     }
-}
-
-/// A statement of which only its tag will say what it is.
-fn unknown(length: usize) -> Bill {
-    let received = u32::try_from(length).unwrap_or(u32::MAX);
-    Bill { schemas: 1 << NONE, received, ..Bill::default() }
 }

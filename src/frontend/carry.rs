@@ -184,7 +184,7 @@ impl Exchange<'_> {
             let Some(awaited) = self.parse_unnamed_again() else {
                 // Without whoever's statement is there, PostgreSQL says that there is none.
                 self.server.close_statement(b"\0", Asker::Stead);
-                self.bill_bind(b"", None, message.header.len);
+                self.bill_bind((b"", b"?"), None, None, message.header.len);
                 self.pass(walk, message, Mark::default());
                 return Ok(None);
             };
@@ -201,7 +201,7 @@ impl Exchange<'_> {
             // It may have been parsed in an earlier batch, after which the session was looked at.
             let facts = self.footprint.facts.clone();
             let portal = request::c_string(message.body).map_or(&b""[..], |(portal, _)| portal);
-            mark.bill = self.bill_bind(portal, facts.as_ref(), message.header.len);
+            mark.bill = self.bill_bind((portal, b""), facts.as_ref(), None, message.header.len);
             if let Some(facts) = facts {
                 mark.unread = is_unread(&facts);
                 self.attend(walk, &facts, true);

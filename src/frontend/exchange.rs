@@ -16,6 +16,7 @@ use super::footprint::Footprint;
 use super::guard::Refused;
 use super::holdings::Holdings;
 use super::refuse;
+use super::slow::Slow;
 use super::texts::Texts;
 use super::worker::SCRATCH;
 use crate::backend::prepared::StatementKey;
@@ -58,6 +59,8 @@ pub(super) struct Tally {
     pub(super) refused: Vec<Refused>,
     /// What it was refused for other reasons.
     pub(super) refusals: Vec<ErrorKind>,
+    /// Statements of which the log is to tell.
+    pub(super) slow: Vec<Slow>,
     /// How its prepared statements were found.
     pub(super) prepared: Prepared,
 }

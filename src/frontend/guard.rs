@@ -200,7 +200,7 @@ impl Exchange<'_> {
         }
         self.arm(walk, &facts, false);
         self.attend(walk, &facts, false);
-        let bill = self.bill_query(&facts, message.header.len);
+        let bill = self.bill_query(&facts, message);
         self.interrupt(walk);
         self.client.requests.discard(walk, message.header);
         self.server.queue_own(b'Q', &[words, b"\0"], Asker::Client, Mark { bill, ..Mark::default() });

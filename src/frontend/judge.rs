@@ -122,7 +122,7 @@ impl Exchange<'_> {
         let facts = if message.is_whole() {
             self.facts(request::query_text(message.body))
         } else {
-            self.texts.borrow().too_long()
+            self.texts.borrow_mut().longer_than(request::query_text(message.body), self.dialect())
         };
         self.destroy_unnamed(walk);
         if self.rules.statement_mode && facts.begins_block() {
@@ -133,7 +133,7 @@ impl Exchange<'_> {
         self.arm(walk, &facts, false);
         self.attend(walk, &facts, false);
         // Behind what comes first: its statements are those of the next batch.
-        let bill = self.bill_query(&facts, message.header.len);
+        let bill = self.bill_query(&facts, message);
         self.pass(walk, message, Mark { unread: is_unread(&facts), bill, ..Mark::default() });
         self.reassign(walk);
         None
@@ -222,7 +222,7 @@ impl Exchange<'_> {
             if message.header.len <= REMEMBERED {
                 walk.keep(message.header.len);
             }
-            let bill = self.bill_parse(&facts, message.header.len);
+            let bill = self.bill_parse(&facts, message);
             self.attend(walk, &facts, true);
             self.footprint.facts = Some(facts);
             self.footprint.parsed(self.server.turn.epoch());
@@ -259,7 +259,7 @@ impl Exchange<'_> {
         self.holdings.names.give(name, named.clone(), epoch).map_err(|_| End::Refused(too_many()))?;
         self.interrupt(walk);
         self.client.requests.replace(walk, message.header, message.header.len);
-        let bill = self.bill_parse(&named.prepared.facts, message.header.len);
+        let bill = self.bill_parse(&named.prepared.facts, message);
         self.parse_named(name, &named, bill);
         Ok(None)
     }
@@ -272,7 +272,8 @@ impl Exchange<'_> {
                 "a statement's name is too long",
             )));
         };
-        let facts = self.texts.borrow().too_long();
+        let text = message.body.split(|byte| *byte == 0).nth(1).unwrap_or_default();
+        let facts = self.texts.borrow_mut().longer_than(text, self.dialect());
         self.follow_up(&facts);
         let unnamed = name.is_empty();
         if unnamed {
@@ -313,7 +314,7 @@ impl Exchange<'_> {
         let Some((portal, name)) = request::bind_names(message.body) else {
             if message.is_whole() {
                 // Malformed: the server refuses it.
-                self.bill_bind(b"", None, message.header.len);
+                self.bill_bind((b"", b"?"), None, None, message.header.len);
                 self.pass(walk, message, Mark::default());
                 return Ok(None);
             }
@@ -328,7 +329,12 @@ impl Exchange<'_> {
         }
         match self.bring(name) {
             Some(Brought::There(prepared)) => {
-                let bill = self.bill_bind(portal, Some(&prepared.facts), message.header.len);
+                let bill = self.bill_bind(
+                    (portal, name),
+                    Some(&prepared.facts),
+                    Some(prepared.text()),
+                    message.header.len,
+                );
                 self.attend(walk, &prepared.facts, true);
                 self.arm(walk, &prepared.facts, true);
                 let mark = Mark { unread: is_unread(&prepared.facts), bill, ..Mark::default() };

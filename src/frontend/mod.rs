@@ -17,7 +17,8 @@
 //! - `holdings`: what a client's session holds, and `lookout` what it may have done to that; `names` are its prepared statements (`removals`
 //!   what DEALLOCATE is about to take of them), `texts` what a worker knows of
 //!   statements, `footprint` what a client left on the server connection of the moment.
-//! - `books`: what statements are counted under, and how long they took.
+//! - `billing`: what statements are counted under; `books`: how they ended, and how long they took; `views`: what their names mean to a session;
+//!   `docket`: what has to be known of them at their end, of which `slow` tells the log.
 //! - `listening`: what a client listens to through the hub of its pool; `handover` brings it there.
 //! - `replication`: clients that have a server connection for themselves, which `passage` joins to theirs.
 //! - `watch`: time-outs and shutdown, without a timer for each client.
@@ -28,11 +29,13 @@ pub mod accept;
 mod attend;
 mod audit;
 mod auth;
+mod billing;
 mod books;
 mod cancel;
 mod carry;
 mod channel;
 mod client;
+mod docket;
 mod equip;
 mod exchange;
 mod footprint;
@@ -55,9 +58,11 @@ mod removals;
 mod replication;
 mod session;
 mod settle;
+mod slow;
 mod startup;
 mod strict;
 mod texts;
+mod views;
 mod watch;
 pub mod worker;
 

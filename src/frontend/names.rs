@@ -221,7 +221,7 @@ mod tests {
 
     fn prepared(text: &str) -> Named {
         let dialect = Dialect { encoding: Encoding::Utf8, standard_conforming_strings: true };
-        let prepared = Texts::new([7; 32]).prepared(text.as_bytes(), &[0, 0], &[0; 32], dialect);
+        let prepared = Texts::new([7; 32], false).prepared(text.as_bytes(), &[0, 0], &[0; 32], dialect);
         Named::new(prepared, 0)
     }
 

@@ -217,7 +217,7 @@ impl Session {
             lease.queue_sync();
         }
         lease.set_exclusive(self.keeps(&visit.footprint));
-        lease.count(self.shard.traffic().is_some());
+        lease.count(self.counts());
         lease.used = true;
         let mut end = None;
         if length > 0 {
@@ -351,6 +351,12 @@ impl Session {
     /// Whether the proxy asks the server, or the hub, something of its own.
     pub(super) fn asks(&self) -> bool {
         self.inquiry.is_some() || self.transfer.is_some()
+    }
+
+    /// Whether anybody wants to know of its statements.
+    fn counts(&self) -> bool {
+        let slow = self.identity.pool.route().slow_query.is_some();
+        slow || self.shard.traffic().is_some() || self.worker.table.is_some()
     }
 
     fn resting(&self) -> Phase {

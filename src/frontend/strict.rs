@@ -125,7 +125,7 @@ impl Exchange<'_> {
         if ends.is_some() && self.server.turn.status() == Status::InTransaction {
             self.server.probe();
         }
-        let bill = self.bill_query(&facts, message.header.len);
+        let bill = self.bill_query(&facts, message);
         self.server.queue_text(words, owned, ends.is_some_and(|ending| ending.commits), bill);
         if owned {
             self.server.end_owned();

@@ -75,11 +75,16 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    /// Every worker has to be given the same secret: server connections move between them.
-    pub(super) fn new(secret: [u8; 32]) -> Self {
+    /// Every worker has to be given the same secret: server connections move between them. `shaping` says that
+    /// statements get shapes.
+    pub(super) fn new(secret: [u8; 32], shaping: bool) -> Self {
+        let cache = || {
+            let cache = Cache::new(CACHED, CACHED_BYTES);
+            if shaping { cache.shaping() } else { cache }
+        };
         Self {
-            cache: Cache::new(CACHED, CACHED_BYTES),
-            guarded: Cache::new(CACHED, CACHED_BYTES).guarding(),
+            cache: cache(),
+            guarded: cache().guarding(),
             prepared: HashMap::new(),
             sweep_at: 1024,
             secret,
@@ -95,6 +100,11 @@ impl Texts {
     /// What a text does that is too long to be looked at.
     pub(super) fn too_long(&self) -> Rc<Facts> {
         Rc::clone(&self.too_long)
+    }
+
+    /// The same of a text that begins like this, with its shape as far as that is seen.
+    pub(super) fn longer_than(&mut self, beginning: &[u8], dialect: Dialect) -> Rc<Facts> {
+        self.cache.unjudged(beginning, dialect).unwrap_or_else(|| self.too_long())
     }
 
     /// What a text does.
@@ -192,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_same_statement_under_the_same_settings_is_kept_once() {
-        let mut texts = Texts::new([7; 32]);
+        let mut texts = Texts::new([7; 32], false);
         let none = texts.planning(std::iter::empty());
         let mut prepare =
             |text: &str, types: &[u8], planning| texts.prepared(text.as_bytes(), types, &planning, UTF8);
@@ -209,7 +219,7 @@ mod tests {
 
     #[test]
     fn what_a_text_does_in_one_dialect_says_nothing_of_another() {
-        let mut texts = Texts::new([7; 32]);
+        let mut texts = Texts::new([7; 32], false);
         let text = br"SELECT 'a\', 1 --'";
         let mut facts = |standard_conforming_strings| {
             let dialect = Dialect { standard_conforming_strings, ..UTF8 };
@@ -223,16 +233,16 @@ mod tests {
 
     #[test]
     fn settings_are_told_apart_whatever_their_values_hold() {
-        let texts = Texts::new([7; 32]);
+        let texts = Texts::new([7; 32], false);
         let a = texts.planning([("a", "bc")].into_iter());
         assert_ne!(a, texts.planning([("ab", "c")].into_iter()));
         assert_ne!(texts.private_planning(1, 1), texts.private_planning(1, 2));
-        assert_ne!(a, Texts::new([8; 32]).planning([("a", "bc")].into_iter()));
+        assert_ne!(a, Texts::new([8; 32], false).planning([("a", "bc")].into_iter()));
     }
 
     #[test]
     fn statements_that_nobody_has_any_more_are_thrown_out() {
-        let mut texts = Texts::new([7; 32]);
+        let mut texts = Texts::new([7; 32], false);
         for n in 0..10_000 {
             drop(texts.prepared(format!("SELECT {n}").as_bytes(), &[0, 0], &[0; 32], UTF8));
         }

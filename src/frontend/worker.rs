@@ -14,10 +14,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::Shared;
 use super::audit::Audit;
-use super::books::Views;
 use super::login::{self, Admitted};
+use super::slow::Budget;
 use super::texts::Texts;
+use super::views::Views;
 use super::watch::Watches;
+use crate::metrics::Table;
 use crate::stream::Detached;
 
 /// Bytes that a worker reads at once, on either side. One buffer serves all its clients, because a read is always
@@ -58,7 +60,10 @@ pub(super) struct Worker {
     pub(super) aside: RefCell<Box<[u8]>>,
     pub(super) texts: RefCell<Texts>,
     pub(super) audit: RefCell<Audit>,
+    pub(super) slow: RefCell<Budget>,
     pub(super) views: RefCell<Views>,
+    /// Where statements are counted by their shapes, if they are.
+    pub(super) table: Option<RefCell<Table>>,
     /// How many clients it has given a number.
     numbers: Cell<u64>,
     pub(super) watches: Watches,
@@ -138,11 +143,15 @@ async fn run(
 ) {
     let guarded = shared.config.routes.iter().any(|route| route.access.is_read_only());
     let scratch = if guarded { SCRATCH_GUARDED } else { SCRATCH };
+    let slow = shared.config.routes.iter().any(|route| route.slow_query.is_some());
+    let shaping = shared.config.metrics.top_statements > 0 || slow;
     let worker = Rc::new(Worker {
         id,
         audit: RefCell::default(),
-        texts: RefCell::new(Texts::new(shared.statement_secret)),
+        slow: RefCell::default(),
+        texts: RefCell::new(Texts::new(shared.statement_secret, shaping)),
         views: RefCell::default(),
+        table: shared.metrics.table(id).map(RefCell::new),
         numbers: Cell::new(0),
         shared,
         scratch: RefCell::new(vec![0; scratch].into_boxed_slice()),

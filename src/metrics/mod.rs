@@ -5,11 +5,16 @@
 //! drift from the truth.
 
 mod families;
+mod histogram;
 mod live;
 mod pgbouncer;
 mod process;
+mod ranking;
 pub mod roster;
 mod statements;
+mod top;
+#[cfg(test)]
+mod top_tests;
 mod traffic;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,12 +27,15 @@ use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, O
 pub use live::Live;
 pub use process::WorkerFigures;
 pub use prometheus::Error;
+pub use ranking::{Figures, Order, Ranked, Ranking};
+pub use top::{Place, Table};
 pub use traffic::{Counts, Traffic};
 
 use crate::error::{ErrorKind, Origin};
 use crate::metrics::roster::Roster;
 use crate::rule::Rule;
 use crate::wire::tag::SessionState;
+use top::{Owner, Shown};
 
 /// Counters of one pool on one worker. Only that worker's thread adds, so an addition is a load and a store, without
 /// a lock prefix; a scrape reads whatever is there. Aligned so that two workers never share a cache line.
@@ -175,6 +183,7 @@ pub struct PoolMetrics {
     wait: Histogram,
     /// The schemas by which its statements are counted.
     roster: Option<Arc<Roster>>,
+    owner: Arc<Owner>,
     /// Of a read-only route.
     pub guarded: AtomicBool,
     /// Server connections that were opened.
@@ -225,6 +234,11 @@ pub struct Metrics {
     registry: Registry,
     workers: usize,
     pools: Arc<Mutex<Vec<Entry>>>,
+    /// How many there have been.
+    numbers: AtomicU64,
+    /// Of each worker, its table of statements, if there is one, and how many places each has.
+    tables: Box<[Arc<Shown>]>,
+    places: usize,
     refusals: IntCounterVec,
     logins: IntCounterVec,
     login_failures: IntCounterVec,
@@ -291,6 +305,9 @@ impl Metrics {
             registry,
             workers,
             pools,
+            numbers: AtomicU64::new(0),
+            tables: Box::default(),
+            places: 0,
             refusals,
             logins,
             login_failures,
@@ -299,6 +316,24 @@ impl Metrics {
             replications_opened,
             replications_closed,
         })
+    }
+
+    /// Counts statements by their shapes, in tables of so many places.
+    #[must_use]
+    pub fn ranking_statements(self, places: usize) -> Self {
+        let tables = if places == 0 { 0 } else { self.workers };
+        Self { tables: (0..tables).map(|_| Arc::default()).collect(), places, ..self }
+    }
+
+    /// The table of a worker, by its number, if statements are counted by their shapes. A second one takes the place of
+    /// the first.
+    pub fn table(&self, worker: usize) -> Option<Table> {
+        self.tables.get(worker).map(|shown| Table::new(Arc::clone(shown), self.places))
+    }
+
+    /// What the tables of all workers hold, if there are any.
+    pub fn ranking(&self) -> Option<Ranking> {
+        (!self.tables.is_empty()).then(|| Ranking::read(&self.tables))
     }
 
     /// Shows the pools under the names of pgbouncer_exporter as well.
@@ -325,6 +360,12 @@ impl Metrics {
             shards: (0..self.workers)
                 .map(|_| Arc::new(Shard { traffic: roster.is_some().then(Traffic::new), ..Shard::default() }))
                 .collect(),
+            owner: Arc::new(Owner {
+                number: self.numbers.fetch_add(1, Ordering::Relaxed),
+                database: database.to_owned(),
+                user: user.to_owned(),
+                roster: roster.clone(),
+            }),
             roster,
             wait,
             guarded: AtomicBool::new(false),

@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use super::dialect::Dialect;
 use super::facts::{Effects, Facts, Kind};
+use super::shape::Shapes;
 use super::verdict::Verdict;
 use super::{numbers, parse};
 use crate::rule::Rule;
@@ -31,6 +32,8 @@ pub struct Cache {
     shared: Shared,
     /// Whether texts get a verdict as well.
     guarded: bool,
+    /// Where statements get their shapes, if they do.
+    shapes: Option<Shapes>,
     hits: u64,
     misses: u64,
 }
@@ -118,6 +121,7 @@ impl Cache {
             blank: Vec::new(),
             shared: Shared::new(false),
             guarded: false,
+            shapes: None,
             hits: 0,
             misses: 0,
         }
@@ -129,11 +133,20 @@ impl Cache {
         Self { shared: Shared::new(true), guarded: true, ..self }
     }
 
+    /// The same, with a shape for each statement.
+    #[must_use]
+    pub fn shaping(self) -> Self {
+        Self { shapes: Some(Shapes::new()), ..self }
+    }
+
     /// The facts of a text (without its final NUL).
     pub fn facts(&mut self, text: &[u8], dialect: Dialect) -> Rc<Facts> {
         if parse::is_too_long(text, self.guarded) {
             self.misses += 1;
-            return self.shared.too_long();
+            let facts = self.shared.too_long();
+            let Some(shapes) = &mut self.shapes else { return facts };
+            // It is SQL, most likely, and its beginning tells what it is for.
+            return self.shared.of(Facts::clone(&facts).shaped(shapes.each(text, dialect, 1)));
         }
         let key = self.key(text, false);
         if let Some(facts) = self.find(key, dialect) {
@@ -166,7 +179,8 @@ impl Cache {
     fn read(&mut self, key: Key<'_>, numberless: Option<Key<'_>>, dialect: Dialect) -> Rc<Facts> {
         self.misses += 1;
         let judge = if self.guarded { parse::judge_guarded } else { parse::judge };
-        let facts = self.shared.of(judge(key.text, dialect));
+        let facts = self.shape(judge(key.text, dialect), key.text, dialect);
+        let facts = self.shared.of(facts);
         let dialect = parse::depends_on_dialect(key.text).then_some(dialect);
         let key = numberless.filter(|_| facts.hold_for_any_number()).unwrap_or(key);
         if self.was_seen(key.hash) && key.text.len() <= self.max_bytes {
@@ -174,6 +188,23 @@ impl Cache {
             self.store(key.hash, Entry { text, blank: key.blank, dialect, facts });
         }
         facts
+    }
+
+    /// The facts of a text that is too long to be looked at, of which this is the beginning, if it is to have a shape.
+    pub fn unjudged(&mut self, beginning: &[u8], dialect: Dialect) -> Option<Rc<Facts>> {
+        let shapes = self.shapes.as_mut()?.each(beginning, dialect, 1);
+        Some(Rc::new(Facts::too_long().shaped(shapes)))
+    }
+
+    fn shape(&mut self, facts: Facts, text: &[u8], dialect: Dialect) -> Facts {
+        let Some(shapes) = &mut self.shapes else { return facts };
+        match facts.kind {
+            Kind::Unknown => facts.shaped(&[shapes.unread()]),
+            _ => {
+                let shapes = shapes.each(text, dialect, facts.statements as usize);
+                facts.shaped(shapes)
+            }
+        }
     }
 
     /// How it fares.
@@ -312,7 +343,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::Cache;
-    use crate::statement::{Dialect, Encoding, Kind};
+    use crate::statement::{Dialect, Encoding, Facts, Kind};
 
     const PLAIN: Dialect = Dialect { encoding: Encoding::Utf8, standard_conforming_strings: true };
 
@@ -403,6 +434,23 @@ mod tests {
             cache.facts(b"SELECT 1", dialect);
         }
         assert_eq!(cache.stats().hits, 2, "a text of ASCII without backslashes is the same in every dialect");
+    }
+
+    #[test]
+    fn texts_that_differ_in_literals_share_facts_and_shape() {
+        let mut cache = Cache::new(100, 10_000).shaping();
+        let first = cache.facts(b"SELECT a FROM t WHERE b = 0", PLAIN);
+        for number in 1..1_000 {
+            let facts = cache.facts(format!("SELECT a FROM t WHERE b = {number}").as_bytes(), PLAIN);
+            assert!(Rc::ptr_eq(&facts, &first));
+        }
+        let shape = |facts: &Rc<Facts>| facts.named().statement(0).unwrap().shape().unwrap().text.to_string();
+        assert_eq!(shape(&first), "select a from t where b = ?");
+        let other = cache.facts(b"SELECT a FROM t WHERE b > 0", PLAIN);
+        assert!(!Rc::ptr_eq(&other, &first));
+        assert_eq!(shape(&cache.facts(b"SELEC 'secret'", PLAIN)), "(a text that could not be read)");
+        let long = format!("INSERT INTO t VALUES {}", "(1, 'x'),".repeat(20_000));
+        assert_eq!(shape(&cache.facts(long.as_bytes(), PLAIN)), "insert into t values (?) ...");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What is known of a text once it has been read.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use super::body::Touch;
 use super::commands::Command;
 use super::schemas::Named;
+use super::shape::Shape;
 use super::verdict::{Conduct, Verdict};
 use super::words::Words;
 use crate::rule::Rule;
@@ -91,6 +92,12 @@ impl Facts {
 
     pub(super) fn naming(self, named: Named, path: Option<Box<str>>) -> Self {
         Self { named, path, ..self }
+    }
+
+    /// Gives its statements their shapes.
+    pub(super) fn shaped(mut self, shapes: &[Arc<Shape>]) -> Self {
+        self.named.shape(shapes);
+        self
     }
 
     /// Whether the `search_path` of the session, or who looks along it, may be another one afterwards, be it only until

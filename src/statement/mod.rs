@@ -18,6 +18,8 @@
 //! - `verdict`: whether a text may run where nothing may be written, with rules for each kind of statement.
 //! - `commands`, `schemas`, `objects`: what the statements are called, and whose relations, functions and types they name.
 //! - `cache`: judged texts, bounded; `numbers`: which of them differ in numbers only.
+//! - `shape`: what statements have in common that differ in their literals only; `spelling` makes its words of `tokens`.
+//! - `traceparent`: the trace that a comment says a statement belongs to.
 
 mod body;
 mod cache;
@@ -31,6 +33,10 @@ mod objects;
 mod parse;
 mod schemas;
 mod settings;
+mod shape;
+mod spelling;
+mod tokens;
+mod traceparent;
 mod verdict;
 mod walk;
 mod words;
@@ -49,5 +55,7 @@ pub use dialect::{Dialect, Encoding};
 pub use facts::{Effects, Facts, Kind, Listening, Pin, States, StatesIter, Touched};
 pub use parse::{STACK, judge, judge_guarded};
 pub use schemas::{MOST_STATEMENTS, Name, Named, Schemas, Sort, Statement};
+pub use shape::Shape;
+pub use traceparent::Traceparent;
 pub use verdict::{Breach, Conduct, Ending, Value, Verdict, is_harmless_call, setting};
 pub use words::Words;

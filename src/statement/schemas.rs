@@ -6,8 +6,10 @@
 //! whoever counts.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use super::commands::Command;
+use super::shape::Shape;
 
 /// What a [`Name`] stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +69,7 @@ pub struct Statement {
     to: u32,
     /// What its names came to, and for whom.
     resolved: Memo,
+    shape: Option<Arc<Shape>>,
 }
 
 /// What was looked up before. It makes no difference between two statements, so that texts which differ in literals
@@ -93,6 +96,11 @@ impl Statement {
         let schemas = resolve(named.names(self));
         self.resolved.0.set((key, schemas));
         schemas
+    }
+
+    /// What it has in common with those that differ in literals only, if anybody wants to know.
+    pub fn shape(&self) -> Option<&Arc<Shape>> {
+        self.shape.as_ref()
     }
 
     /// Whether it names nothing.
@@ -136,6 +144,15 @@ impl Named {
     /// Never: a text without a statement has one that is [`Command::Unknown`].
     pub fn is_empty(&self) -> bool {
         false
+    }
+
+    /// Gives its statements their shapes: each its own, or all the same.
+    pub(super) fn shape(&mut self, shapes: &[Arc<Shape>]) {
+        let same = (shapes.len() == 1).then(|| shapes.first()).flatten();
+        let statements = std::iter::once(&mut self.first).chain(&mut self.others);
+        for (number, statement) in statements.enumerate() {
+            statement.shape = shapes.get(number).or(same).cloned();
+        }
     }
 
     /// Of a text with a single statement that names nothing.
@@ -214,7 +231,7 @@ impl Gatherer {
     /// The statement at hand is at its end.
     pub(super) fn close(&mut self, command: Command) {
         let [from, to] = [self.from, self.len()].map(|at| u32::try_from(at).unwrap_or(u32::MAX));
-        let statement = Statement { command, from, to, resolved: Memo::default() };
+        let statement = Statement { command, from, to, ..Statement::default() };
         match self.statements {
             0 => self.first = statement,
             1..MOST_STATEMENTS => self.others.push(statement),

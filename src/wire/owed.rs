@@ -65,6 +65,12 @@ pub struct Bill {
     pub command: u8,
     /// Bytes that the client sent for it.
     pub received: u32,
+    /// Where its shape is counted, from 1 on; 0 is nowhere in particular.
+    pub row: u16,
+    /// How many shapes were counted there before.
+    pub generation: u32,
+    /// Under which more is kept of it; 0 where nothing is.
+    pub ticket: u32,
     /// When it was sent, by the clock of whoever told [`super::turn::Turn::set_time`].
     pub sent: u64,
 }
@@ -73,6 +79,12 @@ impl Bill {
     /// Whether it is counted at all.
     pub fn is_due(&self) -> bool {
         self.schemas != 0
+    }
+
+    /// Counted as the statement that it executes.
+    #[must_use]
+    pub fn executing(self, other: Self) -> Self {
+        Self { schemas: other.schemas, row: other.row, generation: other.generation, ..self }
     }
 }
 

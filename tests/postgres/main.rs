@@ -34,10 +34,12 @@ mod protocol;
 mod replication;
 mod schemas;
 mod sessions;
+mod slow;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "each rung of tests uses its part")]
 mod support;
 mod timeouts;
+mod top;
 mod transactions;
 mod upkeep;
 
@@ -308,6 +310,17 @@ fn main() -> ExitCode {
             names_come_as_postgresql_has_them,
             where_no_more_connections_are_allowed_a_listener_keeps_its_own,
             a_drain_ends_listeners_as_it_ends_idle_clients;
+        top:
+            calls_rows_and_errors_of_each_shape_are_what_the_client_counted,
+            no_literal_is_in_what_admin_http_shows,
+            fifty_thousand_shapes_stay_within_the_bound_and_sums_stay_true,
+            a_wait_is_counted_with_the_shape_that_waited,
+            times_and_schemas_are_shown_and_orders_and_limits_are_kept,
+            statements_are_counted_by_shape_without_schemas_and_not_at_all_where_that_is_off;
+        slow:
+            a_slow_statement_is_told_without_literals_and_its_wait_apart_from_the_servers_time,
+            literals_are_told_only_where_that_is_asked_for_and_a_route_may_be_left_out,
+            a_storm_of_slow_statements_is_told_in_few_lines_and_with_their_number;
         chaos:
             whatever_others_do_every_client_gets_its_own_rows,
             a_pipeline_longer_than_the_books_is_answered_to_its_end;

@@ -45,9 +45,13 @@ const NEW: &str = r#"
     max_schemas = 3
     refresh = "1s"
     pgbouncer_names = true
+    top_statements = 5
     [log]
     filter = "debug"
     format = "json"
+    slow_query = "1s"
+    slow_query_sample = 7
+    slow_query_literals = true
     [tls]
     mode = "require"
     certificate = "FOLDER/a.crt"
@@ -99,6 +103,7 @@ const NEW: &str = r#"
     access = "read-only"
     allow_notify = true
     functions = ["f"]
+    slow_query = "2s"
     [routes.timeouts]
     connect = "1s"
     query_wait = "1s"
