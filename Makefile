@@ -40,5 +40,5 @@ page: deps ## the page for people in a real browser under load (Debian, Ubuntu);
 	@scripts/browser-programs
 	tests/page/run $(ARGS)
 
-clients: deps ## real drivers through firepool and without it (Python, Node.js, Go, Java, ODBC); ARGS are passed on
+clients: deps ## real drivers through firepool and without it (Python, Node.js, Go, Rust, Java, ODBC); ARGS are passed on
 	tests/clients/run $(ARGS)

@@ -18,7 +18,7 @@ use crate::admin::http::{self, Readiness, Site};
 use crate::admin::page::Page;
 use crate::backend::connect::{ConnectError, Opener};
 use crate::clock::{self, Clock};
-use crate::config::{Config, Target, budget, reload};
+use crate::config::{self, Config, Target, budget};
 use crate::frontend::Shared;
 use crate::frontend::accept::Listeners;
 use crate::frontend::worker::{self, Handle, Stage};
@@ -151,12 +151,11 @@ impl App {
     /// Reads every file of certificates and keys again, for new connections. Those that exist stay as they are, and what
     /// does not fit together is reported and not used. Returns whether all did.
     pub fn reload_certificates(&self) -> bool {
-        let config = self.registry.config();
         let mut fit = true;
-        if let Some(acceptor) = &config.tls.acceptor {
+        if let Some(acceptor) = self.shared.acceptor() {
             fit &= report("clients", acceptor.reload());
         }
-        for target in &config.targets {
+        for target in &self.registry.config().targets {
             if let Some(connector) = &target.tls.connector {
                 fit &= report(&target.name, connector.reload());
             }
@@ -164,11 +163,12 @@ impl App {
         fit
     }
 
-    /// Takes users, their secrets, rules and the limits of logins from another configuration, and nothing else of it.
+    /// Takes `[tls]`, users, their secrets, rules and the limits of logins from another configuration, and nothing else of it.
     /// `certificates` says whether those could be read again.
     pub fn reload(&self, config: &Config, certificates: bool) {
         self.shared.reload(config);
-        self.metrics.configured(reload::fingerprint(config), certificates);
+        self.metrics.accepting(self.shared.acceptor());
+        self.metrics.configured(config::fingerprint(config), certificates);
     }
 
     /// Another configuration was of no use.
@@ -213,7 +213,7 @@ impl Drop for App {
 /// Every metric, with what it says of the configuration from the start.
 fn measure(config: &Config, workers: usize) -> Result<Arc<Metrics>, metrics::Error> {
     let metrics = Metrics::new(workers)?.ranking_statements(config.metrics.top_statements);
-    metrics.configured(reload::fingerprint(config), true);
+    metrics.configured(config::fingerprint(config), true);
     let connectors = config.targets.iter().filter_map(|target| target.tls.connector.clone());
     metrics.watch_tls(config.tls.acceptor.clone(), connectors.collect());
     if config.metrics.pgbouncer_names {

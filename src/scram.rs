@@ -395,6 +395,11 @@ pub fn random<const N: usize>() -> Result<[u8; N], ScramError> {
     Ok(bytes)
 }
 
+/// What salts are made with, out of something secret that others are made of as well.
+pub fn salt_secret(material: &[u8]) -> [u8; 32] {
+    hmac_sha256(material, &[b"firepool: salts of SCRAM"])
+}
+
 fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Key {
     let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
     for part in parts {

@@ -32,7 +32,7 @@
 //! | pgwire | `frontend`, `backend`, `admin` |
 //! | prometheus | `metrics`, and `admin/http.rs` |
 //! | pg_raw_parse | `statement` |
-//! | rustls, x509_parser, rcgen | `tls` |
+//! | rustls, rustls_native_certs, x509_parser, rcgen | `tls` |
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests panic like tests")]
 
 use std::fs;
@@ -125,6 +125,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("prometheus", &["metrics", "admin/http.rs"]),
     ("pg_raw_parse", &["statement"]),
     ("rustls", &["tls"]),
+    ("rustls_native_certs", &["tls"]),
     ("x509_parser", &["tls"]),
     ("rcgen", &["tls"]),
 ];

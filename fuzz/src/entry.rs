@@ -23,7 +23,8 @@ fn acceptor() -> &'static Acceptor {
         let made = generate::self_signed(&["localhost"]).unwrap();
         std::fs::write(&certificate, &made.certificate).unwrap();
         std::fs::write(&key, &*made.key).unwrap();
-        let files = ServerFiles { certificate, key, client_ca: None };
+        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let files = ServerFiles { certificate, key, client_ca: None, client_crl: None };
         let acceptor = Acceptor::load(files, false, MinVersion::V1_2).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         acceptor

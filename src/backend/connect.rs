@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::cancel::Endpoint;
 use super::encrypt::{self, Connected, Way};
-use super::login::{self, Login};
+use super::login::{self, Login, Terms};
 use super::proofs::Proofs;
 use super::replication::Walsender;
 use super::{READ_ONLY, ServerConn};
@@ -207,7 +207,8 @@ impl Opener {
         for attempt in self.proofs.attempts() {
             let mut login = self.begin(parameters).await?;
             let cleartext = login.is_private() || self.target.cleartext_without_tls;
-            match login.authenticate(&self.proofs, &attempt, cleartext).await {
+            let terms = Terms { cleartext, binding: self.target.tls.binding };
+            match login.authenticate(&self.proofs, &attempt, terms).await {
                 Ok(()) => {
                     self.proofs.worked(&attempt);
                     return Ok(login);

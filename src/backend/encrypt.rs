@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::cancel::Endpoint;
 use super::connect::ConnectError;
-use crate::config::{SslMode, TargetTls};
+use crate::config::{ChannelBinding, SslMode, TargetTls};
 use crate::stream::Stream;
 use crate::tls::{Connector, Established};
 
@@ -49,6 +49,8 @@ pub(super) fn ways(tls: &TargetTls) -> (Way, Option<Way>) {
     let encryption = Encryption { connector: Arc::clone(connector), direct: tls.direct };
     match tls.mode {
         SslMode::Disable => (Way::Plain, None),
+        // Without TLS there is nothing to bind to.
+        _ if tls.binding == ChannelBinding::Require => (Way::Encrypted(encryption), None),
         SslMode::Allow => (Way::Plain, Some(Way::Encrypted(encryption))),
         SslMode::Prefer => (Way::IfPossible(encryption), Some(Way::Plain)),
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => (Way::Encrypted(encryption), None),

@@ -19,6 +19,7 @@ use super::encrypt::{Connected, Encryption};
 use super::proofs::{Attempt, NoKeys, Proofs};
 use super::replication::Walsender;
 use super::settings::Parameters;
+use crate::config::ChannelBinding;
 use crate::scram::{self, Channel, ClientExchange};
 use crate::secret::{Credential, Secret, md5_answer};
 use crate::stream::Stream;
@@ -40,6 +41,15 @@ const AUTH_MD5: u32 = 5;
 const AUTH_SASL: u32 = 10;
 const AUTH_SASL_CONTINUE: u32 = 11;
 const AUTH_SASL_FINAL: u32 = 12;
+
+/// On what terms something is proved to a server.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// It may be shown the password in clear text.
+    pub(super) cleartext: bool,
+    /// Whether SCRAM is bound to the channel.
+    pub(super) binding: ChannelBinding,
+}
 
 /// A connection on which the server has taken the startup packet.
 pub(super) struct Login {
@@ -85,9 +95,12 @@ impl Login {
         &mut self,
         proofs: &Proofs,
         attempt: &Attempt,
-        cleartext: bool,
+        Terms { cleartext, binding }: Terms,
     ) -> Result<(), ConnectError> {
         let (code, body) = std::mem::take(&mut self.first);
+        if binding == ChannelBinding::Require && code != AUTH_SASL {
+            return Err(unbound());
+        }
         match (code, &*body) {
             (AUTH_OK, _) => Ok(()),
             (AUTH_CLEARTEXT, _) if !cleartext => {
@@ -104,7 +117,7 @@ impl Login {
                 let hash = proofs.md5(attempt).ok_or(ConnectError::Unproved(missing))?;
                 self.password(&md5_answer(&hash, salt)).await
             }
-            (AUTH_SASL, body) => self.scram(body, proofs, attempt).await,
+            (AUTH_SASL, body) => self.scram((body, binding), proofs, attempt).await,
             _ => Err(ConnectError::Unsupported(
                 "the server asks for another method than SCRAM-SHA-256, MD5 or a password",
             )),
@@ -125,11 +138,11 @@ impl Login {
 
     async fn scram(
         &mut self,
-        offered: &[u8],
+        (offered, binding): (&[u8], ChannelBinding),
         proofs: &Proofs,
         attempt: &Attempt,
     ) -> Result<(), ConnectError> {
-        let (mechanism, channel) = self.mechanism(offered)?;
+        let (mechanism, channel) = self.mechanism(offered, binding)?;
         let exchange = ClientExchange::new()?.over(channel);
         let first = Bytes::from(exchange.first());
         let wire = &mut self.wire;
@@ -152,13 +165,19 @@ impl Login {
     }
 
     /// The best mechanism of those that the server offers: with channel binding where both sides can, as libpq chooses.
-    fn mechanism(&self, offered: &[u8]) -> Result<(&'static str, Channel), ConnectError> {
+    fn mechanism(
+        &self,
+        offered: &[u8],
+        wanted: ChannelBinding,
+    ) -> Result<(&'static str, Channel), ConnectError> {
         let offers = |wanted: &str| offered.split(|&byte| byte == 0).any(|it| it == wanted.as_bytes());
         let binding = self.encrypted.as_ref().and_then(|(_, established)| established.binding.clone());
+        let binding = binding.filter(|_| wanted != ChannelBinding::Disable);
         match binding {
             Some(binding) if offers(scram::MECHANISM_PLUS) => {
                 Ok((scram::MECHANISM_PLUS, Channel::Bound(binding)))
             }
+            _ if wanted == ChannelBinding::Require => Err(unbound()),
             _ if !offers(scram::MECHANISM) => {
                 Err(ConnectError::Unsupported("the server does not offer SCRAM-SHA-256"))
             }
@@ -189,6 +208,12 @@ impl Login {
         let key = key.ok_or_else(|| ConnectError::Protocol("the server sent no cancel key".into()))?;
         Ok(ServerConn::new(self.wire.stream, key, parameters, self.wire.buffer))
     }
+}
+
+fn unbound() -> ConnectError {
+    let message =
+        "channel binding is required, and the server does not offer SCRAM-SHA-256-PLUS, or there is no TLS";
+    ConnectError::Insecure(message.into())
 }
 
 impl Login {

@@ -17,7 +17,7 @@ use crate::tls::{Acceptor, MinVersion, ServerFiles, generate};
 /// The folder cannot be written to.
 pub(super) fn for_development(folder: &Path) -> io::Result<Tls> {
     let (certificate, key) = (folder.join("tls.crt"), folder.join("tls.key"));
-    let files = ServerFiles { certificate, key, client_ca: None };
+    let files = ServerFiles { certificate, key, client_ca: None, client_crl: None };
     let oldest = MinVersion::default();
     let load = || Acceptor::load(files.clone(), false, oldest);
     let lasts = |validity: Validity| !validity.left(SystemTime::now()).is_zero();

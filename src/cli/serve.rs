@@ -22,7 +22,7 @@ pub(super) fn run(path: &Path, environment: Environment<'_>) -> ExitCode {
     log::start(&config.log);
     limits::raise_file_limit(&config);
     let limit = config.proxy.shutdown_timeout;
-    let mut current = config.clone();
+    let mut read = Read { first: config.clone(), last: config.clone() };
     let app = match App::start(Arc::new(config)) {
         Ok(app) => app,
         Err(error) => {
@@ -31,7 +31,7 @@ pub(super) fn run(path: &Path, environment: Environment<'_>) -> ExitCode {
         }
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?app.addresses(), admin = ?app.admin(), "ready");
-    let mut reload = |app: &App| reload(app, &mut current, (path, environment));
+    let mut reload = |app: &App| reload(app, &mut read, (path, environment));
     match until_stopped(app, limit, Some(&mut reload)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -41,8 +41,14 @@ pub(super) fn run(path: &Path, environment: Environment<'_>) -> ExitCode {
     }
 }
 
+/// The configuration as it was read. What needs a restart still is as it was at first.
+struct Read {
+    first: Config,
+    last: Config,
+}
+
 /// Reads certificates and the configuration again. A configuration with errors is left alone.
-fn reload(app: &App, current: &mut Config, (path, environment): (&Path, Environment<'_>)) {
+fn reload(app: &App, read: &mut Read, (path, environment): (&Path, Environment<'_>)) {
     let certificates = app.reload_certificates();
     let config::Examined { config, problems } = config::examine(path, environment);
     for problem in &problems {
@@ -53,12 +59,15 @@ fn reload(app: &App, current: &mut Config, (path, environment): (&Path, Environm
         app.reload_failed();
         return;
     };
-    for change in config::reload::diff(current, &config).to_string().lines() {
-        tracing::info!(change, "reload");
+    for change in config::reload::diff(&read.last, &config).lines().iter().filter(|it| it.is_applied) {
+        tracing::info!(change = change.text, "reload");
     }
-    tracing::info!("users, passwords, rules and limits of logins are reloaded; other changes need a restart");
+    for change in config::reload::diff(&read.first, &config).lines().iter().filter(|it| !it.is_applied) {
+        tracing::warn!(change = change.text, "reload: needs a restart");
+    }
     app.reload(&config, certificates);
-    *current = config;
+    tracing::info!("how clients log in is reloaded");
+    read.last = config;
 }
 
 /// Serves until a signal, then drains; a second signal ends at once. SIGHUP is for `reload`, and a signal like any other

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::file::{AuthenticationTable, RuleTable};
 use super::problem::{Found, did_you_mean};
-use super::resolve::{Declared, lasting, number, or_off, refuse_bad_name};
+use super::resolve::{Declared, Env, lasting, number, or_off, refuse_bad_name};
 use super::typed::{Field, List};
-use super::values::Text;
+use super::values::{Password, Text};
 use super::{Authentication, Lookup, Target, Tls, User, secrets};
 use crate::hba::{self, Certificate, Fields, Method, Rule, Word};
+use crate::secret::{Credential, Secret};
 
 /// What is asked where `auth_query` says nothing. Only superusers may read `pg_authid`. A role that may not log in, or
 /// whose password has expired, is not there; every name is PostgreSQL's own, operators among them.
@@ -19,6 +20,8 @@ pub const AUTH_QUERY: &str = "SELECT rolname, rolpassword FROM pg_catalog.pg_aut
 
 /// The longest rules file that is read.
 const LONGEST_RULES: u64 = 4 * 1024 * 1024;
+/// As many as PostgreSQL's `MOCK_AUTH_NONCE_LEN` has bytes.
+const SHORTEST_SALT_SECRET: usize = 32;
 const MOST_LOGINS: u32 = 1_000_000;
 const MOST_ENTRIES: u32 = 1_000_000;
 
@@ -26,7 +29,7 @@ const MOST_ENTRIES: u32 = 1_000_000;
 pub(super) fn resolve(
     table: &AuthenticationTable,
     rules: Field<List<RuleTable>>,
-    tls: &Tls,
+    (tls, env): (&Tls, Env<'_>),
     found: &mut Found<'_>,
 ) -> Authentication {
     let rules = match (table.hba_file.get(), rules) {
@@ -46,6 +49,40 @@ pub(super) fn resolve(
         max_logins: number("max_logins", &table.max_logins, 1000, 1..=MOST_LOGINS, found) as usize,
         failed_logins: (failures > 0).then_some(failures),
         failed_logins_within: window,
+        salt_secret: salt_secret(table, env, found),
+    }
+}
+
+/// Whoever can see salts can try what they are made of.
+fn salt_secret(table: &AuthenticationTable, env: Env<'_>, found: &mut Found<'_>) -> Option<Secret> {
+    let (Password(typed), at) = table.salt_secret.get()?;
+    let secret = secrets::secret("salts", (typed.clone(), at), env, found)?;
+    let length = secret.expose().len();
+    if length < SHORTEST_SALT_SECRET {
+        let message =
+            format!("`salt_secret` needs {SHORTEST_SALT_SECRET} random characters or more, not {length}");
+        found.error(at, message);
+        return None;
+    }
+    Some(secret)
+}
+
+/// Verifiers have salts of their own, that stay. Those of users who do not exist have to stay as well.
+pub(super) fn judge_salts(
+    authentication: &Authentication,
+    users: &[Declared<User>],
+    tls: &Tls,
+    found: &mut Found<'_>,
+) {
+    let has_verifier = |user: &User| user.credentials.iter().any(|it| matches!(it, Credential::Scram(_)));
+    let verifier = users.iter().find(|(.., user)| user.as_deref().is_some_and(has_verifier));
+    if let Some((_, at, _)) = verifier
+        && authentication.salt_secret.is_none()
+        && tls.acceptor.is_none()
+    {
+        let message = "with SCRAM verifiers and neither a `salt_secret` in [authentication] nor a key in [tls], salts tell \
+                       after a restart which users do not exist: theirs have changed";
+        found.warning(*at, message);
     }
 }
 

@@ -10,8 +10,8 @@ use super::problem::{Found, did_you_mean};
 use super::typed::Preset::{Typed, Words};
 use super::typed::{Applied, Field, Key, List, Named, Read, members, name_of, table};
 use super::values::{
-    Allowed, ClientMode, Count, Lasting, LogFormat, Mode, Negotiation, Oldest, Password, Permissions,
-    ServerMode, Switch, Text,
+    Allowed, Binding, ClientMode, Count, Lasting, LogFormat, Mode, Negotiation, Oldest, Password,
+    Permissions, ServerMode, Switch, Text,
 };
 
 table! {
@@ -25,7 +25,7 @@ table! {
             "what is counted";
         log: LogTable, "", Words("its keys' defaults"), Reload,
             "what is logged, and how";
-        tls: TlsTable, "", Words("no client is encrypted"), Restart,
+        tls: TlsTable, "", Words("no client is encrypted"), Reload,
             "how clients are encrypted";
         timeouts: TimeoutsTable, "", Words("its keys' defaults"), Reload,
             "timeouts of every route that does not set its own";
@@ -117,20 +117,25 @@ table! {
 
     /// How clients are encrypted.
     TlsTable, "[tls]" {
-        mode: ClientMode, "", Words("`\"allow\"` with a `certificate`, else `\"disable\"`"), Restart,
+        mode: ClientMode, "", Words("`\"allow\"` with a `certificate`, else `\"disable\"`"), Reload,
             "`allow` encrypts clients that ask for it; `require` refuses those that do not (28000), but for cancel requests; \
              `verify-ca` also demands a certificate from one of `client_ca`; `verify-full` demands that it names the user, \
              as its common name or as an alternative name. Unix sockets are never encrypted, and never refused for it.";
-        certificate: Text, "file", Words("none"), Restart,
+        certificate: Text, "file", Words("none"), Reload,
             "The certificate that clients see, in PEM, with the chain behind it. Relative paths of `[tls]` and of targets \
              start at this file's folder. The contents of all of them are read again at SIGHUP, for new connections; what does \
              not fit is reported and the old stays in use.";
-        key: Text, "file", Words("none"), Restart,
-            "The certificate's private key, in PEM, without a passphrase.";
-        client_ca: Text, "file", Words("none"), Restart,
+        key: Text, "file", Words("none"), Reload,
+            "The certificate's private key, in PEM, without a passphrase. As in PostgreSQL, it may be readable by its owner, \
+             who has to be firepool's user, or root, and then also by a group (`defaultMode: 0440` in Kubernetes).";
+        client_ca: Text, "file", Words("none"), Reload,
             "Those who vouch for clients, in PEM. With it, each client is asked for a certificate, and a wrong one is \
              refused in any mode.";
-        min_version: Oldest, "", Typed(r#""1.2""#), Restart,
+        client_crl: Text, "file", Words("none"), Reload,
+            "Lists of clients' certificates that were revoked, in PEM: of each of `client_ca`, and of each authority between \
+             them and a client. As in PostgreSQL, a certificate of somebody who has no list here, or whose list has expired, \
+             is refused. Read again at SIGHUP. Lists of version 2 are needed, with the date of the next one.";
+        min_version: Oldest, "", Typed(r#""1.2""#), Reload,
             "The oldest version of TLS that clients may use.";
     }
 
@@ -168,9 +173,16 @@ table! {
              longest is dropped (53300), so that those that stall keep nobody out.";
         failed_logins: Count, "logins", Typed("100"), Reload,
             "Wrong passwords from one address (of IPv6: one /64) within `failed_logins_within`, after which it is refused \
-             (28000) until they are forgotten; `0` is no limit. Unix sockets have none.";
+             (28000) until they are forgotten; `0` is no limit. A guess counts before it is compared, so that no more are compared \
+             by coming at once, and right ones are given back. Whoever shares an attacker's address is refused with it. Unix \
+             sockets have no limit.";
         failed_logins_within: Lasting, "", Typed(r#""1m""#), Reload,
             "For how long a failed login counts. Not off.";
+        salt_secret: Password, "", Words("made of the key in [tls]; without that, a random one"), Restart,
+            "What the salts are made of of passwords, and of users who do not exist, as `mock_authentication_nonce` of a \
+             PostgreSQL cluster: at least 32 random characters, in the forms of `password` (`env:NAME`, `file:PATH`). Who does not \
+             exist is known by a salt that has changed after a restart, or differs from one proxy to the next, where others are \
+             known by verifiers, whose salts stay. What is made of the key in [tls] changes when that is renewed.";
         auth_user: Text, "", Words("nobody is looked up"), Reload,
             "One of `users`, with a password, who asks a server for the secrets of users that have none here, on a \
              connection of its own. Clients cannot log in as it without its password.";
@@ -226,11 +238,19 @@ table! {
         sslrootcert: Text, "file", Words("none"), Reload,
             "Those who vouch for the server, in PEM: authorities, or the server's own certificate. As with libpq, the \
              server's certificate is verified in every mode if this is there. Of the server's certificate X.509 version 3 \
-             is needed for that.";
+             is needed for that. `system` is those whom the operating system trusts (or `SSL_CERT_FILE` and `SSL_CERT_DIR`); \
+             `sslmode` is `verify-full` then, and may be nothing less.";
+        channel_binding: Binding, "", Typed(r#""prefer""#), Reload,
+            "Whether SCRAM is bound to the TLS connection, so that somebody in between has nothing of it: where the server can, \
+             or never. With `require`, as with libpq, a server that asks for anything but SCRAM-SHA-256-PLUS is shown nothing, \
+             and `sslmode` is at least `require`.";
+        sslcrl: Text, "file", Words("none"), Reload,
+            "Lists of servers' certificates that were revoked, in PEM, for authorities in `sslrootcert`. As with libpq, a server \
+             whose authority has no list here, or one that has expired, is refused. As `client_crl` of [tls].";
         sslcert: Text, "file", Words("none"), Reload,
             "The certificate that the server is shown if it asks for one, in PEM, with the chain behind it.";
         sslkey: Text, "file", Words("none"), Reload,
-            "Its private key, in PEM, without a passphrase.";
+            "Its private key, in PEM, without a passphrase, readable as `key` of [tls].";
         sslnegotiation: Negotiation, "", Typed(r#""postgres""#), Reload,
             "`direct` begins with TLS, without asking first: one round trip less, from PostgreSQL 17 on. It needs an \
              `sslmode` of `require` or more.";

@@ -12,6 +12,7 @@ mod authentication;
 pub mod budget;
 mod counting;
 mod file;
+mod fingerprint;
 mod problem;
 pub mod reference;
 pub mod reload;
@@ -33,8 +34,9 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 pub use counting::{Metrics, SlowQuery};
+pub use fingerprint::fingerprint;
 pub use problem::{Problem, Problems, Severity};
-pub use tls::{SslMode, TargetTls, Tls, TlsMode};
+pub use tls::{ChannelBinding, SslMode, TargetTls, Tls, TlsMode};
 
 pub use crate::secret::{Credential, Secret};
 pub use authentication::AUTH_QUERY;
@@ -171,6 +173,8 @@ pub struct Authentication {
     pub failed_logins: Option<u32>,
     /// For how long they count.
     pub failed_logins_within: Duration,
+    /// What salts are made of, so that they stay the same over restarts and from one proxy to the next.
+    pub salt_secret: Option<Secret>,
 }
 
 /// How the server is asked for the secrets of users.

@@ -8,20 +8,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
-
 use super::{
     Authentication, Config, Database, Lookup, Proxy, Route, RouteKey, Target, TargetTls, Timeouts, User,
 };
 use crate::secret::{self, Secret};
 use crate::tls::ServerFiles;
-
-/// Tells configurations apart: 16 hexadecimal digits that are the same wherever the same is configured with the same
-/// certificates. Secrets are not in it, so that nobody can try passwords on it.
-pub fn fingerprint(config: &Config) -> String {
-    let digest = digest::digest(&digest::SHA256, format!("{config:?}").as_bytes());
-    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Everything that differs between two configurations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -137,11 +128,8 @@ impl Comparison {
     }
 
     fn secret(mut self, key: &'static str, old: Option<&Secret>, new: Option<&Secret>) -> Self {
-        let same = match (old, new) {
-            (Some(old), Some(new)) => old.is(new.expose()),
-            (old, new) => old.is_none() && new.is_none(),
-        };
-        if !same {
+        let both = old.zip(new).is_none_or(|(old, new)| old.is(new.expose()));
+        if !both || old.is_none() != new.is_none() {
             self.0.push(KeyChange { key, values: None });
         }
         self
@@ -213,7 +201,9 @@ fn target(old: &Target, new: &Target) -> Vec<KeyChange> {
         .key("required", &old.required, &new.required)
         .key("sslmode", &old.tls.mode.as_str(), &new.tls.mode.as_str())
         .key("sslnegotiation", &negotiation(&old.tls), &negotiation(&new.tls))
-        .key("sslrootcert", &shown(old.tls.files.root.as_ref()), &shown(new.tls.files.root.as_ref()))
+        .key("channel_binding", &old.tls.binding.as_str(), &new.tls.binding.as_str())
+        .key("sslrootcert", &root(&old.tls), &root(&new.tls))
+        .key("sslcrl", &shown(old.tls.files.revoked.as_ref()), &shown(new.tls.files.revoked.as_ref()))
         .key("sslcert", &certificate(&old.tls), &certificate(&new.tls))
         .key("sslkey", &key(&old.tls), &key(&new.tls))
         .key("cleartext_without_tls", &old.cleartext_without_tls, &new.cleartext_without_tls)
@@ -227,6 +217,10 @@ fn shown(path: Option<&PathBuf>) -> Option<String> {
 
 fn negotiation(tls: &TargetTls) -> &'static str {
     if tls.direct { "direct" } else { "postgres" }
+}
+
+fn root(tls: &TargetTls) -> Option<String> {
+    if tls.files.system { Some("system".to_owned()) } else { shown(tls.files.root.as_ref()) }
 }
 
 fn certificate(tls: &TargetTls) -> Option<String> {
@@ -279,10 +273,41 @@ fn settings(old: &Config, new: &Config) -> Vec<KeyChange> {
         .key("proxy.login_timeout", &before.login_timeout, &after.login_timeout)
         .key("proxy.shutdown_timeout", &before.shutdown_timeout, &after.shutdown_timeout)
         .key("log.filter", &old.log.filter, &new.log.filter)
+        .key("tls.mode", &old.tls.mode.as_str(), &new.tls.mode.as_str())
+        .key(
+            "tls.certificate",
+            &file(old, |files| Some(&files.certificate)),
+            &file(new, |files| Some(&files.certificate)),
+        )
+        .key("tls.key", &file(old, |files| Some(&files.key)), &file(new, |files| Some(&files.key)))
+        .key(
+            "tls.client_ca",
+            &file(old, |files| files.client_ca.as_ref()),
+            &file(new, |files| files.client_ca.as_ref()),
+        )
+        .key(
+            "tls.client_crl",
+            &file(old, |files| files.client_crl.as_ref()),
+            &file(new, |files| files.client_crl.as_ref()),
+        )
+        .key("tls.min_version", &old.tls.oldest.as_str(), &new.tls.oldest.as_str())
         .0
 }
 
 fn restart(old: &Config, new: &Config) -> Vec<KeyChange> {
+    let mut changes = Comparison(open_restart(old, new));
+    let secret = |config: &Config| config.authentication.salt_secret.clone();
+    let same = match (secret(old), secret(new)) {
+        (Some(old), Some(new)) => old.is(new.expose()),
+        (old, new) => old.is_none() && new.is_none(),
+    };
+    if !same {
+        changes.0.push(KeyChange { key: "authentication.salt_secret", values: None });
+    }
+    changes.0
+}
+
+fn open_restart(old: &Config, new: &Config) -> Vec<KeyChange> {
     let (before, after): (&Proxy, &Proxy) = (&old.proxy, &new.proxy);
     let format = |config: &Config| if config.log.json { "json" } else { "text" };
     let folder = |proxy: &Proxy| proxy.unix_socket_dir.as_ref().map(|folder| folder.display().to_string());
@@ -312,19 +337,6 @@ fn restart(old: &Config, new: &Config) -> Vec<KeyChange> {
         .key("log.slow_query", &old.log.slow_query.after, &new.log.slow_query.after)
         .key("log.slow_query_sample", &old.log.slow_query.sample, &new.log.slow_query.sample)
         .key("log.slow_query_literals", &old.log.slow_query.literals, &new.log.slow_query.literals)
-        .key("tls.mode", &old.tls.mode.as_str(), &new.tls.mode.as_str())
-        .key(
-            "tls.certificate",
-            &file(old, |files| Some(&files.certificate)),
-            &file(new, |files| Some(&files.certificate)),
-        )
-        .key("tls.key", &file(old, |files| Some(&files.key)), &file(new, |files| Some(&files.key)))
-        .key(
-            "tls.client_ca",
-            &file(old, |files| files.client_ca.as_ref()),
-            &file(new, |files| files.client_ca.as_ref()),
-        )
-        .key("tls.min_version", &old.tls.oldest.as_str(), &new.tls.oldest.as_str())
         .0
 }
 
@@ -366,29 +378,70 @@ impl fmt::Display for KeyChange {
     }
 }
 
+/// One line of what a reload comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What has changed.
+    pub text: String,
+    /// Whether a running process takes it over; otherwise it counts from the next start on.
+    pub is_applied: bool,
+}
+
+/// Keys outside of tables with names that a running process takes over, beside all of `[tls]`.
+const APPLIED: [&str; 5] = [
+    "authentication.max_logins",
+    "authentication.failed_logins",
+    "authentication.failed_logins_within",
+    "authentication.rules",
+    "proxy.login_timeout",
+];
+
+impl Changes {
+    /// Every change, and whether a running process takes it over: `App::reload` takes over how clients log in.
+    pub fn lines(&self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        describe("route for", &self.routes, false, &mut lines);
+        describe("user", &self.users, true, &mut lines);
+        describe("database", &self.databases, false, &mut lines);
+        describe("target", &self.targets, false, &mut lines);
+        lines.extend(self.settings.iter().map(|change| Line {
+            text: change.to_string(),
+            is_applied: change.key.starts_with("tls.") || APPLIED.contains(&change.key),
+        }));
+        lines.extend(self.restart.iter().map(|change| Line { text: change.to_string(), is_applied: false }));
+        lines
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waits = if self.is_applied { "" } else { " (needs a restart)" };
+        write!(f, "{}{waits}", self.text)
+    }
+}
+
 /// One line a change, without a newline at the end; `nothing changed` if there is none.
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines = Vec::new();
-        describe("route for", &self.routes, &mut lines);
-        describe("user", &self.users, &mut lines);
-        describe("database", &self.databases, &mut lines);
-        describe("target", &self.targets, &mut lines);
-        lines.extend(self.settings.iter().map(ToString::to_string));
-        lines.extend(self.restart.iter().map(|change| format!("{change} (needs a restart)")));
-        if lines.is_empty() {
-            lines.push("nothing changed".to_owned());
-        }
+        let lines: Vec<_> = self.lines().iter().map(Line::to_string).collect();
+        f.write_str(if lines.is_empty() { "nothing changed" } else { "" })?;
         f.write_str(&lines.join("\n"))
     }
 }
 
-fn describe<K: fmt::Display>(what: &str, delta: &Delta<K>, lines: &mut Vec<String>) {
-    lines.extend(delta.added.iter().map(|key| format!("{what} {key} added")));
-    lines.extend(delta.removed.iter().map(|key| format!("{what} {key} removed")));
+/// Of what is applied, secrets are, and that somebody came or went; limits are not.
+fn describe<K: fmt::Display>(what: &str, delta: &Delta<K>, is_applied: bool, lines: &mut Vec<Line>) {
+    let mut add = |text: String, is_applied: bool| lines.push(Line { text, is_applied });
+    delta.added.iter().for_each(|key| add(format!("{what} {key} added"), is_applied));
+    delta.removed.iter().for_each(|key| add(format!("{what} {key} removed"), is_applied));
     for (key, changes) in &delta.changed {
-        let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
-        lines.push(format!("{what} {key}: {}", changes.join(", ")));
+        let (secret, open): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.values.is_none());
+        for (changes, is_applied) in [(secret, is_applied), (open, false)] {
+            let changes: Vec<_> = changes.iter().map(|change| change.to_string()).collect();
+            if !changes.is_empty() {
+                add(format!("{what} {key}: {}", changes.join(", ")), is_applied);
+            }
+        }
     }
 }
 

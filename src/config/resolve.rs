@@ -67,13 +67,14 @@ pub(super) fn resolve(file: File, env: Env<'_>, found: &mut Found<'_>) -> Config
         found.whole_file("there are no targets: a [targets.NAME] with a `host` is needed");
     }
     let table = file.authentication.into_value().unwrap_or_default();
-    let mut authentication = authentication::resolve(&table, file.rules, &tls, found);
+    let mut authentication = authentication::resolve(&table, file.rules, (&tls, env), found);
     let looked_up = table.auth_user.get().is_some_and(|(Text(name), _)| !name.is_empty());
     let (listed, listed_at) = secrets::userlist_file(&table.userlist_file, found);
     let optional = looked_up || authentication.rules.is_some();
     let mut sources = secrets::Sources { env, listed, listed_at, optional };
     let mut users = declared(file.users, found, |entry, found| secrets::user(entry, &mut sources, found));
     users.extend(secrets::listed(sources, found));
+    authentication::judge_salts(&authentication, &users, &tls, found);
     authentication.lookup = authentication::lookup(&table, &users, &targets, found);
     let databases = declared(file.databases, found, database);
     let known = routes::Known {

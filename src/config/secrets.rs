@@ -14,6 +14,7 @@ use super::typed::{Entry, Field};
 use super::values::{Password, Text};
 use crate::scram::ScramError;
 use crate::secret::{Credential, Secret, userlist};
+use crate::tls::exposure;
 
 /// The longest file of a password that is read. PostgreSQL 18 takes passwords of up to 1 kB.
 const LONGEST_SECRET: u64 = 64 * 1024;
@@ -113,16 +114,24 @@ fn own(name: &str, at: usize, sourced: Sourced, env: Env<'_>, found: &mut Found<
     }
 }
 
-/// What was typed as a password: itself, or where it is.
 fn credential(
     name: &str,
     (typed, at): (Secret, usize),
     env: Env<'_>,
     found: &mut Found<'_>,
 ) -> Option<Credential> {
-    let what = format!("the password of `{name}`");
-    let secret = located(("password", &what), (typed, at), env, found)?;
+    let secret = secret(name, (typed, at), env, found)?;
     understood(name, secret, at, found)
+}
+
+/// What was typed as the password of somebody: itself, or where it is.
+pub(super) fn secret(
+    name: &str,
+    typed: (Secret, usize),
+    env: Env<'_>,
+    found: &mut Found<'_>,
+) -> Option<Secret> {
+    located(("password", &format!("the password of `{name}`")), typed, env, found)
 }
 
 /// What was typed as a secret, under a key and for something: itself, or what is where it says.
@@ -170,6 +179,7 @@ fn of_environment(
 
 fn of_file(key: &str, typed: &str, at: usize, found: &mut Found<'_>) -> Option<Secret> {
     let (path, text) = read(typed, LONGEST_SECRET, found);
+    warn_of_readers(key, &path, at, found);
     match text {
         Ok(text) => {
             let line = text.strip_suffix('\n').unwrap_or(&text);
@@ -180,6 +190,13 @@ fn of_file(key: &str, typed: &str, at: usize, found: &mut Found<'_>) -> Option<S
             found.error(at, format!("`{key}` {} cannot be read: {error}", path.display()));
             None
         }
+    }
+}
+
+/// A key that others can read is refused; of a password a warning has to do, because what mounts it often knows no better.
+fn warn_of_readers(key: &str, path: &Path, at: usize, found: &mut Found<'_>) {
+    if let Some(reason) = exposure(path) {
+        found.warning(at, format!("`{key}` {}: {reason}", path.display()));
     }
 }
 
@@ -249,6 +266,7 @@ pub(super) fn userlist_file(
         return (Vec::new(), at);
     }
     let (path, text) = read(typed, LONGEST_LIST, found);
+    warn_of_readers("userlist_file", &path, at, found);
     let entries = match text {
         Ok(text) => userlist(&text).map_err(|error| format!("{}: {error}", path.display())),
         Err(error) => Err(format!("`userlist_file` {} cannot be read: {error}", path.display())),

@@ -445,6 +445,14 @@ fn a_password_file_is_beside_the_configuration_and_loses_one_newline() {
             "{written:?}"
         );
     }
+    for (mode, is_told) in [(0o604, true), (0o600, false)] {
+        let file = folder.join("secret");
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let problems = super::examine_text(&text, &folder.join("firepool.toml"), &env).problems.to_string();
+        let told =
+            problems.contains("warning: `password_file`") && problems.contains("group or world access");
+        assert_eq!(told, is_told, "{problems}");
+    }
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
@@ -905,7 +913,16 @@ fn passwords_are_themselves_hashes_variables_or_files() {
         "password = \"sesame\"",
         &format!("password = \"{VERIFIER}\"\nother_password = \"{other}\""),
     );
-    assert!(problems(&text)[0].contains("the two SCRAM verifiers of `app` have different salts"), "{text}");
+    let said = problems(&text).join("\n");
+    assert!(said.contains("the two SCRAM verifiers of `app` have different salts"), "{said}");
+    // What salts are made of matters where others have salts that stay.
+    let text = GOOD.replace("\"sesame\"", &format!("\"{VERIFIER}\""));
+    let said = problems(&text);
+    assert!(said.len() == 1 && said[0].contains("warning: with SCRAM verifiers and neither"), "{said:?}");
+    let salted = |secret: &str| format!("{text}[authentication]\nsalt_secret = \"{secret}\"\n");
+    assert_eq!(problems(&salted(&"x".repeat(32))), [""; 0]);
+    let short = problems(&salted("sesame")).join("\n");
+    assert!(short.contains("`salt_secret` needs 32 random characters or more, not 6"), "{short}");
     check(&[
         (
             "password = \"sesame\"",
@@ -952,7 +969,8 @@ fn users_are_listed_or_looked_up() {
         assert_eq!(problems(&with(more)), [expected], "{more}");
     }
     let verifier = with("").replace("\"sesame\"", &format!("\"{VERIFIER}\""));
-    assert!(problems(&verifier)[0].contains("`auth_user` needs a password, and not a verifier"));
+    let said = problems(&verifier).join("\n");
+    assert!(said.contains("`auth_user` needs a password, and not a verifier"), "{said}");
     let nobody = with("").replace("auth_user = \"app\"", "auth_user = \"apq\"");
     assert_eq!(problems(&nobody), ["f:14: error: `auth_user`: there is no [users.apq]; did you mean `app`?"]);
 }

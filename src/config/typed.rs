@@ -10,8 +10,8 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::problem::Found;
 use super::values::{
-    Allowed, ClientMode, Count, Lasting, LogFormat, Mode, Negotiation, Oldest, Password, Permissions,
-    ServerMode, Switch, Text, in_words,
+    Allowed, Binding, ClientMode, Count, Lasting, LogFormat, Mode, Negotiation, Oldest, Password,
+    Permissions, ServerMode, Switch, Text, in_words,
 };
 
 /// One key as the reference describes it.
@@ -145,6 +145,7 @@ scalar! {
     ClientMode = "`\"disable\"`, `\"allow\"`, `\"require\"`, `\"verify-ca\"`, `\"verify-full\"`",
     ServerMode = "`\"disable\"`, `\"allow\"`, `\"prefer\"`, `\"require\"`, `\"verify-ca\"`, `\"verify-full\"`",
     Negotiation = "`\"postgres\"`, `\"direct\"`",
+    Binding = "`\"disable\"`, `\"prefer\"`, `\"require\"`",
     Oldest = "`\"1.2\"`, `\"1.3\"`",
 }
 

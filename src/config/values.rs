@@ -9,7 +9,7 @@ use serde::Deserialize;
 use toml::Value;
 
 use super::problem::did_you_mean;
-use super::{Access, PoolMode, Secret, SslMode, TlsMode};
+use super::{Access, ChannelBinding, PoolMode, Secret, SslMode, TlsMode};
 use crate::tls::MinVersion;
 
 /// Longer durations are refused: they are a typing error, and an instant that far ahead overflows on some systems.
@@ -69,6 +69,11 @@ pub(super) struct ClientMode(pub(super) TlsMode);
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "Value")]
 pub(super) struct ServerMode(pub(super) SslMode);
+
+/// Whether what a server is proved is bound to the connection, as typed.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "Value")]
+pub(super) struct Binding(pub(super) ChannelBinding);
 
 /// How TLS begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -239,6 +244,14 @@ impl TryFrom<Value> for ServerMode {
 
     fn try_from(value: Value) -> Result<Self, String> {
         one_of(value, &SslMode::ALL.map(|mode| (mode.as_str(), Self(mode))))
+    }
+}
+
+impl TryFrom<Value> for Binding {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        one_of(value, &ChannelBinding::ALL.map(|binding| (binding.as_str(), Self(binding))))
     }
 }
 

@@ -78,7 +78,7 @@ impl From<Refusal> for Out {
 /// Logs a client in; `None` if it was not let in, in which case it has been told why.
 pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Admitted> {
     let shared = &worker.shared;
-    let limit = shared.config.proxy.login_timeout;
+    let limit = shared.state().limit();
     let late =
         || Out::Refused(Refusal::new(ErrorKind::LoginTimeout, "canceling authentication due to timeout"));
     let place = shared.lobby.enter();
@@ -130,7 +130,8 @@ pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Admit
 
 async fn log_in(worker: &Rc<Worker>, stream: &mut Stream, place: &Place) -> Result<Granted, Out> {
     let shared = &*worker.shared;
-    let tls = &shared.config.tls;
+    let state = shared.state();
+    let tls = state.tls();
     let (startup, channel) =
         match unless_draining(worker, startup::read(stream, tls.acceptor.as_deref())).await? {
             Ok((Opening::Startup(startup), established)) => (startup, established.unwrap_or_default()),

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::backend::connect::Opener;
+use crate::backend::proofs::Proofs;
 use crate::backend::{ServerConn, query};
 use crate::clock::{Clock, millis};
 use crate::config;
@@ -62,8 +63,8 @@ pub struct Asker {
     failed: Option<Instant>,
 }
 
-/// The two sides.
-pub(super) fn new(config: config::Lookup, clock: Arc<Clock>) -> (Lookups, Asker) {
+/// The two sides. What is proved to the server is what a reload makes it.
+pub(super) fn new(config: config::Lookup, proofs: Arc<Proofs>, clock: Arc<Clock>) -> (Lookups, Asker) {
     let (sender, orders) = mpsc::channel(WAITING);
     let memories = [Memory::new(config.entries), Memory::new(config.entries)];
     let lookups = Lookups { orders: sender, ttl: millis(config.ttl), memory: Mutex::new(memories), clock };
@@ -73,7 +74,8 @@ pub(super) fn new(config: config::Lookup, clock: Arc<Clock>) -> (Lookups, Asker)
         ("client_encoding", "UTF8".to_owned()),
     ];
     let (target, user) = (Arc::clone(&config.target), Arc::clone(&config.user));
-    let opener = Opener::new(target, user, config.database.clone(), LIMIT).with_parameters(parameters);
+    let opener = Opener::new(target, user, config.database.clone(), LIMIT);
+    let opener = opener.with_proofs(proofs).with_parameters(parameters);
     (lookups, Asker { config, orders, opener, conn: None, failed: None })
 }
 

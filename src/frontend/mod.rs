@@ -133,11 +133,12 @@ impl Shared {
         clock: Arc<Clock>,
     ) -> Result<(Self, Option<Asker>), ScramError> {
         let config = Arc::clone(registry.config());
-        let salt_secret = scram::random()?;
+        let salt_secret = auth::salt_secret(&config)?;
         let state = State::new(&config, salt_secret);
         let (lookups, asker) = match &config.authentication.lookup {
             Some(lookup) => {
-                let (lookups, asker) = lookup::new(lookup.clone(), Arc::clone(&clock));
+                let proofs = registry.proofs(&lookup.user);
+                let (lookups, asker) = lookup::new(lookup.clone(), proofs, Arc::clone(&clock));
                 (Some(lookups), Some(asker))
             }
             None => (None, None),
@@ -163,8 +164,8 @@ impl Shared {
         Ok((shared, asker))
     }
 
-    /// Takes users, their secrets, rules and the limits of logins from another configuration. Clients that are logged in
-    /// stay; nothing else of it is looked at.
+    /// Takes encryption, users, their secrets, rules and the limits of logins from another configuration. Clients that are
+    /// connected stay as they are; nothing else of it is looked at.
     pub fn reload(&self, config: &Config) {
         let state = Arc::new(State::new(config, self.salt_secret));
         let before = {
@@ -181,6 +182,11 @@ impl Shared {
                 None => self.registry.replaced(&User::named(&user.name)),
             }
         }
+    }
+
+    /// What clients' handshakes are done with at this moment.
+    pub fn acceptor(&self) -> Option<Arc<Acceptor>> {
+        self.state().tls().acceptor.clone()
     }
 
     /// What logins are judged by at this moment.

@@ -15,7 +15,7 @@ use super::families::{family, gauge_of, pairs, total};
 use super::{Error, Metrics};
 use crate::error::ErrorKind;
 use crate::statement::CacheStats;
-use crate::tls::figures::{Expiry, Handshakes};
+use crate::tls::figures::{Counts, Expiry, Handshakes};
 use crate::tls::{Acceptor, Connector};
 
 pub(super) const LOGIN_FAILURES: (&str, &str) =
@@ -106,6 +106,23 @@ pub(super) struct State {
 struct Tls {
     acceptor: Option<Arc<Acceptor>>,
     connectors: Vec<Arc<Connector>>,
+    /// Of acceptors that others have taken the place of, while any of their clients is there; and of those before them.
+    earlier: Vec<Arc<Counts>>,
+    past: Handshakes,
+}
+
+impl Tls {
+    /// Adds up what nothing can be added to any more, so that reloads without end leave no list without end.
+    fn bury(&mut self) {
+        let (past, earlier) = (&mut self.past, &mut self.earlier);
+        earlier.retain(|counts| {
+            let lives = Arc::strong_count(counts) > 1;
+            if !lives {
+                *past = *past + counts.read();
+            }
+            lives
+        });
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -135,15 +152,12 @@ impl State {
 
     /// Of clients, and of servers.
     pub(super) fn handshakes(&self) -> [(&'static str, Handshakes); 2] {
-        let tls = lock(&self.tls);
+        let mut tls = lock(&self.tls);
+        tls.bury();
         let clients = tls.acceptor.as_ref().map(|acceptor| acceptor.handshakes()).unwrap_or_default();
+        let clients = tls.earlier.iter().fold(clients + tls.past, |sum, counts| sum + counts.read());
         let servers = tls.connectors.iter().map(|connector| connector.handshakes());
-        let servers = servers.fold(Handshakes::default(), |sum, one| Handshakes {
-            v1_2: sum.v1_2 + one.v1_2,
-            v1_3: sum.v1_3 + one.v1_3,
-            failed: sum.failed + one.failed,
-            open: sum.open + one.open,
-        });
+        let servers = servers.fold(Handshakes::default(), |sum, one| sum + one);
         [("client", clients), ("server", servers)]
     }
 }
@@ -157,7 +171,19 @@ impl Metrics {
 
     /// Shows the handshakes and certificates of both legs.
     pub fn watch_tls(&self, acceptor: Option<Arc<Acceptor>>, connectors: Vec<Arc<Connector>>) {
-        *lock(&self.process.tls) = Tls { acceptor, connectors };
+        *lock(&self.process.tls) = Tls { acceptor, connectors, ..Tls::default() };
+    }
+
+    /// Clients' handshakes are done with another acceptor from now on. What was counted goes on.
+    pub fn accepting(&self, acceptor: Option<Arc<Acceptor>>) {
+        let mut tls = lock(&self.process.tls);
+        let counts = |acceptor: &Option<Arc<Acceptor>>| acceptor.as_ref().map(|acceptor| acceptor.counts());
+        let (before, after) = (counts(&tls.acceptor), counts(&acceptor));
+        if before.as_ref().map(Arc::as_ptr) != after.as_ref().map(Arc::as_ptr) {
+            tls.earlier.extend(before);
+            tls.bury();
+        }
+        tls.acceptor = acceptor;
     }
 
     /// A configuration is in use, which `hash` tells apart; `complete` if nothing that was to be loaded with it failed.

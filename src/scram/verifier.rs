@@ -89,7 +89,7 @@ impl Verifier {
     }
 
     /// The verifier of a user who does not exist: the same salt at every try, as a real user has, and no proof fits.
-    /// `secret` is the process's own.
+    /// `secret` is [`super::salt_secret`], or random.
     pub fn mock(user: &str, secret: &[u8], look: Look) -> Self {
         let mut salt = Vec::new();
         for block in 0..=(look.salt.min(MAX_SALT) / 32) as u8 {

@@ -8,10 +8,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustls::ServerConfig;
 use rustls::server::{UnbufferedServerConnection, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
+use zeroize::Zeroizing;
 
 use super::certificate::{Names, Validity, binding};
 use super::figures::{Counts, Expiry, Handshakes};
-use super::files::{self, Fingerprint};
+use super::files::{self, Fingerprint, KeyHash};
 use super::session::Session;
 use super::{ALPN, Established, MinVersion, Reloaded, Transport, Trouble, handshake, invalid, provider};
 
@@ -24,6 +25,8 @@ pub struct ServerFiles {
     pub key: PathBuf,
     /// Those who vouch for clients. Without, no client is asked for a certificate.
     pub client_ca: Option<PathBuf>,
+    /// Lists of clients' certificates that were revoked. Without, none is.
+    pub client_crl: Option<PathBuf>,
 }
 
 /// Takes clients' handshakes, with the certificates as they were last read.
@@ -41,6 +44,8 @@ struct Active {
     binding: Option<Arc<[u8]>>,
     validity: Option<Validity>,
     expiries: Vec<Expiry>,
+    lists_until: Option<i64>,
+    key_hash: KeyHash,
     fingerprint: Fingerprint,
 }
 
@@ -104,6 +109,21 @@ impl Acceptor {
         self.counts.read()
     }
 
+    /// What counts its handshakes, which may outlive it.
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// When the first of the revocation lists expires, in seconds since 1970: no certificate that it is about counts then.
+    pub fn lists_until(&self) -> Option<i64> {
+        self.active().lists_until
+    }
+
+    /// A hash of the certificate's key, which is as secret as the key: what is made of it is the same after a restart.
+    pub fn key_hash(&self) -> Zeroizing<[u8; 32]> {
+        self.active().key_hash
+    }
+
     /// The file of the certificate that clients see.
     pub fn certificate(&self) -> &Path {
         &self.files.certificate
@@ -142,7 +162,7 @@ impl Acceptor {
 fn read(files: &ServerFiles, demands_certificate: bool, oldest: MinVersion) -> Result<Active, Trouble> {
     let provider = provider();
     let mut fingerprint = Fingerprint::default();
-    let identity = files::identity(&files.certificate, &files.key, &provider, &mut fingerprint)?;
+    let (identity, key_hash) = files::identity(&files.certificate, &files.key, &provider, &mut fingerprint)?;
     let own = identity.cert.first();
     let mut expiries: Vec<_> =
         Expiry::of_chain("tls.certificate", &files.certificate, &identity.cert).into_iter().collect();
@@ -150,11 +170,20 @@ fn read(files: &ServerFiles, demands_certificate: bool, oldest: MinVersion) -> R
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(oldest.versions())
         .map_err(|error| Trouble::new(&files.certificate, error))?;
+    let mut lists_until = None;
     let builder = match &files.client_ca {
         Some(path) => {
             let (store, certificates) = files::authorities(path, &mut fingerprint)?;
             expiries.extend(Expiry::of_any("tls.client_ca", path, &certificates));
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider);
+            let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider);
+            let mut path = path;
+            if let Some(listed) = &files.client_crl {
+                let (lists, until) = files::revocations(listed, &mut fingerprint)?;
+                // As OpenSSL for PostgreSQL: whoever is on no list that holds is nobody either.
+                verifier = verifier.with_crls(lists).enforce_revocation_expiration();
+                expiries.extend(Expiry::of_lists("tls.client_crl", listed, until));
+                (path, lists_until) = (listed, until);
+            }
             let verifier = if demands_certificate { verifier } else { verifier.allow_unauthenticated() };
             builder.with_client_cert_verifier(verifier.build().map_err(|error| Trouble::new(path, error))?)
         }
@@ -162,6 +191,13 @@ fn read(files: &ServerFiles, demands_certificate: bool, oldest: MinVersion) -> R
     };
     let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
     config.alpn_protocols = vec![ALPN.to_vec()];
-    let binding = binding.map(Into::into);
-    Ok(Active { config: Arc::new(config), binding, validity, expiries, fingerprint })
+    Ok(Active {
+        config: Arc::new(config),
+        binding: binding.map(Into::into),
+        validity,
+        expiries,
+        lists_until,
+        key_hash,
+        fingerprint,
+    })
 }

@@ -8,6 +8,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::der_parser::oid::Oid;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::signature_algorithm::SignatureAlgorithm;
 
 /// Whom a certificate names.
@@ -84,6 +85,12 @@ impl Validity {
         let left = if self.holds_at(now) { self.until.saturating_sub(now) } else { 0 };
         Duration::from_secs(u64::try_from(left).unwrap_or(0))
     }
+}
+
+/// When a revocation list expires, in seconds since 1970; `None` if it is none or does not say.
+pub(super) fn list_until(der: &[u8]) -> Option<i64> {
+    let (_, list) = CertificateRevocationList::from_der(der).ok()?;
+    list.next_update().map(|time| time.timestamp())
 }
 
 /// `tls-server-end-point` of RFC 5929, section 4.1: the hash of the certificate by the function that it is signed with,

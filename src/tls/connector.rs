@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ClientConfig;
-use rustls::client::UnbufferedClientConnection;
+use rustls::client::{UnbufferedClientConnection, WebPkiServerVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 
@@ -22,6 +23,10 @@ use super::{ALPN, Established, MinVersion, Reloaded, Transport, Trouble, handsha
 pub struct ClientFiles {
     /// Those who may vouch for the server.
     pub root: Option<PathBuf>,
+    /// Without a root: those whom the operating system trusts may.
+    pub system: bool,
+    /// Lists of servers' certificates that were revoked. They mean nothing without a root.
+    pub revoked: Option<PathBuf>,
     /// The certificate that the server is shown, with its key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
@@ -49,6 +54,7 @@ pub struct Connector {
 struct Active {
     config: Arc<ClientConfig>,
     expiries: Vec<Expiry>,
+    lists_until: Option<i64>,
     fingerprint: Fingerprint,
 }
 
@@ -109,6 +115,11 @@ impl Connector {
         self.counts.read()
     }
 
+    /// When the first of the revocation lists expires, in seconds since 1970: no certificate that it is about counts then.
+    pub fn lists_until(&self) -> Option<i64> {
+        self.active().lists_until
+    }
+
     fn active(&self) -> Active {
         self.active.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -140,15 +151,14 @@ impl Connector {
 fn read(files: &ClientFiles, trust: Trust) -> Result<Active, Trouble> {
     let provider = provider();
     let mut fingerprint = Fingerprint::default();
+    let (roots, lists_until) = roots(files, &provider, &mut fingerprint)?;
     let mut expiries = Vec::new();
-    let roots = match &files.root {
-        Some(path) => {
-            let (store, certificates) = files::authorities(path, &mut fingerprint)?;
-            expiries.extend(Expiry::of_any("sslrootcert", path, &certificates));
-            Some(Roots { store, certificates })
-        }
-        None => None,
-    };
+    if let (Some(path), Some(roots)) = (&files.root, &roots) {
+        expiries.extend(Expiry::of_any("sslrootcert", path, &roots.certificates));
+    }
+    if let Some(listed) = &files.revoked {
+        expiries.extend(Expiry::of_lists("sslcrl", listed, lists_until));
+    }
     let algorithms = provider.signature_verification_algorithms;
     let verifier = Verifier { roots, names_host: trust == Trust::Host, algorithms };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -158,12 +168,35 @@ fn read(files: &ClientFiles, trust: Trust) -> Result<Active, Trouble> {
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &files.identity {
         Some((certificate, key)) => {
-            let identity = files::identity(certificate, key, &provider, &mut fingerprint)?;
+            let (identity, _) = files::identity(certificate, key, &provider, &mut fingerprint)?;
             expiries.extend(Expiry::of_chain("sslcert", certificate, &identity.cert));
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
         }
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(Active { config: Arc::new(config), expiries, fingerprint })
+    Ok(Active { config: Arc::new(config), expiries, lists_until, fingerprint })
+}
+
+/// Those who may vouch for the server, and when the first of their revocation lists expires.
+fn roots(
+    files: &ClientFiles,
+    provider: &Arc<CryptoProvider>,
+    fingerprint: &mut Fingerprint,
+) -> Result<(Option<Roots>, Option<i64>), Trouble> {
+    let (store, certificates) = match &files.root {
+        Some(path) => files::authorities(path, fingerprint)?,
+        None if files.system => (files::system_authorities(fingerprint)?, Vec::new()),
+        None => return Ok((None, None)),
+    };
+    let store = Arc::new(store);
+    let Some(listed) = &files.revoked else {
+        return Ok((Some(Roots { store, certificates, listed: None }), None));
+    };
+    let (lists, until) = files::revocations(listed, fingerprint)?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(&store), Arc::clone(provider));
+    // As OpenSSL for libpq: who is on no list that holds is nobody either.
+    let verifier = verifier.with_crls(lists).enforce_revocation_expiration().build();
+    let verifier = verifier.map_err(|error| Trouble::new(listed, error))?;
+    Ok((Some(Roots { store, certificates, listed: Some(verifier) }), until))
 }

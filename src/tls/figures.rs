@@ -32,9 +32,22 @@ pub struct Handshakes {
     pub open: u64,
 }
 
+impl std::ops::Add for Handshakes {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            v1_2: self.v1_2 + other.v1_2,
+            v1_3: self.v1_3 + other.v1_3,
+            failed: self.failed + other.failed,
+            open: self.open + other.open,
+        }
+    }
+}
+
 impl Counts {
     /// The figures now.
-    pub(super) fn read(&self) -> Handshakes {
+    pub fn read(&self) -> Handshakes {
         // Closed ones first: those that close meanwhile are then counted as open, and never as less than none.
         let closed = self.closed.load(Ordering::Acquire);
         let [v1_2, v1_3, failed] =
@@ -97,6 +110,11 @@ impl Expiry {
     pub(super) fn of_chain(role: &'static str, path: &Path, chain: &[CertificateDer<'_>]) -> Option<Self> {
         let until = chain.iter().filter_map(|der| Some(Validity::of(der)?.until)).min()?;
         Some(Self { role, path: path.to_owned(), until })
+    }
+
+    /// Of lists of what was revoked, each of which is needed.
+    pub(super) fn of_lists(role: &'static str, path: &Path, until: Option<i64>) -> Option<Self> {
+        Some(Self { role, path: path.to_owned(), until: until? })
     }
 
     /// Of those who vouch, one of whom may be enough: when the last expires.

@@ -64,3 +64,40 @@ pub fn pem(label: &str, der: &[u8]) -> String {
     text.push_str(&format!("-----END {label}-----\n"));
     text
 }
+
+/// For tests: writes a key as only its owner may read it.
+#[cfg(test)]
+pub(crate) fn write_key(path: &std::path::Path, key: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, key).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+/// For tests: a list of certificates that `issuer` has revoked, in PEM.
+#[cfg(test)]
+pub(crate) fn list(issuer: &rcgen::Issuer<'_, KeyPair>, revoked: &[u64], until: SystemTime) -> String {
+    let params = rcgen::CertificateRevocationListParams {
+        this_update: (until.min(SystemTime::now()) - DAY).into(),
+        next_update: until.into(),
+        crl_number: 1.into(),
+        issuing_distribution_point: None,
+        revoked_certs: revoked
+            .iter()
+            .map(|&number| rcgen::RevokedCertParams {
+                serial_number: number.into(),
+                revocation_time: (SystemTime::now() - DAY).into(),
+                reason_code: None,
+                invalidity_date: None,
+            })
+            .collect(),
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    pem("X509 CRL", params.signed_by(issuer).unwrap().der())
+}
+
+/// For tests: a list of somebody who has revoked nothing.
+#[cfg(test)]
+pub(crate) fn empty_list(until: SystemTime) -> String {
+    let issuer = rcgen::Issuer::new(CertificateParams::default(), KeyPair::generate().unwrap());
+    list(&issuer, &[], until)
+}

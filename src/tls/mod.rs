@@ -36,6 +36,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 pub use acceptor::{Acceptor, ServerFiles};
 pub use connector::{ClientFiles, Connector, Trust};
+pub use files::exposure;
 pub use session::Session;
 
 use certificate::Names;

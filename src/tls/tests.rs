@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
@@ -12,6 +14,8 @@ use std::task::Waker;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::*;
+
+mod revocation;
 
 /// One direction.
 #[derive(Default)]
@@ -96,7 +100,11 @@ impl Folder {
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
-        fs::write(&path, text).unwrap();
+        let _ = fs::remove_file(&path);
+        // Keys are among them, and nobody else may read those.
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&path).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
         path
     }
 
@@ -107,7 +115,8 @@ impl Folder {
 
     fn acceptor(&self, oldest: MinVersion) -> Acceptor {
         let (certificate, key) = self.self_signed("server");
-        Acceptor::load(ServerFiles { certificate, key, client_ca: None }, false, oldest).unwrap()
+        Acceptor::load(ServerFiles { certificate, key, client_ca: None, client_crl: None }, false, oldest)
+            .unwrap()
     }
 }
 
@@ -387,7 +396,7 @@ fn a_client_is_who_its_authority_says_or_nobody() {
     ));
     let stranger = Some(folder.self_signed("stranger"));
     let (certificate, key) = folder.self_signed("server");
-    let files = ServerFiles { certificate, key, client_ca: Some(client_ca) };
+    let files = ServerFiles { certificate, key, client_ca: Some(client_ca), client_crl: None };
     for (demanded, identity, expected) in [
         (true, &good, Some(Some("fireread"))),
         (true, &None, None),
@@ -398,7 +407,7 @@ fn a_client_is_who_its_authority_says_or_nobody() {
     ] {
         for oldest in [MinVersion::V1_2, MinVersion::V1_3] {
             let acceptor = Acceptor::load(files.clone(), demanded, oldest).unwrap();
-            let shown = ClientFiles { root: None, identity: identity.clone() };
+            let shown = ClientFiles { identity: identity.clone(), ..ClientFiles::default() };
             let connector = Connector::load("localhost", shown, Trust::Roots).unwrap();
             let (mut client, mut server) = ends(1 << 20, 1 << 20);
             let (_, accepted) = shake(&mut client, &connector, &mut server, &acceptor);

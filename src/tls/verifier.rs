@@ -2,6 +2,9 @@
 //!
 //! Whatever is asked, the server has to prove that it has the certificate's key: channel binding rests on that.
 
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{
@@ -17,10 +20,12 @@ use super::certificate::{Names, Validity, public_key};
 /// Those who may vouch for a server.
 #[derive(Debug)]
 pub(super) struct Roots {
-    pub(super) store: RootCertStore,
+    pub(super) store: Arc<RootCertStore>,
     /// The same, to find a server's own certificate among them: one that `openssl req -x509` makes calls itself an
     /// authority, and webpki takes none of those for a server's.
     pub(super) certificates: Vec<CertificateDer<'static>>,
+    /// Knows the lists of those that were revoked, where there are any.
+    pub(super) listed: Option<Arc<WebPkiServerVerifier>>,
 }
 
 /// Carries out what is asked of a server.
@@ -38,9 +43,19 @@ impl Roots {
         &self,
         certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-        algorithms: &WebPkiSupportedAlgorithms,
+        host: &ServerName<'_>,
+        (now, algorithms): (UnixTime, &WebPkiSupportedAlgorithms),
     ) -> Result<(), Error> {
+        if let Some(verifier) = &self.listed {
+            // rustls gives lists to none but this one, which asks for the name behind everything else. That is not asked here.
+            return match verifier.verify_server_cert(certificate, intermediates, host, &[], now) {
+                Ok(_)
+                | Err(Error::InvalidCertificate(
+                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+                )) => Ok(()),
+                Err(error) => Err(error),
+            };
+        }
         if self.certificates.iter().any(|known| known.as_ref() == certificate.as_ref()) {
             let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
             let valid = Validity::of(certificate).is_some_and(|validity| validity.holds_at(now));
@@ -61,7 +76,7 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         if let Some(roots) = &self.roots {
-            roots.vouch_for(certificate, intermediates, now, &self.algorithms)?;
+            roots.vouch_for(certificate, intermediates, host, (now, &self.algorithms))?;
         }
         if self.names_host {
             names_host(certificate, host)?;
@@ -148,7 +163,7 @@ mod tests {
         let roots = roots.map(|root| {
             let mut store = RootCertStore::empty();
             store.add(root.clone()).unwrap();
-            Roots { store, certificates: vec![root.clone()] }
+            Roots { store: Arc::new(store), certificates: vec![root.clone()], listed: None }
         });
         let algorithms = super::super::provider().signature_verification_algorithms;
         let verifier = Verifier { roots, names_host, algorithms };

@@ -122,6 +122,13 @@ def go_environment(folder):
             "GOFLAGS": "-modcacherw -buildvcs=false -mod=readonly", "GOTOOLCHAIN": "local"}
 
 
+def rust(cache):
+    """What is compiled is in the cache; what comes over the network is cargo's business."""
+    needs("cargo", "Rust 1.85 or newer, and libssl-dev")
+    folder, log = os.path.join(cache, "rust"), os.path.join(cache, "logs", "install-rust.log")
+    call(log, "cargo", "build", "--quiet", "--locked", "--target-dir", folder, cwd=os.path.join(HERE, "rust"))
+
+
 def java(cache):
     """Maven's repository is in the cache as well; without the network once everything is there."""
     needs("mvn", "Maven and a JDK of 17 or newer")
@@ -153,6 +160,7 @@ LANGUAGES = {
     "go": Language(go, [
         *several(["pgx", "pq", "stdlib"], "{cache}/go/bin/{name}"),
         Program("encrypted-go", "{cache}/go/bin/encrypted")]),
+    "rust": Language(rust, [Program("encrypted-rust", "{cache}/rust/debug/encrypted-rust")]),
     "java": Language(java, [
         Program(name, "java", "-XX:TieredStopAtLevel=1", "-cp", "{cache}/java/build/classes:{classpath}",
                 f"clients.{main}")

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use firepool::app::App;
 use firepool::config::{self, PoolMode};
+use firepool::secret::Secret;
 
 use super::PATIENCE;
 
@@ -35,6 +36,7 @@ pub struct Wishes {
     pub max_logins: usize,
     pub failed_logins: Option<u32>,
     pub failed_logins_within: Duration,
+    pub salt_secret: Option<&'static str>,
 }
 
 impl Default for Wishes {
@@ -54,6 +56,7 @@ impl Default for Wishes {
             // Tests fail often, and all of them from one address.
             failed_logins: None,
             failed_logins_within: Duration::from_secs(60),
+            salt_secret: None,
         }
     }
 }
@@ -94,6 +97,7 @@ impl Proxy {
         config.authentication.max_logins = wishes.max_logins;
         config.authentication.failed_logins = wishes.failed_logins;
         config.authentication.failed_logins_within = wishes.failed_logins_within;
+        config.authentication.salt_secret = wishes.salt_secret.map(|text| Secret::new(text.to_owned()));
         config.proxy.login_timeout = wishes.login_timeout;
         config.admin_token = wishes.token.map(|token| config::Secret::new(token.to_owned()));
         config.admin = Some("127.0.0.1:0".parse().unwrap());

@@ -196,7 +196,12 @@ pub fn a_reload_takes_passwords_and_rules_without_ending_anybody() {
     assert!(log().contains("the method must be one of"), "{}", log());
     folder.file("hba.conf", "host all all 127.0.0.1/32 reject\n");
     assert!(login("second").is_ok(), "a file with a mistake changes nothing");
-    reload();
+    folder.file("firepool.toml", &config.replace("pool_size = 1", "pool_size = 2"));
+    for round in 1..=2 {
+        reload();
+        let is_said = |line: &&str| line.contains("needs a restart") && line.contains("pool_size 1 -> 2");
+        until("the log says what waits, each time", || log().lines().filter(is_said).count() == round);
+    }
     until("the rule rejects", || login("second").err().as_deref() == Some("28000"));
     assert_eq!(client.value("SELECT 1"), "1");
     drop((client, running));

@@ -288,6 +288,28 @@ pub fn an_answer_that_is_remembered_is_asked_for_anew_after_a_failure() {
     drop(proxy);
 }
 
+pub fn the_password_of_who_looks_up_is_renewed_by_a_reload() {
+    let server = Server::own();
+    let (looker, role) = (Role::new(&server, "looker", "first"), Role::new(&server, "looked_up", "open"));
+    looker.alter("SUPERUSER");
+    let config = |password: &str| {
+        let text = format!(
+            "[authentication]\nauth_user = \"looker\"\n[users.looker]\npassword = \"{password}\"\n[[routes]]\n"
+        );
+        crate::support::fixture::configuration(server.address(), &text)
+    };
+    let proxy = Proxy::serve(config("first"));
+    assert_eq!(code(login(&proxy, role.name, "open")), "in");
+    looker.alter("PASSWORD 'second'");
+    server.superuser(DATABASE).run(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
+         WHERE application_name = 'firepool authentication'",
+    );
+    assert_eq!(code(login(&proxy, role.name, "open")), "08001", "the old one is of no use");
+    proxy.app.as_ref().unwrap().reload(&config("second"), true);
+    until("the new one is", || code(login(&proxy, role.name, "open")) == "in");
+}
+
 pub fn where_users_cannot_be_looked_up_those_of_the_configuration_still_log_in() {
     let server = Server::own();
     let role = Role::new(&server, "named", PASSWORD);

@@ -7,6 +7,9 @@
 //! admin HTTP in the file `FIREPOOL_HOUR_FILE`.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -260,9 +263,10 @@ fn configuration(server: &Arc<Server>, folder: &Folder) -> Config {
         route.timeouts.query_wait = Duration::from_secs(60);
     }
     let made = generate::self_signed(&["localhost"]).unwrap();
-    let (certificate, key) =
+    let (certificate, key): (PathBuf, PathBuf) =
         (folder.file("tls.crt", &made.certificate).into(), folder.file("tls.key", &made.key).into());
-    let files = ServerFiles { certificate, key, client_ca: None };
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let files = ServerFiles { certificate, key, client_ca: None, client_crl: None };
     config.tls.mode = config::TlsMode::Allow;
     config.tls.acceptor = Some(Arc::new(Acceptor::load(files, false, MinVersion::default()).unwrap()));
     if std::env::var_os("FIREPOOL_HOUR_TOKEN").is_some() {

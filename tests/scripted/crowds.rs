@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use firepool::scram::{ClientExchange, Keys};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::peers::bytes::{answer, packet, startup};
+use crate::peers::bytes::{answer, message, packet, startup};
 use crate::peers::client::{Client, initial_response, last_sqlstate};
 use crate::peers::eventually;
 use crate::peers::proxy::{DATABASE, Proxy, USER, Wishes};
@@ -122,4 +123,82 @@ fn an_address_that_fails_too_often_is_refused_until_that_is_forgotten() {
     );
     assert_eq!(before.query("SELECT 1").unwrap(), answer(b"SELECT 1"));
     eventually("it is forgotten", || attempt(USER, crate::peers::proxy::PASSWORD).ok());
+}
+
+/// Clients that have got their challenges, and only have to send what they make of it.
+fn challenged(address: SocketAddr, passwords: &[&str]) -> Vec<(Client, String)> {
+    let challenged = |password: &&str| {
+        let mut client = Client::connect(address);
+        client.send(&honest_startup());
+        client.authentication(10).unwrap();
+        let exchange = ClientExchange::new().unwrap();
+        client.send(&initial_response(exchange.first().as_bytes()));
+        let challenged = exchange.challenge(&client.authentication(11).unwrap()).unwrap();
+        let keys = Keys::derive(password, challenged.salt(), challenged.iterations());
+        (client, challenged.prove(&keys).0)
+    };
+    passwords.iter().map(challenged).collect()
+}
+
+/// What each of them hears when all of them send at once: `12` is the proxy's own proof.
+fn hear(clients: Vec<(Client, String)>) -> Vec<String> {
+    let mut clients = clients;
+    clients.iter_mut().for_each(|(client, proof)| client.send(&message(b'p', proof.as_bytes())));
+    let heard = |(client, _): &mut (Client, String)| {
+        client.authentication(12).map_or_else(|sqlstate| sqlstate, |_| "12".to_owned())
+    };
+    clients.iter_mut().map(heard).collect()
+}
+
+/// All of them are past the look at the failures before any has failed: only what counts with the guess itself helps.
+#[test]
+fn of_fifty_parallel_guesses_no_more_than_the_limit_are_compared() {
+    let server = Server::honest();
+    let proxy = Proxy::with(
+        server.address,
+        &Wishes { workers: 2, failed_logins: Some(10), max_clients: 100, ..Wishes::default() },
+    );
+    // The right password behind the limit is not compared either.
+    let guesses: Vec<_> = ["wrong"; 50].into_iter().chain([crate::peers::proxy::PASSWORD]).collect();
+    let mut clients = challenged(proxy.address, &guesses);
+    let right = clients.pop().unwrap();
+    let heard = hear(clients);
+    assert_eq!(heard.iter().filter(|sqlstate| *sqlstate == "28P01").count(), 10, "{heard:?}");
+    assert_eq!(heard.iter().filter(|sqlstate| *sqlstate == "28000").count(), 40, "{heard:?}");
+    assert_eq!(hear(vec![right]), ["28000"]);
+}
+
+/// Behind one address there may be a cluster of services that all come at once, and some that never send their proof.
+#[test]
+fn fifty_at_once_that_know_the_password_are_let_in_whatever_the_limit() {
+    let server = Server::honest();
+    let proxy = Proxy::with(
+        server.address,
+        &Wishes { workers: 2, failed_logins: Some(1), max_clients: 100, ..Wishes::default() },
+    );
+    let stalled = challenged(proxy.address, &["wrong"; 5]);
+    let clients = challenged(proxy.address, &[crate::peers::proxy::PASSWORD; 50]);
+    assert!(hear(clients).iter().all(|heard| heard == "12"));
+    assert_eq!(hear(stalled).iter().filter(|sqlstate| *sqlstate == "28P01").count(), 1);
+}
+
+/// A second start, or a second proxy: with a verifier's salt, which stays, they would be told apart from who exists.
+#[test]
+fn who_does_not_exist_has_the_same_salt_after_a_restart() {
+    let server = Server::honest();
+    let salt = |user: &str, salt_secret: Option<&'static str>| {
+        let proxy = Proxy::with(server.address, &Wishes { salt_secret, ..Wishes::default() });
+        let mut client = Client::connect(proxy.address);
+        client.send(&startup(&[(b"user", user.as_bytes()), (b"database", DATABASE.as_bytes())]));
+        client.authentication(10).unwrap();
+        let exchange = ClientExchange::new().unwrap();
+        client.send(&initial_response(exchange.first().as_bytes()));
+        exchange.challenge(&client.authentication(11).unwrap()).unwrap().salt().to_vec()
+    };
+    let secret = Some("thirty-two characters and a few more");
+    for user in [USER, "nobody"] {
+        assert_eq!(salt(user, secret), salt(user, secret), "{user}");
+        assert_ne!(salt(user, None), salt(user, None), "{user}");
+    }
+    assert_ne!(salt("nobody", secret), salt("somebody", secret));
 }

@@ -33,15 +33,13 @@ pub fn libpq_binds_its_password_to_the_channel() {
     }
 }
 
-/// What a server with TLS, or without, that offers these mechanisms is sent first.
-fn first_response(encrypted: bool, mechanisms: &[&str]) -> Vec<u8> {
+/// What a server with TLS, or without, is sent when it asks for this; `None` if the proxy leaves instead. `more` are lines of
+/// the target.
+fn first_response(encrypted: bool, asked: Vec<u8>, more: &str) -> Option<Vec<u8>> {
     let authority = Authority::new();
     let (certificate, key) = authority.issue("server", "server", &["localhost"]);
-    let files = ServerFiles { certificate, key, client_ca: None };
+    let files = ServerFiles { certificate, key, client_ca: None, client_crl: None };
     let acceptor = Acceptor::load(files, false, MinVersion::V1_2).unwrap();
-    let mut offer = 10_u32.to_be_bytes().to_vec();
-    offer.extend(messages::text(mechanisms));
-    offer.push(0);
     let (addresses, address) = mpsc::sync_channel(1);
     let serving = thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -57,23 +55,28 @@ fn first_response(encrypted: bool, mechanisms: &[&str]) -> Vec<u8> {
                 stream.write_all(b"N").await.unwrap();
             }
             let mut length = [0; 4];
-            stream.read_exact(&mut length).await.unwrap();
+            stream.read_exact(&mut length).await.ok()?;
             stream.read_exact(&mut vec![0; u32::from_be_bytes(length) as usize - 4]).await.unwrap();
-            stream.write_all(&messages::message(b'R', &offer)).await.unwrap();
+            stream.write_all(&messages::message(b'R', &asked)).await.unwrap();
             let mut header = [0; 5];
-            stream.read_exact(&mut header).await.unwrap();
+            stream.read_exact(&mut header).await.ok()?;
             let [_, length @ ..] = header;
             let mut body = vec![0; u32::from_be_bytes(length) as usize - 4];
             stream.read_exact(&mut body).await.unwrap();
-            body
+            Some(body)
         })
     });
-    let config = config_of(address.recv().unwrap(), "somebody", "", "sslmode = \"prefer\"");
+    // The one connection that the server takes decides.
+    let config = config_of(address.recv().unwrap(), "somebody", "[timeouts]\nquery_wait = \"2s\"", more);
     let proxy = Proxy::serve(config);
     let client = thread::spawn(move || Raw::login(proxy.address, "somebody", DATABASE, &[]).map(drop));
     let body = serving.join().unwrap();
     let _ = client.join().unwrap();
     body
+}
+
+fn offer(mechanisms: &[&str]) -> Vec<u8> {
+    [&10_u32.to_be_bytes()[..], &messages::text(mechanisms), b"\0"].concat()
 }
 
 pub fn servers_are_proved_the_password_with_the_channel_where_they_can() {
@@ -86,9 +89,65 @@ pub fn servers_are_proved_the_password_with_the_channel_where_they_can() {
         (false, &[plain], plain, "n,,n=,r="),
         (false, &[plus, plain], plain, "n,,n=,r="),
     ] {
-        let body = first_response(encrypted, offered);
+        let body = first_response(encrypted, offer(offered), "").unwrap();
         let name = [mechanism.as_bytes(), b"\0"].concat();
         assert!(body.starts_with(&name), "{}", body.escape_ascii());
         assert!(body[name.len() + 4..].starts_with(flag.as_bytes()), "{}", body.escape_ascii());
+    }
+}
+
+/// `channel_binding`, with libpq's meaning.
+pub fn a_server_that_cannot_bind_what_it_is_proved_gets_nothing_where_that_is_required() {
+    let (plain, plus) = ("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS");
+    let never = first_response(true, offer(&[plus, plain]), "channel_binding = \"disable\"").unwrap();
+    assert!(never[plain.len() + 5..].starts_with(b"n,,n=,r="), "{}", never.escape_ascii());
+    let required = "channel_binding = \"require\"";
+    let bound = first_response(true, offer(&[plus, plain]), required).unwrap();
+    assert!(bound.starts_with(b"SCRAM-SHA-256-PLUS\0"), "{}", bound.escape_ascii());
+    for (encrypted, asked) in [
+        (true, offer(&[plain])),
+        (true, 0_u32.to_be_bytes().to_vec()),
+        (true, 3_u32.to_be_bytes().to_vec()),
+        (true, [5_u32.to_be_bytes(), *b"salt"].concat()),
+        // Without TLS it is not even told who comes.
+        (false, offer(&[plus, plain])),
+    ] {
+        let heard =
+            first_response(encrypted, asked.clone(), &format!("cleartext_without_tls = true\n{required}"));
+        assert_eq!(heard, None, "{encrypted} {asked:?}");
+    }
+}
+
+pub fn a_real_server_binds_what_it_is_proved() {
+    let encrypted = Encrypted::own();
+    let role = encrypted.server.role();
+    for (method, expected) in [("scram-sha-256", None), ("trust", Some("08004")), ("password", Some("08004"))]
+    {
+        encrypted.admit(&format!("host all {role} 127.0.0.1/32 {method}"));
+        for mode in ["allow", "prefer", "require"] {
+            let target = format!("sslmode = \"{mode}\"\nchannel_binding = \"require\"");
+            let proxy = encrypted.proxy(&role, "", &target);
+            let refused = Raw::login(proxy.address, &role, DATABASE, &[]).err().map(|failure| failure.code);
+            assert_eq!(refused.as_deref(), expected, "{method} {mode}");
+        }
+    }
+}
+
+/// `sslrootcert = "system"`, where the system trusts whom a variable says, as OpenSSL has it.
+pub fn those_whom_the_system_trusts_vouch_for_servers() {
+    let encrypted = Encrypted::shared();
+    let (role, stranger) = (encrypted.server.role(), Authority::new());
+    for (host, trusted, expected) in [
+        ("localhost", &encrypted.authority.root, true),
+        ("localhost", &stranger.root, false),
+        ("127.0.0.1", &encrypted.authority.root, false),
+    ] {
+        let target = format!("host = \"{host}\"\nsslrootcert = \"system\"");
+        let path = stranger.folder.join("firepool.toml");
+        std::fs::write(&path, super::stage::text_of(encrypted.server.address(), &role, "", &target)).unwrap();
+        let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_firepool"));
+        check.args(["check", "--connect", "--config", path.to_str().unwrap()]);
+        let output = check.env("SSL_CERT_FILE", trusted).env_remove("SSL_CERT_DIR").output().unwrap();
+        assert_eq!(output.status.success(), expected, "{host} {trusted:?}: {output:?}");
     }
 }

@@ -30,7 +30,10 @@ fn main() -> ExitCode {
             direct_tls_works_on_both_legs;
         binding:
             libpq_binds_its_password_to_the_channel,
-            servers_are_proved_the_password_with_the_channel_where_they_can;
+            servers_are_proved_the_password_with_the_channel_where_they_can,
+            a_server_that_cannot_bind_what_it_is_proved_gets_nothing_where_that_is_required,
+            a_real_server_binds_what_it_is_proved,
+            those_whom_the_system_trusts_vouch_for_servers;
         forged:
             bytes_ahead_of_a_clients_handshake_are_refused,
             bytes_ahead_of_a_servers_handshake_are_refused,
@@ -53,7 +56,9 @@ fn main() -> ExitCode {
             renewed_certificates_are_shown_to_new_clients_and_disturb_no_others,
             a_renewal_that_does_not_fit_keeps_the_old_certificate,
             handshakes_sessions_and_certificates_of_both_legs_are_told,
-            one_sighup_renews_certificates_and_has_passwords_and_rules_read_again;
+            one_sighup_renews_certificates_and_has_passwords_and_rules_read_again,
+            a_reload_changes_how_clients_are_encrypted_and_who_was_revoked,
+            a_server_that_was_revoked_gets_no_password;
     };
     support::run::run(trials)
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::stage::{Authority, Encrypted, psql, text_of, tunnel};
@@ -69,6 +70,17 @@ pub fn handshakes_sessions_and_certificates_of_both_legs_are_told() {
     until("the handshake is over", || legs("handshake_failures_total") == [1, 0]);
     drop(client);
     until("its session is over", || legs("connections")[0] == 0);
+    // Another acceptor goes on where the first has stopped.
+    let held = Raw::login(tunnel(proxy.address), &role, DATABASE, &[]).unwrap();
+    let [before, _] = legs("handshakes_total");
+    let app = proxy.app.as_ref().unwrap();
+    app.reload(&encrypted.config(&role, &Authority::new().tls("require"), &encrypted.verified()), true);
+    assert_eq!((legs("handshakes_total")[0], legs("connections")[0]), (before, 1));
+    let another = Raw::login(tunnel(proxy.address), &role, DATABASE, &[]).unwrap();
+    assert_eq!((legs("handshakes_total")[0], legs("connections")[0]), (before + 1, 2));
+    drop((held, another));
+    until("their sessions are over", || legs("connections")[0] == 0);
+    assert_eq!(legs("handshakes_total")[0], before + 1);
     for role in ["tls.certificate", "sslrootcert"] {
         let until = told("certificate_expiry_timestamp_seconds", &format!("role=\"{role}\""));
         assert!(until > 1_600_000_000, "{role}: {until}");
@@ -131,4 +143,62 @@ pub fn one_sighup_renews_certificates_and_has_passwords_and_rules_read_again() {
     let plain = psql(server, address, &role, &[("PGSSLMODE", "disable")], "SELECT 1");
     let said = String::from_utf8_lossy(&plain.stderr).into_owned();
     assert!(said.contains("no pg_hba.conf entry"), "{said}");
+}
+
+/// Every key of `[tls]`, on a proxy that runs.
+pub fn a_reload_changes_how_clients_are_encrypted_and_who_was_revoked() {
+    let encrypted = Encrypted::shared();
+    let (server, role) = (&encrypted.server, encrypted.server.role());
+    let authority = Authority::new();
+    let proxy = encrypted.proxy(&role, "", "");
+    let app = proxy.app.as_ref().unwrap();
+    let mut before = Raw::login(proxy.address, &role, DATABASE, &[]).unwrap();
+    let good = authority.issue("good", &role, &[]);
+    let bad = authority.issue("bad", &role, &[]);
+    let login = |sslmode: &str, shown: Option<&(PathBuf, PathBuf)>| {
+        let mut env = vec![("PGSSLMODE", sslmode)];
+        if let Some((certificate, key)) = shown {
+            env.push(("PGSSLCERT", certificate.to_str().unwrap()));
+            env.push(("PGSSLKEY", key.to_str().unwrap()));
+        }
+        psql(server, proxy.address, &role, &env, "SELECT 1").status.success()
+    };
+    assert!(login("disable", None) && !login("require", None));
+    for (mode, plain, naked, bad_one) in [
+        ("allow", true, true, true),
+        ("require", false, true, true),
+        ("verify-full", false, false, true),
+        ("disable", true, false, false),
+    ] {
+        app.reload(&encrypted.config(&role, &authority.tls(mode), ""), true);
+        let seen = (login("disable", None), login("require", None), login("require", Some(&bad)));
+        assert_eq!(seen, (plain, naked, bad_one), "{mode}");
+    }
+    let tls = |list: &Path| {
+        let tls = authority.tls("verify-ca");
+        encrypted.config(&role, &format!("{tls}client_crl = \"{}\"\n", list.display()), "")
+    };
+    app.reload(&tls(&authority.revoke(&[])), true);
+    assert!(login("require", Some(&good)) && login("require", Some(&bad)));
+    authority.revoke(&[&bad.0]);
+    assert!(login("require", Some(&bad)), "nobody said so");
+    app.reload_certificates();
+    assert!(login("require", Some(&good)) && !login("require", Some(&bad)));
+    assert_eq!(before.value("SELECT 1"), "1", "who is in stays in");
+}
+
+/// The same file on the other side: a server whose authority has revoked it.
+pub fn a_server_that_was_revoked_gets_no_password() {
+    let encrypted = Encrypted::own();
+    let (role, authority) = (encrypted.server.role(), &encrypted.authority);
+    let target = format!("{}\nsslcrl = \"{}\"", encrypted.verified(), authority.revoke(&[]).display());
+    let proxy = encrypted.proxy(&role, "", &target);
+    assert_eq!(Raw::login(proxy.address, &role, DATABASE, &[]).unwrap().value("SELECT 1"), "1");
+    authority.revoke(&[&authority.folder.join("server.crt")]);
+    let proxy = encrypted.proxy(&role, "", &target);
+    let refused = Raw::login(proxy.address, &role, DATABASE, &[]).unwrap_err();
+    assert_eq!(
+        (refused.code.as_str(), refused.message.as_str()),
+        ("08004", "the pool could not log in to the server")
+    );
 }

@@ -64,6 +64,33 @@ impl Authority {
         paths
     }
 
+    /// A list of the certificates that were revoked, which is made by openssl as PostgreSQL's own manual has it.
+    pub fn revoke(&self, certificates: &[&Path]) -> PathBuf {
+        let key = self.folder.join("ca.key");
+        fs::write(&key, pem("PRIVATE KEY", &self.issuer.key().serialize_der())).unwrap();
+        let (index, config) = (self.folder.join("index"), self.folder.join("openssl.cnf"));
+        fs::write(&index, "").unwrap();
+        fs::write(
+            &config,
+            format!(
+                "[ca]\ndefault_ca=it\n[it]\ndatabase={}\ndefault_md=sha256\ndefault_crl_days=1\n\
+                 crl_extensions=more\n[more]\nauthorityKeyIdentifier=keyid:always\n",
+                index.display()
+            ),
+        )
+        .unwrap();
+        let list = self.folder.join("ca.crl");
+        let openssl = |arguments: &[&Path]| {
+            let mut command = Command::new("openssl");
+            command.arg("ca").arg("-config").arg(&config).arg("-cert").arg(&self.root);
+            let done = command.arg("-keyfile").arg(&key).args(arguments).output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        };
+        certificates.iter().for_each(|certificate| openssl(&["-revoke".as_ref(), certificate]));
+        openssl(&["-gencrl".as_ref(), "-out".as_ref(), &list]);
+        list
+    }
+
     /// Lines of `[tls]` with a certificate for `localhost`.
     pub fn tls(&self, mode: &str) -> String {
         let (certificate, key) = self.issue("proxy", "proxy", &["localhost", "127.0.0.1"]);

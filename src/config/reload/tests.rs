@@ -57,6 +57,7 @@ const NEW: &str = r#"
     certificate = "FOLDER/a.crt"
     key = "FOLDER/a.key"
     client_ca = "FOLDER/a.crt"
+    client_crl = "FOLDER/a.crl"
     min_version = "1.3"
     [targets.main]
     host = "pg2"
@@ -64,6 +65,8 @@ const NEW: &str = r#"
     required = false
     sslmode = "require"
     sslrootcert = "FOLDER/a.crt"
+    channel_binding = "require"
+    sslcrl = "FOLDER/a.crl"
     sslcert = "FOLDER/a.crt"
     sslkey = "FOLDER/a.key"
     sslnegotiation = "direct"
@@ -72,6 +75,7 @@ const NEW: &str = r#"
     max_logins = 5
     failed_logins = 5
     failed_logins_within = "1s"
+    salt_secret = "thirty-two characters and a few more"
     auth_user = "came"
     auth_target = "main"
     auth_database = "d"
@@ -121,7 +125,9 @@ fn config(text: &str) -> Config {
     fs::create_dir_all(&folder).unwrap();
     let made = generate::self_signed(&["pg"]).unwrap();
     fs::write(folder.join("a.crt"), &made.certificate).unwrap();
-    fs::write(folder.join("a.key"), &*made.key).unwrap();
+    generate::write_key(&folder.join("a.key"), &made.key);
+    let tomorrow = std::time::SystemTime::now() + std::time::Duration::from_secs(48 * 60 * 60);
+    fs::write(folder.join("a.crl"), generate::empty_list(tomorrow)).unwrap();
     let text = text.replace("FOLDER", folder.to_str().unwrap());
     let config = crate::config::parse(&text, Path::new("test.toml"), &|_| None);
     fs::remove_dir_all(&folder).unwrap();
@@ -199,10 +205,13 @@ fn a_moved_target_changes_its_routes() {
 fn the_log_tells_every_change_and_no_secret() {
     let text = diff(&config(OLD), &config(NEW)).to_string();
     for line in [
-        "route for database `*`, user `came` added",
+        "route for database `*`, user `came` added (needs a restart)",
         "user gone removed",
-        "user app: password changed, other_password changed, max_clients none -> 1, max_server_connections none -> 50",
+        "user app: password changed, other_password changed",
+        "user app: max_clients none -> 1, max_server_connections none -> 50 (needs a restart)",
         "proxy.login_timeout 15s -> 1s",
+        "tls.min_version 1.2 -> 1.3",
+        "authentication.auth_ttl none -> 1s (needs a restart)",
         "proxy.workers none -> 2 (needs a restart)",
     ] {
         assert!(text.lines().any(|it| it == line), "{line}\n--\n{text}");

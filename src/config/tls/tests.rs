@@ -22,8 +22,8 @@ impl Folder {
         let (made, other) = (generate::self_signed(&["localhost"]), generate::self_signed(&["localhost"]));
         let made = made.unwrap();
         fs::write(folder.join("a.crt"), &made.certificate).unwrap();
-        fs::write(folder.join("a.key"), &*made.key).unwrap();
-        fs::write(folder.join("b.key"), &*other.unwrap().key).unwrap();
+        generate::write_key(&folder.join("a.key"), &made.key);
+        generate::write_key(&folder.join("b.key"), &other.unwrap().key);
         Self(folder)
     }
 
@@ -107,6 +107,10 @@ fn what_does_not_fit_together_is_said_with_its_line() {
             5,
             "`sslmode` \"verify-full\" needs an `sslrootcert`",
         ),
+        ("", "host = \"/run\"\nchannel_binding = \"require\"", 5, "a Unix socket has none"),
+        ("", "host = \"pg\"\nchannel_binding = \"always\"", 5, "must be one of \"disable\", \"prefer\""),
+        ("", "host = \"pg\"\nsslmode = \"disable\"\nchannel_binding = \"require\"", 6, "needs TLS, which"),
+        ("", "host = \"pg\"\nsslrootcert = \"system\"\nsslmode = \"verify-ca\"", 6, "is too weak for"),
         ("", "host = \"pg\"\nsslrootcert = \"nowhere\"", 5, "cannot be read"),
         ("", "host = \"pg\"\nsslcert = \"a.crt\"", 5, "`sslcert` needs its `sslkey`"),
         ("", "host = \"pg\"\nsslkey = \"a.key\"", 5, "`sslkey` needs the `sslcert`"),
@@ -121,13 +125,66 @@ fn what_does_not_fit_together_is_said_with_its_line() {
 }
 
 #[test]
+fn a_key_that_others_can_read_is_refused_on_both_sides() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new("open");
+    fs::set_permissions(folder.0.join("a.key"), PermissionsExt::from_mode(0o644)).unwrap();
+    for (tls, target, line) in [
+        ("certificate = \"a.crt\"\nkey = \"a.key\"", TARGET.to_owned(), 3),
+        ("", format!("{TARGET}\nsslcert = \"a.crt\"\nsslkey = \"a.key\""), 6),
+    ] {
+        let Examined { config, problems } = folder.examine(tls, &target);
+        let text = problems.to_string();
+        assert!(config.is_none() && text.contains(&format!(":{line}: error:")), "{text}");
+        assert!(text.contains("a.key: it has group or world access"), "{text}");
+    }
+}
+
+#[test]
+fn lists_of_what_was_revoked_need_authorities_and_warn_before_they_keep_everybody_out() {
+    let folder = Folder::new("lists");
+    let write = |name: &str, hours: i64| {
+        let span = Duration::from_secs(hours.unsigned_abs() * 60 * 60);
+        let now = SystemTime::now();
+        let until = if hours < 0 { now - span } else { now + span };
+        fs::write(folder.0.join(name), generate::empty_list(until)).unwrap();
+    };
+    write("good", 48);
+    write("soon", 5);
+    write("gone", -5);
+    let files = "certificate = \"a.crt\"\nkey = \"a.key\"";
+    let ca = format!("{files}\nclient_ca = \"a.crt\"");
+    let root = format!("{TARGET}\nsslrootcert = \"a.crt\"");
+    let said = |tls: &str, target: &str| folder.examine(tls, target).problems.to_string();
+    let lacks = said(&format!("{files}\nclient_crl = \"good\""), TARGET);
+    assert!(lacks.contains(":4: error: `client_crl` needs the `client_ca`"), "{lacks}");
+    let lacks = said("", &format!("{TARGET}\nsslcrl = \"good\""));
+    assert!(lacks.contains(":5: error: `sslcrl` needs the `sslrootcert`"), "{lacks}");
+    for (file, words) in [
+        ("good", ""),
+        ("soon", "has a list that expires in "),
+        ("gone", "has a list that has expired"),
+        ("a.crt", "there is no revocation list in it"),
+        ("nowhere", "cannot be read"),
+    ] {
+        for (tls, target) in [
+            (format!("{ca}\nclient_crl = \"{file}\""), TARGET.to_owned()),
+            (String::new(), format!("{root}\nsslcrl = \"{file}\"")),
+        ] {
+            let text = said(&tls, &target);
+            assert!(text.contains(words) && text.is_empty() == words.is_empty(), "{file}: {text}");
+        }
+    }
+}
+
+#[test]
 fn a_certificate_that_expires_soon_or_has_expired_is_a_warning() {
     let day = |days: i64| days_from_now(days);
     let folder = Folder::new("expiry");
     for (until, words) in [(day(3), "expires in "), (day(-3), "is not valid today")] {
         let made = generate::self_signed_until(&["localhost"], until).unwrap();
         fs::write(folder.0.join("c.crt"), &made.certificate).unwrap();
-        fs::write(folder.0.join("c.key"), &*made.key).unwrap();
+        generate::write_key(&folder.0.join("c.key"), &made.key);
         let examined = folder.examine("certificate = \"c.crt\"\nkey = \"c.key\"", TARGET);
         assert!(examined.config.is_some());
         let text = examined.problems.to_string();

@@ -8,8 +8,9 @@ use pgwire::messages::Message;
 use pgwire::messages::startup::Authentication;
 use zeroize::Zeroizing;
 
+use super::failures::Gate;
 use super::imitation::Appearance;
-use super::{AuthError, of_scram};
+use super::{AuthError, of_scram, too_many_failures};
 use crate::error::{ErrorKind, Refusal};
 use crate::hba::{Asked, Transport};
 use crate::scram::{self, Channel, Keys, ScramError, ServerExchange, Verifier};
@@ -50,6 +51,7 @@ pub(super) async fn scram(
     stream: &mut Stream,
     binding: Option<Arc<[u8]>>,
     known: Known,
+    gate: Gate<'_>,
 ) -> Result<Keys, AuthError> {
     let Known { user, verifier, .. } = known;
     let refused = |error| AuthError::from(of_scram(&user, error));
@@ -64,7 +66,12 @@ pub(super) async fn scram(
     let (challenge, challenged) = exchange.challenge(first).map_err(refused)?;
     send(stream, &Authentication::SASLContinue(Bytes::from(challenge))).await?;
     let last = password_message(stream, scram::MAX_MESSAGE + 64, "expected SASL response").await?;
-    let (signature, keys) = challenged.learn(&last).map_err(refused)?;
+    let guess = gate.pass().await.ok_or_else(|| too_many_failures(&gate))?;
+    let learned = challenged.learn(&last);
+    if !matches!(learned, Err(ScramError::Proof)) {
+        guess.give_back();
+    }
+    let (signature, keys) = learned.map_err(refused)?;
     send(stream, &Authentication::SASLFinal(Bytes::from(signature))).await?;
     Ok(keys)
 }

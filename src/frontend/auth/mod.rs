@@ -25,9 +25,10 @@ use crate::stream::Stream;
 use crate::tls::Established;
 
 pub(super) use failures::Failures;
+use failures::Gate;
 use imitation::Appearance;
 use methods::Known;
-pub(super) use state::State;
+pub(super) use state::{State, salt_secret};
 
 /// For the fuzz targets: reads what a client may send in the place of a password, in every way.
 #[doc(hidden)]
@@ -73,17 +74,15 @@ pub(super) async fn authenticate(
     asked: Asked<'_>,
 ) -> Result<Arc<User>, AuthError> {
     let state = shared.state();
-    let (address, limits) = (asked.transport.address(), state.authentication());
-    if address.is_some_and(|address| shared.failures.are_too_many(limits, address, shared.clock.now())) {
-        let refusal = Refusal::new(ErrorKind::TooManyFailures, "too many failed logins from this address");
-        let within = limits.failed_logins_within;
-        let detail = format!("Failed logins are forgotten {within:?} after the first of them.");
-        return Err(refusal.detail(detail).into());
+    let (limits, address) = (state.authentication(), asked.transport.address());
+    let gate = Gate { failures: &shared.failures, limits, clock: &shared.clock, address };
+    if gate.is_closed() {
+        return Err(too_many_failures(&gate).into());
     }
     let demand = demand(&state, &asked)?;
     channel::must_show(demand.certificate, channel, asked.user)?;
     let found = find((shared, &state), asked.user).await?;
-    let proved = prove((stream, channel), (shared, &state), (&asked, demand), &found).await;
+    let proved = prove((stream, channel), (shared, &state), (&asked, demand), &found, gate).await;
     match proved {
         Ok((renewed, keys)) => {
             let Some(user) = found.user else {
@@ -102,17 +101,20 @@ pub(super) async fn authenticate(
             Ok(user)
         }
         Err(error) => {
-            if let AuthError::Refused(Refusal { kind: ErrorKind::AuthenticationFailed, .. }) = &error {
-                if let Some(address) = address {
-                    shared.failures.count(limits, address, shared.clock.now());
-                }
-                if let (true, Some(lookups)) = (found.remembered, &shared.lookups) {
-                    lookups.forget(asked.user);
-                }
+            if let AuthError::Refused(Refusal { kind: ErrorKind::AuthenticationFailed, .. }) = &error
+                && let (true, Some(lookups)) = (found.remembered, &shared.lookups)
+            {
+                lookups.forget(asked.user);
             }
             Err(error)
         }
     }
+}
+
+fn too_many_failures(gate: &Gate<'_>) -> Refusal {
+    let within = gate.limits.failed_logins_within;
+    let detail = format!("Failed logins are forgotten {within:?} after the first of them.");
+    Refusal::new(ErrorKind::TooManyFailures, "too many failed logins from this address").detail(detail)
 }
 
 /// What a client has to prove.
@@ -204,6 +206,7 @@ async fn prove(
     (shared, state): Both<'_>,
     (asked, Demand { method, cleartext, .. }): (&Asked<'_>, Demand),
     found: &Candidate,
+    gate: Gate<'_>,
 ) -> Result<Proved, AuthError> {
     let known = known(state, asked.user, found);
     match method {
@@ -212,15 +215,21 @@ async fn prove(
         Method::Peer => methods::peer(asked).await.map(|()| (None, None)),
         Method::Md5 if known.appearance.md5 => {
             let answer = methods::md5(stream, &known).await?;
+            let guess = gate.pass().await.ok_or_else(|| too_many_failures(&gate))?;
             if answer.check(&known) {
+                guess.give_back();
                 return Ok((None, None));
             }
             let (user, known) = again((shared, state), asked.user, found).await?;
-            if answer.check(&known) { Ok((Some(user), None)) } else { Err(wrong_password(asked.user).into()) }
+            if !answer.check(&known) {
+                return Err(wrong_password(asked.user).into());
+            }
+            guess.give_back();
+            Ok((Some(user), None))
         }
         Method::ScramSha256 | Method::Md5 => {
             let binding = channel.binding.clone();
-            methods::scram(stream, binding, known).await.map(|keys| (None, Some(keys)))
+            methods::scram(stream, binding, known, gate).await.map(|keys| (None, Some(keys)))
         }
         Method::Password => {
             if !asked.transport.is_private() && !cleartext {
@@ -228,13 +237,19 @@ async fn prove(
                 return Err(Refusal::new(ErrorKind::LoginRefused, message).into());
             }
             let password = methods::password(stream).await?;
+            let guess = gate.pass().await.ok_or_else(|| too_many_failures(&gate))?;
             let (right, keys) = methods::check_password(&password, known).await?;
             if right {
+                guess.give_back();
                 return Ok((None, Some(keys)));
             }
             let (user, known) = again((shared, state), asked.user, found).await?;
             let (right, keys) = methods::check_password(&password, known).await?;
-            if right { Ok((Some(user), Some(keys))) } else { Err(wrong_password(asked.user).into()) }
+            if !right {
+                return Err(wrong_password(asked.user).into());
+            }
+            guess.give_back();
+            Ok((Some(user), Some(keys)))
         }
         // It was answered before.
         Method::Reject => Err(Refusal::new(ErrorKind::LoginRefused, "the client is rejected").into()),
