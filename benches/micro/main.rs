@@ -6,6 +6,7 @@
 mod pool;
 mod server;
 mod statement;
+mod top;
 mod wire;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ fn main() {
         .measurement_time(Duration::from_secs(1))
         .configure_from_args();
     statement::benches(&mut criterion);
+    top::benches(&mut criterion);
     wire::benches(&mut criterion);
     pool::benches(&mut criterion);
     criterion.final_summary();

@@ -6,6 +6,9 @@ use criterion::Criterion;
 use firepool::statement::{Cache, Dialect, Encoding, judge};
 
 const SIMPLE: &[u8] = b"SELECT abalance FROM pgbench_accounts WHERE aid = 1";
+const LITERAL: &[u8] =
+    b"SELECT id, name, data FROM wm.working_memory WHERE name = 'a memory' AND id <> 1.5 LIMIT 10";
+const ROWS: &[u8] = b"INSERT INTO entity.node (id, kind, data) VALUES (1, 'person', '{}'), (2, 'place', NULL), (3, 'person', '{}')";
 const DIALECT: Dialect = Dialect { encoding: Encoding::Utf8, standard_conforming_strings: true };
 
 pub(crate) fn benches(criterion: &mut Criterion) {
@@ -37,6 +40,19 @@ pub(crate) fn benches(criterion: &mut Criterion) {
             cache.facts(black_box(&text), DIALECT)
         });
     });
+    for (name, text) in [("a literal", LITERAL), ("a list of rows", ROWS)] {
+        for shaping in [false, true] {
+            let with = if shaping { "with" } else { "without" };
+            group.bench_function(
+                format!("a text with {name} that the cache has not, {with} its shape"),
+                |bench| {
+                    let cache = Cache::new(0, 0);
+                    let mut cache = if shaping { cache.shaping() } else { cache };
+                    bench.iter(|| cache.facts(black_box(text), DIALECT));
+                },
+            );
+        }
+    }
     group.bench_function("judging a join of three tables", |bench| {
         let text = b"SELECT o.id, c.name, sum(l.price * l.amount) FROM orders o JOIN customers c ON c.id = o.customer_id \
             LEFT JOIN lines l ON l.order_id = o.id WHERE o.created > now() - interval '1 day' AND c.country IN ('a', 'b') \

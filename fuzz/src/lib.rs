@@ -238,6 +238,13 @@ pub fn statement(data: &[u8]) {
         assert_eq!(*cache.facts(text, dialect), facts);
     }
     assert!(cache.stats().entries <= 1 && cache.stats().bytes <= text.len());
+    let shaped = Cache::new(8, 1 << 20).shaping().facts(text, dialect);
+    for number in 0..shaped.named().len() {
+        let shape = shaped.named().statement(number).and_then(|statement| statement.shape());
+        // A thousand bytes, and what says that there were more.
+        assert!(shape.is_none_or(|shape| !shape.text.is_empty() && shape.text.len() <= 1_004));
+        assert!(shape.is_some() || shaped.statements == 0);
+    }
     let effects = &facts.effects;
     if facts.kind == Kind::Unknown {
         assert_eq!((effects.pin, effects.suspects), (Some(Pin::Opaque), States::ALL));

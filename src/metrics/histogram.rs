@@ -31,7 +31,9 @@ impl Histogram {
 
     /// Takes what another has.
     pub(super) fn take(&self, other: &Self) {
-        self.0.iter().zip(&other.0).for_each(|(own, other)| add(own, read(other)));
+        // Most have but a few.
+        let counted = self.0.iter().zip(&other.0).map(|(own, other)| (own, read(other)));
+        counted.filter(|(_, count)| *count > 0).for_each(|(own, count)| add(own, count));
     }
 }
 

@@ -194,8 +194,8 @@ impl Table {
 
     /// In the place of the one with the least time, whose score it inherits.
     fn replace(&mut self, row: Arc<Row>) -> usize {
-        let least = self.scores.iter().enumerate().min_by_key(|(_, score)| **score);
-        let place = least.map_or(0, |(place, _)| place);
+        let least = self.scores.iter().copied().min();
+        let place = self.scores.iter().position(|score| Some(*score) == least).unwrap_or(0);
         let mut shown = self.shown.rows.lock().unwrap_or_else(PoisonError::into_inner);
         shown[place] = Arc::clone(&row);
         let before = std::mem::replace(&mut self.rows[place], row);

@@ -9,6 +9,8 @@
 //! - `?` for a literal, NULL, TRUE, FALSE and a parameter, its sign with it;
 //! - one `?` for a list of them, and one row for rows that look the same: `IN (?)`, `VALUES (?)`;
 //! - `?` for what SET sets, and for names of savepoints, cursors, channels and statements of SQL.
+//!
+//! The grammar's own idea of what a constant is (libpg_query's `normalize`) agrees with it on the corpus of `guard`.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
