@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help dev test lint fmt doc bench regress clients metrics deps
+.PHONY: help dev test lint fmt doc bench regress clients metrics page deps
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,10 @@ regress: deps ## PostgreSQL's own tests through firepool and without it (Debian,
 metrics: deps ## what Prometheus itself says of the metrics, rules, alerts and the dashboard (Debian, Ubuntu)
 	@scripts/prometheus-programs
 	deploy/prometheus/test.sh
+
+page: deps ## the page for people in a real browser under load (Debian, Ubuntu); ARGS=FILE takes a picture of it
+	@scripts/browser-programs
+	tests/page/run $(ARGS)
 
 clients: deps ## real drivers through firepool and without it (Python, Node.js, Go, Rust, Java, ODBC); ARGS are passed on
 	tests/clients/run $(ARGS)

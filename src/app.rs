@@ -13,10 +13,12 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-use crate::admin::http::{self, About, Readiness};
+use crate::admin::gate::Gate;
+use crate::admin::http::{self, Readiness, Site};
+use crate::admin::page::Page;
 use crate::backend::connect::{ConnectError, Opener};
 use crate::clock::{self, Clock};
-use crate::config::{Config, Target, Tracing, budget};
+use crate::config::{self, Config, Target, Tracing, budget};
 use crate::frontend::Shared;
 use crate::frontend::accept::Listeners;
 use crate::frontend::worker::{self, Handle, Stage};
@@ -65,6 +67,7 @@ pub struct App {
     readiness: Arc<Readiness>,
     registry: Arc<Registry>,
     shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
     workers: Arc<Vec<Handle>>,
     threads: Vec<thread::JoinHandle<()>>,
     exporter: Option<Exporter>,
@@ -86,13 +89,7 @@ impl App {
     pub fn start_with(config: Arc<Config>, logs: Logs) -> Result<Self, StartError> {
         let count =
             config.proxy.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        let (clock, metrics) = (
-            Arc::<Clock>::default(),
-            Arc::new(Metrics::new(count)?.ranking_statements(config.metrics.top_statements)),
-        );
-        if config.metrics.pgbouncer_names {
-            metrics.show_pgbouncer_names()?;
-        }
+        let (clock, metrics) = (Arc::<Clock>::default(), measure(&config, count)?);
         show_logs(&metrics, &logs)?;
         let registry = Arc::new(Registry::new(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&metrics)));
         let (shared, asker) = Shared::new(Arc::clone(&registry), Arc::clone(&metrics), Arc::clone(&clock))?;
@@ -102,11 +99,14 @@ impl App {
         let (accepting, keeping) = (runtime()?, runtime()?);
         let listeners = accepting.block_on(async { Listeners::bind(&config.proxy) })?;
         let admin = match config.admin {
-            Some(address) => Some(keeping.block_on(bind_admin(address))?),
+            Some(address) => {
+                let listener = keeping.block_on(bind_admin(address))?;
+                Some((listener, Gate::new(address, config.admin_token.clone())))
+            }
             None => None,
         };
         let (addresses, admin_address) =
-            (listeners.addresses(), admin.as_ref().and_then(|l| l.local_addr().ok()));
+            (listeners.addresses(), admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok()));
 
         let (stage, stages) = watch::channel(Stage::Serving);
         let workers = (0..count)
@@ -122,7 +122,7 @@ impl App {
             .name("accept".into())
             .spawn(move || accepting.block_on(listeners.serve(handles, (sockets, at_door), serving)))?;
         let housekeeping = Housekeeping { clock, registry: Arc::clone(&registry), config };
-        let (ready, metrics) = (Arc::clone(&readiness), metrics);
+        let (ready, shown) = (Arc::clone(&readiness), Arc::clone(&metrics));
         let keeper = thread::Builder::new().name("admin".into()).spawn(move || {
             keeping.block_on(async move {
                 for target in required {
@@ -131,8 +131,9 @@ impl App {
                 if let Some(asker) = asker {
                     tokio::spawn(asker.run());
                 }
-                if let Some(listener) = admin {
-                    tokio::spawn(http::serve(listener, About { metrics, readiness: ready, logs }));
+                if let Some((listener, gate)) = admin {
+                    let site = Site { metrics: shown, readiness: ready, gate, page: Page::default(), logs };
+                    tokio::spawn(http::serve(listener, Arc::new(site)));
                 }
                 housekeeping.run(stages).await;
             });
@@ -144,6 +145,7 @@ impl App {
             readiness,
             registry,
             shared,
+            metrics,
             workers,
             threads: vec![acceptor, keeper],
             exporter,
@@ -161,21 +163,31 @@ impl App {
     }
 
     /// Reads every file of certificates and keys again, for new connections. Those that exist stay as they are, and what
-    /// does not fit together is reported and not used.
-    pub fn reload_certificates(&self) {
+    /// does not fit together is reported and not used. Returns whether all did.
+    pub fn reload_certificates(&self) -> bool {
+        let mut fit = true;
         if let Some(acceptor) = self.shared.acceptor() {
-            report("clients", acceptor.reload());
+            fit &= report("clients", acceptor.reload());
         }
         for target in &self.registry.config().targets {
             if let Some(connector) = &target.tls.connector {
-                report(&target.name, connector.reload());
+                fit &= report(&target.name, connector.reload());
             }
         }
+        fit
     }
 
     /// Takes `[tls]`, users, their secrets, rules and the limits of logins from another configuration, and nothing else of it.
-    pub fn reload(&self, config: &Config) {
+    /// `certificates` says whether those could be read again.
+    pub fn reload(&self, config: &Config, certificates: bool) {
         self.shared.reload(config);
+        self.metrics.accepting(self.shared.acceptor());
+        self.metrics.configured(config::fingerprint(config), certificates);
+    }
+
+    /// Another configuration was of no use.
+    pub fn reload_failed(&self) {
+        self.metrics.reload_failed();
     }
 
     /// Whether `/ready` says so.
@@ -237,14 +249,27 @@ fn show_logs(metrics: &Metrics, logs: &Logs) -> Result<(), metrics::Error> {
     metrics.show_total(metrics::LOG_DROPPED, Box::new(move || dropping.dropped()))
 }
 
-fn report(what: &str, reloaded: Result<Reloaded, Trouble>) {
-    match reloaded {
+/// Every metric, with what it says of the configuration from the start.
+fn measure(config: &Config, workers: usize) -> Result<Arc<Metrics>, metrics::Error> {
+    let metrics = Metrics::new(workers)?.ranking_statements(config.metrics.top_statements);
+    metrics.configured(config::fingerprint(config), true);
+    let connectors = config.targets.iter().filter_map(|target| target.tls.connector.clone());
+    metrics.watch_tls(config.tls.acceptor.clone(), connectors.collect());
+    if config.metrics.pgbouncer_names {
+        metrics.show_pgbouncer_names()?;
+    }
+    Ok(Arc::new(metrics))
+}
+
+fn report(what: &str, reloaded: Result<Reloaded, Trouble>) -> bool {
+    match &reloaded {
         Ok(Reloaded::New) => tracing::info!(what, "new certificates are in use"),
         Ok(Reloaded::Same) => {}
         Err(error) => {
             tracing::error!(what, %error, "certificates were not reloaded; the old ones stay in use")
         }
     }
+    reloaded.is_ok()
 }
 
 /// How many clients' sockets may be open at once: those that may log in and as many again that are about to, but never

@@ -8,14 +8,14 @@
 //! | 9 | `main` | `cli` |
 //! | 8 | `cli` | `app`, `backend` (to try a login), `config`, `log`, `tls` (to make a certificate) |
 //! | 7 | `app` | every room below |
-//! | 6 | `admin` | `log`, `metrics` |
+//! | 6 | `admin` | `log`, `metrics`, `secret` |
 //! | 6 | `frontend` | `pool`, `notify`, `backend`, `relay`, `schemas`, `spans`, `statement`, `wire`, the ground floor |
 //! | 5 | `pool` | `backend`, `schemas`, `statement`, the ground floor |
 //! | 5 | `notify` | `backend`, `relay`, `wire`, the ground floor |
 //! | 4 | `backend` | `relay`, `statement`, `wire`, and of the ground floor `config`, `error`, `scram`, `stream`, `tls` |
 //! | 3 | `relay` | `wire` |
 //! | 3 | `schemas` | `statement`, and of the ground floor `metrics` |
-//! | 2 | `metrics` | `wire`, `statement`, `error`, `rule` |
+//! | 2 | `metrics` | `wire`, `statement`, `error`, `rule`, `tls` |
 //! | 2 | `config` | `log`, `spans`, `hba`, `secret`, `scram` |
 //! | 1 | `secret` | `scram` |
 //! | 1 | `wire` | nothing |
@@ -53,7 +53,7 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
             "config", "secret", "scram", "stream", "tls", "clock", "error",
         ],
     ),
-    ("admin", 6, &["log", "metrics"]),
+    ("admin", 6, &["log", "metrics", "secret"]),
     (
         "frontend",
         6,
@@ -106,7 +106,7 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
     ("backend", 4, &["relay", "statement", "wire", "config", "error", "secret", "scram", "stream", "tls"]),
     ("relay", 3, &["wire"]),
     ("schemas", 3, &["statement", "metrics"]),
-    ("metrics", 2, &["wire", "statement", "error", "rule"]),
+    ("metrics", 2, &["wire", "statement", "error", "rule", "tls"]),
     ("wire", 1, &[]),
     ("statement", 1, &["rule"]),
     ("config", 2, &["log", "spans", "hba", "secret", "scram", "tls"]),

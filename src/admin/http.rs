@@ -2,6 +2,8 @@
 //!
 //! | path | answer |
 //! |---|---|
+//! | `/` | the page for people |
+//! | `/live.json` | the figures that it shows, as they are at this moment |
 //! | `/metrics` | Prometheus' text format 0.0.4 |
 //! | `/statements.json`, `/statements.txt` | the statements that take the most: `statements` |
 //! | `/live` | 200 while the process runs |
@@ -11,80 +13,63 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use super::gate::Gate;
 use super::level;
+use super::live;
+use super::page::Page;
+pub use super::readiness::Readiness;
 use super::statements::{self, Wish};
 use crate::log::Logs;
 use crate::metrics::Metrics;
 
-/// Connections at once. Scrapers and probes need a handful; more would only cost memory.
+/// Connections at once. Scrapers, probes and a few people need a handful; more would only cost memory.
 const CONNECTIONS: usize = 64;
 
-/// How long a request's headers may take to arrive, and how long a connection may last.
+/// How long a request's headers may take to arrive, how long a connection may last, and how long its last answer may take
+/// after that.
 const HEADERS: Duration = Duration::from_secs(5);
 const LIFETIME: Duration = Duration::from_secs(60);
+const LAST: Duration = Duration::from_secs(5);
 
-/// Whether the proxy is ready for clients.
-#[derive(Debug, Default)]
-pub struct Readiness {
-    missing: AtomicUsize,
-    draining: AtomicBool,
-}
+/// Bytes and number of a request's headers: browsers send less than a fifth of either.
+const HEADER_BYTES: usize = 16 * 1024;
+const HEADER_COUNT: usize = 64;
 
-impl Readiness {
-    /// Not ready until so many targets have answered.
-    pub fn waits_for(targets: usize) -> Self {
-        Self { missing: AtomicUsize::new(targets), draining: AtomicBool::new(false) }
-    }
+/// What no answer may do: load, run or be framed by anything.
+const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
 
-    /// One of them has.
-    pub fn answered(&self) {
-        let less = |missing: usize| missing.checked_sub(1);
-        let _ = self.missing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    }
-
-    /// Never ready again.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
-    /// Why not, or `Ok`.
-    pub fn check(&self) -> Result<(), String> {
-        if self.draining.load(Ordering::Relaxed) {
-            return Err("draining\n".into());
-        }
-        match self.missing.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            missing => Err(format!("{missing} required targets have not answered yet\n")),
-        }
-    }
-}
-
-/// What there is to tell.
-#[derive(Debug, Clone)]
-pub struct About {
-    /// For `/metrics`.
+/// What is answered from.
+#[derive(Debug)]
+pub struct Site {
+    /// Every metric.
     pub metrics: Arc<Metrics>,
-    /// For `/ready`.
+    /// Whether the proxy is ready.
     pub readiness: Arc<Readiness>,
+    /// Who is answered.
+    pub gate: Gate,
+    /// The page for people.
+    pub page: Page,
     /// For `/log-level`.
     pub logs: Logs,
 }
 
 /// Answers requests until the task is dropped.
-pub async fn serve(listener: TcpListener, about: About) {
+pub async fn serve(listener: TcpListener, site: Arc<Site>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -92,59 +77,84 @@ pub async fn serve(listener: TcpListener, about: About) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let about = about.clone();
+        let site = Arc::clone(&site);
         tokio::spawn(async move {
             let _place = place;
-            let service =
-                service_fn(|request| async { Ok::<_, Infallible>(respond(request, from, &about).await) });
-            let mut builder = http1::Builder::new();
-            let connection = builder.timer(TokioTimer::new()).header_read_timeout(HEADERS);
-            // A peer that breaks HTTP or takes too long is no concern of anybody's.
-            let _ =
-                tokio::time::timeout(LIFETIME, connection.serve_connection(TokioIo::new(socket), service))
-                    .await;
+            attend(socket, from, &site).await;
         });
     }
 }
 
-async fn respond(request: Request<Incoming>, from: SocketAddr, about: &About) -> Response<Full<Bytes>> {
-    if *request.method() != Method::PUT || request.uri().path() != level::PATH {
-        return answer(&request, about);
+/// Answers the requests of one connection. A peer that breaks HTTP or takes too long is no concern of anybody's.
+async fn attend(socket: TcpStream, from: SocketAddr, site: &Site) {
+    let service = service_fn(|request| async { Ok::<_, Infallible>(answer(request, from, site).await) });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADERS);
+    builder.max_buf_size(HEADER_BYTES).max_headers(HEADER_COUNT);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(socket), service));
+    if tokio::time::timeout(LIFETIME, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(LAST, connection).await;
     }
-    let (head, body) = request.into_parts();
-    let (status, said) = level::put(&about.logs, from, head.headers, body).await;
-    text(status, said)
 }
 
-fn answer(request: &Request<Incoming>, about: &About) -> Response<Full<Bytes>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".into());
-    }
-    match request.uri().path() {
-        "/metrics" => match about.metrics.render() {
-            Ok(body) => {
-                let mut response = text(StatusCode::OK, body);
-                let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-                response.headers_mut().insert(CONTENT_TYPE, format);
-                response
-            }
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-        },
-        "/statements.json" | "/statements.txt" => top(request.uri(), &about.metrics),
-        "/live" => text(StatusCode::OK, "live\n".into()),
-        "/ready" => match about.readiness.check() {
-            Ok(()) => text(StatusCode::OK, "ready\n".into()),
-            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
-        },
-        level::PATH => {
-            let (status, said) = level::get(&about.logs);
+async fn answer(request: Request<Incoming>, from: SocketAddr, site: &Site) -> Response<Full<Bytes>> {
+    let mut response = match site.gate.check(&request) {
+        Ok(()) if level::is_change(request.method(), request.uri().path()) => {
+            let (head, body) = request.into_parts();
+            let (status, said) = level::put(&site.logs, from, head.headers, body).await;
             text(status, said)
         }
-        "/" => text(
-            StatusCode::OK,
-            "firepool: /metrics /statements.txt /statements.json /live /ready /log-level\n".into(),
-        ),
-        _ => text(StatusCode::NOT_FOUND, "not found\n".into()),
+        Ok(()) => route(&request, site),
+        Err((status, words)) => {
+            let mut response = text(status, words);
+            if status == StatusCode::UNAUTHORIZED {
+                set(&mut response, WWW_AUTHENTICATE, "Bearer realm=\"firepool\"");
+            }
+            response
+        }
+    };
+    for (name, value) in [
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        set(&mut response, name, value);
+    }
+    if !response.headers().contains_key(CONTENT_SECURITY_POLICY) {
+        set(&mut response, CONTENT_SECURITY_POLICY, NOTHING);
+    }
+    response
+}
+
+fn route(request: &Request<Incoming>, site: &Site) -> Response<Full<Bytes>> {
+    match request.uri().path() {
+        "/metrics" => match site.metrics.render() {
+            Ok(body) => of("text/plain; version=0.0.4; charset=utf-8", body),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        },
+        "/live" => text(StatusCode::OK, "live\n"),
+        "/ready" => match site.readiness.check() {
+            Ok(()) => text(StatusCode::OK, "ready\n"),
+            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
+        },
+        "/live.json" => match live::json(&site.metrics, &site.readiness) {
+            Ok(body) => of("application/json", body),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        },
+        "/statements.json" | "/statements.txt" => top(request.uri(), &site.metrics),
+        level::PATH => {
+            let (status, said) = level::get(&site.logs);
+            text(status, said)
+        }
+        "/" => {
+            let mut response = of("text/html; charset=utf-8", site.page.html());
+            response.headers_mut().insert(CONTENT_SECURITY_POLICY, site.page.policy());
+            response
+        }
+        _ => text(StatusCode::NOT_FOUND, "not found\n"),
     }
 }
 
@@ -154,43 +164,29 @@ fn top(uri: &Uri, metrics: &Metrics) -> Response<Full<Bytes>> {
         Err(wrong) => return text(StatusCode::BAD_REQUEST, wrong),
     };
     let Some(ranking) = metrics.ranking() else {
-        return text(StatusCode::NOT_FOUND, "`top_statements` is 0: statements are not counted\n".into());
+        return text(StatusCode::NOT_FOUND, "`top_statements` is 0: statements are not counted\n");
     };
     if uri.path().ends_with(".txt") {
         return text(StatusCode::OK, statements::text(&ranking, &wish));
     }
     match statements::json(&ranking, &wish) {
-        Ok(body) => {
-            let mut response = text(StatusCode::OK, body);
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            response
-        }
+        Ok(body) => of("application/json", body),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
 
-fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn set(response: &mut Response<Full<Bytes>>, name: HeaderName, value: &'static str) {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = of("text/plain; charset=utf-8", body);
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ready_means_that_every_required_target_has_answered_and_nothing_drains() {
-        let readiness = Readiness::waits_for(2);
-        assert!(readiness.check().is_err());
-        readiness.answered();
-        assert!(readiness.check().unwrap_err().contains('1'));
-        readiness.answered();
-        assert_eq!(readiness.check(), Ok(()));
-        readiness.answered();
-        assert_eq!(readiness.check(), Ok(()));
-        readiness.drain();
-        assert!(readiness.check().is_err());
-    }
+fn of(kind: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    set(&mut response, CONTENT_TYPE, kind);
+    response
 }

@@ -8,12 +8,17 @@ use std::net::SocketAddr;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::header::ORIGIN;
-use hyper::{HeaderMap, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode};
 
 use crate::log::{LONGEST_FILTER, Logs};
 
 /// Where it is.
 pub(super) const PATH: &str = "/log-level";
+
+/// Whether a request asks for another one: the only change that admin HTTP takes.
+pub(super) fn is_change(method: &Method, path: &str) -> bool {
+    *method == Method::PUT && path == PATH
+}
 
 /// What it is now.
 pub(super) fn get(logs: &Logs) -> (StatusCode, String) {

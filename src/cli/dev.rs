@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     /// Where clients connect to
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:6432")]
     listen: SocketAddr,
-    /// Where /metrics, /live and /ready are
+    /// Where the page for people, /metrics, /live and /ready are
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9127")]
     admin: SocketAddr,
 }
@@ -117,7 +117,7 @@ fn welcome(app: &App, config: &Config, server: &Cluster) -> String {
         server.connection_string("postgres", PASSWORD, "firefoundry")
     );
     if let Some(admin) = app.admin() {
-        let _ = writeln!(text, "  {:<72} also /live and /ready", format!("http://{admin}/metrics"));
+        let _ = writeln!(text, "  {:<72} also /metrics, /live and /ready", format!("http://{admin}/"));
     }
     let _ = writeln!(text, "  {:<72} PostgreSQL's log", server.log_path().display());
     text.push_str("\nTLS works as well (sslmode=require), with a certificate that nobody vouches for.\n");

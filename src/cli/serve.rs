@@ -50,13 +50,14 @@ struct Read {
 
 /// Reads certificates and the configuration again. A configuration with errors is left alone.
 fn reload(app: &App, read: &mut Read, (path, environment, logging): (&Path, Environment<'_>, &Logging)) {
-    app.reload_certificates();
+    let certificates = app.reload_certificates();
     let config::Examined { config, problems } = config::examine(path, environment);
     for problem in &problems {
         tracing::warn!(%problem, "the configuration");
     }
     let Some(config) = config else {
         tracing::error!("the configuration has errors: nothing of it is used");
+        app.reload_failed();
         return;
     };
     for change in config::reload::diff(&read.last, &config).lines().iter().filter(|it| it.is_applied) {
@@ -65,7 +66,7 @@ fn reload(app: &App, read: &mut Read, (path, environment, logging): (&Path, Envi
     for change in config::reload::diff(&read.first, &config).lines().iter().filter(|it| !it.is_applied) {
         tracing::warn!(change = change.text, "reload: needs a restart");
     }
-    app.reload(&config);
+    app.reload(&config, certificates);
     tracing::info!("how clients log in, and what is logged, is reloaded");
     logging.reload(&config.log);
     read.last = config;

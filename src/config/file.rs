@@ -20,7 +20,7 @@ table! {
         proxy: ProxyTable, "", Words("its keys' defaults"), Reload,
             "listeners, workers and limits of the whole proxy";
         admin: AdminTable, "", Words("its keys' defaults"), Restart,
-            "the page with `/metrics`, `/statements.txt`, `/live` and `/ready`";
+            "the page for people, `/metrics`, `/statements.txt`, `/live` and `/ready`";
         metrics: MetricsTable, "", Words("its keys' defaults"), Restart,
             "what is counted";
         log: LogTable, "", Words("its keys' defaults"), Reload,
@@ -70,7 +70,13 @@ table! {
     /// The admin page.
     AdminTable, "[admin]" {
         listen: Text, "address:port", Typed(r#""127.0.0.1:9127""#), Restart,
-            "Where `/metrics`, `/statements.txt`, `/statements.json`, `/live` and `/ready` answer HTTP; `\"\"` switches them off.";
+            "Where HTTP is answered: the page for people (`/`), `/metrics`, `/statements.txt`, `/live` and \
+             `/ready`; `\"\"` switches it off.";
+        token: Password, "", Words("none is asked for"), Restart,
+            "What has to be shown (`Authorization: Bearer ...`) for everything but `/live`, `/ready` and the empty page, which \
+             asks for it: at least 16 visible ASCII characters. `env:NAME` and `file:PATH` take it from there. Without a \
+             token, a loopback address answers only those who call it `localhost` or by an IP address, so that no web site \
+             reads it through somebody's browser.";
     }
 
     /// What is counted.

@@ -12,6 +12,7 @@ mod authentication;
 pub mod budget;
 mod counting;
 mod file;
+mod fingerprint;
 mod observing;
 mod problem;
 pub mod reference;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 pub use counting::{Metrics, SlowQuery};
+pub use fingerprint::fingerprint;
 pub use observing::{Log, Tracing};
 pub use problem::{Problem, Problems, Severity};
 pub use tls::{ChannelBinding, SslMode, TargetTls, Tls, TlsMode};
@@ -110,6 +112,8 @@ pub struct Config {
     pub proxy: Proxy,
     /// The admin HTTP listener; `None` switches it off.
     pub admin: Option<SocketAddr>,
+    /// What has to be shown there; `None` asks for nothing.
+    pub admin_token: Option<Secret>,
     /// What is counted.
     pub metrics: Metrics,
     /// How to log.

@@ -33,7 +33,7 @@ fn sections() -> [(&'static str, &'static str, &'static [Key]); 13] {
     };
     [
         (ProxyTable::TITLE, "Listeners, workers and limits of the whole proxy.", ProxyTable::KEYS),
-        (AdminTable::TITLE, "The page for Prometheus and for health checks.", AdminTable::KEYS),
+        (AdminTable::TITLE, "HTTP for people, Prometheus and health checks.", AdminTable::KEYS),
         (MetricsTable::TITLE, "What is counted.", MetricsTable::KEYS),
         (LogTable::TITLE, "What is logged, and how.", LogTable::KEYS),
         (TracingTable::TITLE, "Spans of queries for OpenTelemetry. Optional.", TracingTable::KEYS),

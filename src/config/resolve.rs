@@ -49,7 +49,9 @@ const TIMEOUTS: Timeouts = Timeouts {
 /// What `file` means; of use only if nothing was reported as an error.
 pub(super) fn resolve(file: File, env: Env<'_>, found: &mut Found<'_>) -> Config {
     let (proxy, mut addresses) = proxy(&file.proxy.into_value().unwrap_or_default(), found);
-    let admin = admin(&file.admin.into_value().unwrap_or_default(), found);
+    let admin_table = file.admin.into_value().unwrap_or_default();
+    let admin = admin(&admin_table, found);
+    let admin_token = secrets::token(admin_table.token, env, found);
     addresses.extend(admin);
     refuse_repeated(&addresses, found);
     let metrics = counting::metrics(&file.metrics.into_value().unwrap_or_default(), found);
@@ -89,6 +91,7 @@ pub(super) fn resolve(file: File, env: Env<'_>, found: &mut Found<'_>) -> Config
     Config {
         proxy,
         admin: admin.map(|(address, _)| address),
+        admin_token,
         metrics,
         log,
         tracing,

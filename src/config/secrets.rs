@@ -18,6 +18,8 @@ use crate::tls::exposure;
 
 /// The longest file of a password that is read. PostgreSQL 18 takes passwords of up to 1 kB.
 const LONGEST_SECRET: u64 = 64 * 1024;
+/// With fewer, somebody who may ask a few hundred times a second would come through one day.
+const SHORTEST_TOKEN: usize = 16;
 /// The longest `userlist.txt`.
 const LONGEST_LIST: u64 = 16 * 1024 * 1024;
 
@@ -90,7 +92,7 @@ fn own(name: &str, at: usize, sourced: Sourced, env: Env<'_>, found: &mut Found<
             credential(name, (value.0, at), env, found)
         }
         (Field::Absent, Field::Typed { value: Text(variable), at }, Field::Absent) => {
-            let secret = of_environment(name, &variable, env, (at, found))?;
+            let secret = of_environment(&format!("the password of `{name}`"), &variable, env, (at, found))?;
             understood(name, secret, at, found)
         }
         (Field::Absent, Field::Absent, Field::Typed { value: Text(path), at }) => {
@@ -122,34 +124,55 @@ fn credential(
     understood(name, secret, at, found)
 }
 
-/// What was typed as a secret: itself, or where it is.
+/// What was typed as the password of somebody: itself, or where it is.
 pub(super) fn secret(
     name: &str,
+    typed: (Secret, usize),
+    env: Env<'_>,
+    found: &mut Found<'_>,
+) -> Option<Secret> {
+    located(("password", &format!("the password of `{name}`")), typed, env, found)
+}
+
+/// What was typed as a secret, under a key and for something: itself, or what is where it says.
+fn located(
+    (key, what): (&str, &str),
     (typed, at): (Secret, usize),
     env: Env<'_>,
     found: &mut Found<'_>,
 ) -> Option<Secret> {
-    Some(if let Some(variable) = typed.expose().strip_prefix("env:") {
-        of_environment(name, variable, env, (at, found))?
+    if let Some(variable) = typed.expose().strip_prefix("env:") {
+        of_environment(what, variable, env, (at, found))
     } else if let Some(path) = typed.expose().strip_prefix("file:") {
-        of_file("password", path, at, found)?
+        of_file(key, path, at, found)
     } else {
-        typed
-    })
+        Some(typed)
+    }
+}
+
+/// The token of admin HTTP, which travels in a header: visible ASCII, and too long to be guessed.
+pub(super) fn token(field: Field<Password>, env: Env<'_>, found: &mut Found<'_>) -> Option<Secret> {
+    let Field::Typed { value, at } = field else { return None };
+    let token = located(("token", "the token"), (value.0, at), env, found)?;
+    let text = token.expose();
+    if text.len() < SHORTEST_TOKEN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        found.error(
+            at,
+            format!("`token` must have at least {SHORTEST_TOKEN} characters, all of them visible ASCII"),
+        );
+    }
+    Some(token)
 }
 
 fn of_environment(
-    name: &str,
+    what: &str,
     variable: &str,
     env: Env<'_>,
     (at, found): (usize, &mut Found<'_>),
 ) -> Option<Secret> {
     let secret = env(variable).map(Secret::new);
     if secret.is_none() {
-        found.error(
-            at,
-            format!("the environment variable `{variable}` with the password of `{name}` is not set"),
-        );
+        found.error(at, format!("the environment variable `{variable}` with {what} is not set"));
     }
     secret
 }

@@ -654,6 +654,31 @@ fn targets_users_and_databases_keep_the_order_of_the_file() {
 }
 
 #[test]
+fn the_token_of_admin_http_comes_from_where_passwords_come_from_and_is_long_enough() {
+    let with = |token: &str| GOOD.replace("[proxy]", &format!("[admin]\ntoken = \"{token}\"\n[proxy]"));
+    let read = |token: &str| config(&with(token)).admin_token.unwrap().expose().to_owned();
+    assert!(config(GOOD).admin_token.is_none());
+    assert_eq!(read("0123456789abcdef"), "0123456789abcdef");
+    let folder = std::env::temp_dir().join(format!("firepool-token-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("token"), "from-a-file-of-mine\n").unwrap();
+    let of_file = parse(&with("file:token"), &folder.join("firepool.toml"), &env).unwrap();
+    assert_eq!(of_file.admin_token.unwrap().expose(), "from-a-file-of-mine");
+    assert!(!format!("{:?}", config(&with("0123456789abcdef"))).contains("0123456789"));
+    for (token, problem) in [
+        ("0123456789abcde", "`token` must have at least 16 characters, all of them visible ASCII"),
+        ("", "`token` must have at least 16 characters, all of them visible ASCII"),
+        ("with a space in the middle", "`token` must have at least 16 characters, all of them visible ASCII"),
+        ("env:SET", "`token` must have at least 16 characters, all of them visible ASCII"),
+        ("env:UNSET", "the environment variable `UNSET` with the token is not set"),
+        ("file:none", "`token` none cannot be read: No such file or directory (os error 2)"),
+    ] {
+        let problems = parse(&with(token), Path::new("f"), &env).unwrap_err().to_string();
+        assert!(problems.contains(problem), "{token}: {problems}");
+    }
+}
+
+#[test]
 fn an_admin_listener_is_on_by_default_and_off_when_empty() {
     assert_eq!(config(GOOD).admin.unwrap().to_string(), "127.0.0.1:9127");
     assert_eq!(config(&GOOD.replace("[proxy]", "[admin]\nlisten = \"\"\n[proxy]")).admin, None);

@@ -246,6 +246,9 @@ impl Session {
             (Counter::ReceivedBytes, std::mem::take(&mut tally.received) as u64),
             (Counter::SentBytes, std::mem::take(&mut tally.sent) as u64),
             (Counter::ServerErrors, u64::from(std::mem::take(&mut seen.errors))),
+            (Counter::PreparedHits, u64::from(std::mem::take(&mut tally.prepared.hits))),
+            (Counter::PreparedMisses, u64::from(std::mem::take(&mut tally.prepared.misses))),
+            (Counter::PreparedEvictions, u64::from(std::mem::take(&mut tally.prepared.evictions))),
         ] {
             if n > 0 {
                 self.shard.add(counter, n);

@@ -72,6 +72,7 @@ impl Exchange<'_> {
     /// server that has it all the same, against what is known, does not mind.
     fn parse_shared(&mut self, named: &Named, generation: u64, (asker, bill): (Asker, Bill)) {
         while let Some(surplus) = self.server.statements.surplus() {
+            self.tally.prepared.evictions += 1;
             self.server.close_statement(&server_name(&surplus), Asker::Stead);
         }
         let prepared = &named.prepared;
@@ -109,7 +110,11 @@ impl Exchange<'_> {
         self.footprint.uses(&prepared.key);
         self.server.told.alias(&prepared.key, name);
         match self.server.statements.find(&prepared.key, epoch, wanted) {
-            Found::Ready => Some(Brought::There(prepared)),
+            Found::Ready => {
+                let missed = self.tally.prepared.missed.take();
+                self.tally.prepared.hits += u32::from(missed != Some(prepared.key));
+                Some(Brought::There(prepared))
+            }
             Found::Soon if self.awaits_description() => {
                 self.server.queue_flush();
                 Some(Brought::Awaited)
@@ -149,13 +154,16 @@ impl Exchange<'_> {
         self.footprint.uses(&prepared.key);
         self.server.told.alias(&prepared.key, name);
         if self.server.statements.find(&prepared.key, epoch, named.wanted()) == Found::Ready {
+            self.tally.prepared.hits += 1;
             return Some(Brought::There(prepared));
         }
+        self.tally.prepared.misses += 1;
         self.parse_shared(&named, self.pool.parses(), (Asker::Stead, Bill::default()));
         if named.wanted().shape.is_none_or(|shape| !shape.has_rows()) {
             return Some(Brought::There(prepared));
         }
         self.footprint.parses_again(&prepared.key, epoch);
+        self.tally.prepared.missed = Some(prepared.key);
         self.server.queue_flush();
         Some(Brought::Awaited)
     }

@@ -19,6 +19,7 @@ use super::refuse;
 use super::slow::Slow;
 use super::texts::Texts;
 use super::worker::SCRATCH;
+use crate::backend::prepared::StatementKey;
 use crate::backend::{Lost, ServerConn};
 use crate::error::{ErrorKind, Refusal};
 use crate::pool::Pool;
@@ -60,6 +61,18 @@ pub(super) struct Tally {
     pub(super) refusals: Vec<ErrorKind>,
     /// Statements of which the log is to tell.
     pub(super) slow: Vec<Slow>,
+    /// How its prepared statements were found.
+    pub(super) prepared: Prepared,
+}
+
+/// Uses of prepared statements, by how the server connection had them.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    pub(super) hits: u32,
+    pub(super) misses: u32,
+    pub(super) evictions: u32,
+    /// The one that was missed last and is waited for: the same use comes again.
+    pub(super) missed: Option<StatementKey>,
 }
 
 /// One client and its server connection.

@@ -107,11 +107,13 @@ pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Admit
         }
         Err(Out::Cancel) => None,
         Err(Out::Gone(error)) => {
+            shared.metrics.login_failed(None);
             tracing::debug!(%error, "a client left during its login");
             None
         }
         Err(Out::Refused(refusal)) => {
             shared.metrics.login(false);
+            shared.metrics.login_failed(Some(refusal.kind));
             shared.metrics.refused(refusal.kind);
             tracing::info!(kind = refusal.kind.as_str(), reason = ?refusal.message, "a client was not let in");
             let words = refuse::encode(&refusal);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::backend::prepared::{ServerName, StatementKey, server_name};
-use crate::statement::{Cache, Dialect, Facts};
+use crate::statement::{Cache, CacheStats, Dialect, Facts};
 
 /// Texts whose facts are remembered by each worker, and the bytes that they may have.
 const CACHED: usize = 8_192;
@@ -90,6 +90,11 @@ impl Texts {
             secret,
             too_long: Rc::new(Facts::too_long()),
         }
+    }
+
+    /// How the caches of what texts do fare.
+    pub(super) fn stats(&self) -> [CacheStats; 2] {
+        [self.cache.stats(), self.guarded.stats()]
     }
 
     /// What a text does that is too long to be looked at.

@@ -169,6 +169,7 @@ async fn run(
         draining: Cell::new(false),
         stage: stage.clone(),
     });
+    let figures = worker.shared.metrics.worker(id);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut open, mut ending) = (true, 0);
@@ -180,6 +181,7 @@ async fn run(
             },
             _ = tick.tick() => {
                 worker.watches.tick(worker.shared.clock.now());
+                figures.tick(clients.load(Ordering::Relaxed), worker.texts.borrow().stats());
                 let stage = *stage.borrow_and_update();
                 if stage != Stage::Serving {
                     worker.draining.set(true);

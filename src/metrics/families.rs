@@ -78,7 +78,7 @@ const GUARDED: (&str, &str) = (
 );
 
 /// Families that are one counter of a pool.
-const COUNTERS: [(&str, &str, Source); 14] = [
+const COUNTERS: [(&str, &str, Source); 18] = [
     ("firepool_client_connections_total", "Clients that logged in.", Source::Shard(Counter::ClientsOpened)),
     ("firepool_client_disconnections_total", "Clients that left.", Source::Shard(Counter::ClientsClosed)),
     ("firepool_checkouts_total", "Leases of a server connection.", Source::Shard(Counter::Checkouts)),
@@ -93,6 +93,21 @@ const COUNTERS: [(&str, &str, Source); 14] = [
         "firepool_notifications_total",
         "Notifications that clients got from the server connection that listens for all of a pool's.",
         Source::Shard(Counter::Notifications),
+    ),
+    (
+        "firepool_prepared_statement_hits_total",
+        "Uses of a prepared statement that the server connection had.",
+        Source::Shard(Counter::PreparedHits),
+    ),
+    (
+        "firepool_prepared_statement_misses_total",
+        "Uses of a prepared statement that had to be parsed again on the server connection.",
+        Source::Shard(Counter::PreparedMisses),
+    ),
+    (
+        "firepool_prepared_statement_evictions_total",
+        "Prepared statements that were closed on a server connection to make room for others.",
+        Source::Shard(Counter::PreparedEvictions),
     ),
     ("firepool_received_bytes_total", "Bytes received from clients.", Source::Shard(Counter::ReceivedBytes)),
     ("firepool_sent_bytes_total", "Bytes sent to clients.", Source::Shard(Counter::SentBytes)),
@@ -109,6 +124,11 @@ const COUNTERS: [(&str, &str, Source); 14] = [
     ("firepool_server_connections_opened_total", "Server connections that were opened.", Source::Opened),
     ("firepool_server_connections_closed_total", "Server connections that were closed.", Source::Closed),
     ("firepool_server_connection_failures_total", "Attempts to open one that failed.", Source::Failed),
+    (
+        "firepool_server_connections_lost_total",
+        "Server connections that the server closed, or that broke.",
+        Source::Lost,
+    ),
 ];
 
 #[derive(Clone, Copy)]
@@ -117,6 +137,7 @@ enum Source {
     Opened,
     Closed,
     Failed,
+    Lost,
 }
 
 impl Source {
@@ -126,6 +147,7 @@ impl Source {
             Self::Opened => metrics.opened.load(Ordering::Relaxed),
             Self::Closed => metrics.closed.load(Ordering::Relaxed),
             Self::Failed => metrics.failed.load(Ordering::Relaxed),
+            Self::Lost => metrics.lost.load(Ordering::Relaxed),
         }
     }
 }
@@ -284,7 +306,7 @@ fn seconds(labels: Vec<LabelPair>, millis: u64) -> Metric {
     total(labels, millis as f64 / 1_000.0)
 }
 
-fn total(labels: Vec<LabelPair>, value: f64) -> Metric {
+pub(super) fn total(labels: Vec<LabelPair>, value: f64) -> Metric {
     let mut counter = prometheus::proto::Counter::default();
     counter.set_value(value);
     let mut metric = Metric::from_label(labels);
@@ -293,8 +315,12 @@ fn total(labels: Vec<LabelPair>, value: f64) -> Metric {
 }
 
 fn gauge(labels: Vec<LabelPair>, value: u64) -> Metric {
+    gauge_of(labels, value as f64)
+}
+
+pub(super) fn gauge_of(labels: Vec<LabelPair>, value: f64) -> Metric {
     let mut gauge = prometheus::proto::Gauge::default();
-    gauge.set_value(value as f64);
+    gauge.set_value(value);
     let mut metric = Metric::from_label(labels);
     metric.set_gauge(gauge);
     metric

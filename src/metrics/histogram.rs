@@ -3,7 +3,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use super::add;
+use super::shard::add;
 use super::traffic::read;
 
 /// The first bucket's upper bound, as a power of two of nanoseconds, and how many doublings follow it.

@@ -6,9 +6,12 @@
 
 mod families;
 mod histogram;
+mod live;
 mod pgbouncer;
+mod process;
 mod ranking;
 pub mod roster;
+mod shard;
 mod statements;
 mod top;
 #[cfg(test)]
@@ -24,8 +27,11 @@ use prometheus::core::Collector;
 use prometheus::{Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder};
 
 pub use families::{LOG_DROPPED, LOG_SUPPRESSED, SPANS_DROPPED, SPANS_EXPORTED};
+pub use live::Live;
+pub use process::WorkerFigures;
 pub use prometheus::Error;
 pub use ranking::{Figures, Order, Ranked, Ranking};
+pub use shard::{Counter, Shard};
 pub use top::{Place, Table};
 pub use traffic::{Counts, Traffic};
 
@@ -34,96 +40,6 @@ use crate::metrics::roster::Roster;
 use crate::rule::Rule;
 use crate::wire::tag::SessionState;
 use top::{Owner, Shown};
-
-/// Counters of one pool on one worker. Only that worker's thread adds, so an addition is a load and a store, without
-/// a lock prefix; a scrape reads whatever is there. Aligned so that two workers never share a cache line.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct Shard {
-    counters: [AtomicU64; Counter::COUNT],
-    pins: [AtomicU64; SessionState::ALL.len()],
-    unpins: [AtomicU64; SessionState::ALL.len()],
-    traffic: Option<Traffic>,
-    guarded: Guarded,
-}
-
-/// Refusals of read-only routes, by rule.
-#[derive(Debug)]
-struct Guarded([AtomicU64; Rule::ALL.len()]);
-
-impl Default for Guarded {
-    fn default() -> Self {
-        Self([const { AtomicU64::new(0) }; Rule::ALL.len()])
-    }
-}
-
-/// The counters of a [`Shard`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counter {
-    /// Clients that logged in.
-    ClientsOpened,
-    /// Clients that left.
-    ClientsClosed,
-    /// Leases of a server connection.
-    Checkouts,
-    /// Times that a server was asked what a client's session holds.
-    Questions,
-    /// Transactions that ended.
-    Transactions,
-    /// Query, Execute and FunctionCall messages.
-    Queries,
-    /// Bytes from clients.
-    ReceivedBytes,
-    /// Bytes to clients.
-    SentBytes,
-    /// ErrorResponses of the server.
-    ServerErrors,
-    /// Sessions that the proxy ended with an error.
-    ProxyErrors,
-    /// Milliseconds for which clients were pinned, of those that are not any more.
-    PinnedMillis,
-    /// Notifications that clients got from the connection that listens for all of them.
-    Notifications,
-    /// Clients that began to listen there.
-    ListenersOpened,
-    /// Clients that do not any more.
-    ListenersClosed,
-}
-
-impl Counter {
-    const COUNT: usize = 14;
-}
-
-impl Shard {
-    /// Where statements are counted by schema, if they are.
-    pub fn traffic(&self) -> Option<&Traffic> {
-        self.traffic.as_ref()
-    }
-
-    /// Adds `n`. To be called by the shard's own worker only.
-    pub fn add(&self, counter: Counter, n: u64) {
-        add(&self.counters[counter as usize], n);
-    }
-
-    /// Counts a client that was pinned to its server connection.
-    pub fn pinned(&self, reason: SessionState) {
-        add(&self.pins[reason.index()], 1);
-    }
-
-    /// Counts what was refused on a read-only route.
-    pub fn refused(&self, rule: Rule) {
-        add(&self.guarded.0[rule.index()], 1);
-    }
-
-    /// Counts a client that is not pinned for this reason any more.
-    pub fn unpinned(&self, reason: SessionState) {
-        add(&self.unpins[reason.index()], 1);
-    }
-}
-
-fn add(counter: &AtomicU64, n: u64) {
-    counter.store(counter.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-}
 
 /// What a pool is like at this moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -184,6 +100,8 @@ pub struct PoolMetrics {
     pub closed: AtomicU64,
     /// Attempts to open one that failed.
     pub failed: AtomicU64,
+    /// Server connections that the server closed, or that broke.
+    pub lost: AtomicU64,
 }
 
 impl PoolMetrics {
@@ -198,19 +116,19 @@ impl PoolMetrics {
     }
 
     fn sum(&self, counter: Counter) -> u64 {
-        self.shards.iter().map(|shard| shard.counters[counter as usize].load(Ordering::Relaxed)).sum()
+        self.shards.iter().map(|shard| shard.count(counter)).sum()
     }
 
     fn pins(&self, reason: SessionState) -> u64 {
-        self.shards.iter().map(|shard| shard.pins[reason.index()].load(Ordering::Relaxed)).sum()
+        self.shards.iter().map(|shard| shard.pins(reason)).sum()
     }
 
     fn guarded(&self, rule: Rule) -> u64 {
-        self.shards.iter().map(|shard| shard.guarded.0[rule.index()].load(Ordering::Relaxed)).sum()
+        self.shards.iter().map(|shard| shard.refusals(rule)).sum()
     }
 
     fn unpins(&self, reason: SessionState) -> u64 {
-        self.shards.iter().map(|shard| shard.unpins[reason.index()].load(Ordering::Relaxed)).sum()
+        self.shards.iter().map(|shard| shard.unpins(reason)).sum()
     }
 }
 
@@ -231,6 +149,8 @@ pub struct Metrics {
     places: usize,
     refusals: IntCounterVec,
     logins: IntCounterVec,
+    login_failures: IntCounterVec,
+    process: Arc<process::State>,
     cancels: IntCounterVec,
     replications_opened: IntCounter,
     replications_closed: IntCounter,
@@ -255,11 +175,15 @@ impl std::fmt::Debug for Metrics {
 impl Metrics {
     /// Declares every family, for so many workers.
     pub fn new(workers: usize) -> Result<Self, prometheus::Error> {
-        let registry = Registry::new();
+        let (registry, workers) = (Registry::new(), workers.max(1));
+        let process = Arc::new(process::State::new(workers));
+        registry.register(Box::new(process::Process::new(Arc::clone(&process))?))?;
         let vector =
             |(name, help): (&str, &str), labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let refusals = vector(families::REFUSALS, &["kind", "origin"])?;
         let logins = vector(families::LOGINS, &["result"])?;
+        let login_failures = vector(process::LOGIN_FAILURES, &["reason"])?;
+        Self::foresee_login_failures(&login_failures);
         let cancels = vector(families::CANCELS, &["result"])?;
         for kind in ErrorKind::ALL {
             refusals.with_label_values(&[kind.as_str(), origin(kind.origin())]);
@@ -280,12 +204,11 @@ impl Metrics {
         registry.register(Box::new(families::Pools::new(Arc::clone(&pools))?))?;
         registry.register(Box::new(statements::Statements::new(Arc::clone(&pools))?))?;
         registry.register(Box::new(families::build_info()?))?;
-        for family in [&refusals, &logins, &cancels] {
+        for family in [&refusals, &logins, &login_failures, &cancels] {
             registry.register(Box::new(family.clone()))?;
         }
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        let workers = workers.max(1);
         Ok(Self {
             registry,
             workers,
@@ -295,6 +218,8 @@ impl Metrics {
             places: 0,
             refusals,
             logins,
+            login_failures,
+            process,
             cancels,
             replications_opened,
             replications_closed,
@@ -352,9 +277,7 @@ impl Metrics {
         Ok(Arc::new(PoolMetrics {
             database: database.to_owned(),
             user: user.to_owned(),
-            shards: (0..self.workers)
-                .map(|_| Arc::new(Shard { traffic: roster.is_some().then(Traffic::new), ..Shard::default() }))
-                .collect(),
+            shards: (0..self.workers).map(|_| Arc::new(Shard::new(roster.is_some()))).collect(),
             owner: Arc::new(Owner {
                 number: self.numbers.fetch_add(1, Ordering::Relaxed),
                 database: database.to_owned(),
@@ -367,6 +290,7 @@ impl Metrics {
             opened: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
         }))
     }
 

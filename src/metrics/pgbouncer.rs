@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{LabelPair, MetricFamily, MetricType};
 
-use super::families::{family, pairs};
+use super::families::{family, gauge_of as gauge, pairs, total as counter};
 use super::traffic::read;
 use super::{Counter, Entry, PoolAbout, PoolGauges, PoolMetrics};
 use crate::statement::Command;
@@ -34,7 +34,7 @@ impl Shown {
 
     /// Nanoseconds that the server took for all statements, where those are counted.
     fn server_nanos(&self) -> u64 {
-        let traffic = self.metrics.shards.iter().filter_map(|shard| shard.traffic.as_ref());
+        let traffic = self.metrics.shards.iter().filter_map(|shard| shard.traffic());
         let cells = traffic.flat_map(|traffic| {
             Command::ALL.into_iter().filter_map(move |command| traffic.cell(None, command))
         });
@@ -212,20 +212,4 @@ fn of_database(pool: &Shown) -> Vec<LabelPair> {
         ("force_user", &pool.metrics.user),
         ("pool_mode", mode),
     ])
-}
-
-fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
-    let mut gauge = prometheus::proto::Gauge::default();
-    gauge.set_value(value);
-    let mut metric = Metric::from_label(labels);
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn counter(labels: Vec<LabelPair>, value: f64) -> Metric {
-    let mut counter = prometheus::proto::Counter::default();
-    counter.set_value(value);
-    let mut metric = Metric::from_label(labels);
-    metric.set_counter(counter);
-    metric
 }

@@ -143,7 +143,7 @@ impl Collector for Statements {
             let schemas = names.iter().enumerate().map(|(number, name)| (Some(number), Some(&**name)));
             for (number, schema) in std::iter::once((None, None)).chain(schemas) {
                 for command in Command::ALL {
-                    let shards = metrics.shards.iter().filter_map(|shard| shard.traffic.as_ref());
+                    let shards = metrics.shards.iter().filter_map(|shard| shard.traffic());
                     let cells: Vec<&Cell> =
                         shards.filter_map(|traffic| traffic.cell(number, command)).collect();
                     if !cells.is_empty() {

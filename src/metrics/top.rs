@@ -12,10 +12,11 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::PoolMetrics;
 use super::histogram::Histogram;
 use super::roster::Roster;
+use super::shard::add;
 use super::traffic::{Counts, read};
-use super::{PoolMetrics, add};
 use crate::statement::Shape;
 
 /// Whose statements they are: those of a pool.

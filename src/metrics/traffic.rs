@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::add;
+use super::shard::add;
 use crate::statement::Command;
 
 /// Schemas that may be counted: the bits of a `u64`.

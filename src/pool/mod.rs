@@ -226,8 +226,13 @@ impl Pool {
     /// [`crate::backend::ServerConn::check_idle`]. Other parameters mean that the server's configuration was reloaded:
     /// what was remembered of it is not true any more.
     fn check_idle(&self, slot: &mut Slot, scratch: &mut [u8]) -> Result<(), crate::backend::Lost> {
-        if slot.check_idle(scratch)? {
-            self.known.forget_welcomes();
+        match slot.check_idle(scratch) {
+            Ok(true) => self.known.forget_welcomes(),
+            Ok(false) => {}
+            Err(lost) => {
+                self.metrics.lost.fetch_add(1, Ordering::Relaxed);
+                return Err(lost);
+            }
         }
         Ok(())
     }

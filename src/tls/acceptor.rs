@@ -11,6 +11,7 @@ use rustls::sign::SingleCertAndKey;
 use zeroize::Zeroizing;
 
 use super::certificate::{Names, Validity, binding};
+use super::figures::{Counts, Expiry, Handshakes};
 use super::files::{self, Fingerprint, KeyHash};
 use super::session::Session;
 use super::{ALPN, Established, MinVersion, Reloaded, Transport, Trouble, handshake, invalid, provider};
@@ -34,6 +35,7 @@ pub struct Acceptor {
     demands_certificate: bool,
     oldest: MinVersion,
     active: RwLock<Active>,
+    counts: Arc<Counts>,
 }
 
 #[derive(Clone)]
@@ -41,6 +43,7 @@ struct Active {
     config: Arc<ServerConfig>,
     binding: Option<Arc<[u8]>>,
     validity: Option<Validity>,
+    expiries: Vec<Expiry>,
     lists_until: Option<i64>,
     key_hash: KeyHash,
     fingerprint: Fingerprint,
@@ -73,7 +76,8 @@ impl Acceptor {
     /// Files that cannot be read or do not fit together.
     pub fn load(files: ServerFiles, demands_certificate: bool, oldest: MinVersion) -> Result<Self, Trouble> {
         let active = read(&files, demands_certificate, oldest)?;
-        Ok(Self { files, demands_certificate, oldest, active: RwLock::new(active) })
+        let counts = Arc::default();
+        Ok(Self { files, demands_certificate, oldest, active: RwLock::new(active), counts })
     }
 
     /// Reads the files again. Connections that exist stay as they are.
@@ -93,6 +97,21 @@ impl Acceptor {
     /// When the certificate that clients see is valid.
     pub fn validity(&self) -> Option<Validity> {
         self.active().validity
+    }
+
+    /// When its files are of no use any more.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        self.active().expiries
+    }
+
+    /// How its handshakes came out.
+    pub fn handshakes(&self) -> Handshakes {
+        self.counts.read()
+    }
+
+    /// What counts its handshakes, which may outlive it.
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
     }
 
     /// When the first of the revocation lists expires, in seconds since 1970: no certificate that it is about counts then.
@@ -123,6 +142,7 @@ impl Acceptor {
         transport: &mut impl Transport,
         first: &[u8],
     ) -> io::Result<(Session, Established)> {
+        let attempt = self.counts.attempt();
         let Active { config, binding, .. } = self.active();
         let connection = UnbufferedServerConnection::new(config).map_err(invalid)?;
         let (session, connection) = handshake::run(connection, transport, first).await?;
@@ -134,7 +154,8 @@ impl Acceptor {
             None => None,
         };
         let alpn = connection.alpn_protocol() == Some(ALPN);
-        Ok((session.serving(connection), Established { binding, client, alpn }))
+        let open = attempt.succeeded(connection.protocol_version());
+        Ok((session.serving(connection).counted(open), Established { binding, client, alpn }))
     }
 }
 
@@ -143,6 +164,8 @@ fn read(files: &ServerFiles, demands_certificate: bool, oldest: MinVersion) -> R
     let mut fingerprint = Fingerprint::default();
     let (identity, key_hash) = files::identity(&files.certificate, &files.key, &provider, &mut fingerprint)?;
     let own = identity.cert.first();
+    let mut expiries: Vec<_> =
+        Expiry::of_chain("tls.certificate", &files.certificate, &identity.cert).into_iter().collect();
     let (binding, validity) = (own.and_then(|der| binding(der)), own.and_then(|der| Validity::of(der)));
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(oldest.versions())
@@ -150,13 +173,15 @@ fn read(files: &ServerFiles, demands_certificate: bool, oldest: MinVersion) -> R
     let mut lists_until = None;
     let builder = match &files.client_ca {
         Some(path) => {
-            let (store, _) = files::authorities(path, &mut fingerprint)?;
+            let (store, certificates) = files::authorities(path, &mut fingerprint)?;
+            expiries.extend(Expiry::of_any("tls.client_ca", path, &certificates));
             let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider);
             let mut path = path;
             if let Some(listed) = &files.client_crl {
                 let (lists, until) = files::revocations(listed, &mut fingerprint)?;
                 // As OpenSSL for PostgreSQL: whoever is on no list that holds is nobody either.
                 verifier = verifier.with_crls(lists).enforce_revocation_expiration();
+                expiries.extend(Expiry::of_lists("tls.client_crl", listed, until));
                 (path, lists_until) = (listed, until);
             }
             let verifier = if demands_certificate { verifier } else { verifier.allow_unauthenticated() };
@@ -170,6 +195,7 @@ fn read(files: &ServerFiles, demands_certificate: bool, oldest: MinVersion) -> R
         config: Arc::new(config),
         binding: binding.map(Into::into),
         validity,
+        expiries,
         lists_until,
         key_hash,
         fingerprint,

@@ -12,6 +12,7 @@ use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 
 use super::certificate::binding;
+use super::figures::{Counts, Expiry, Handshakes};
 use super::files::{self, Fingerprint};
 use super::session::Session;
 use super::verifier::{Roots, Verifier};
@@ -46,11 +47,13 @@ pub struct Connector {
     files: ClientFiles,
     trust: Trust,
     active: RwLock<Active>,
+    counts: Arc<Counts>,
 }
 
 #[derive(Clone)]
 struct Active {
     config: Arc<ClientConfig>,
+    expiries: Vec<Expiry>,
     lists_until: Option<i64>,
     fingerprint: Fingerprint,
 }
@@ -84,7 +87,8 @@ impl Connector {
     /// Files that cannot be read or do not fit together.
     pub fn load(host: &str, files: ClientFiles, trust: Trust) -> Result<Self, Trouble> {
         let active = read(&files, trust)?;
-        Ok(Self { host: host.to_owned(), files, trust, active: RwLock::new(active) })
+        let (host, counts) = (host.to_owned(), Arc::default());
+        Ok(Self { host, files, trust, active: RwLock::new(active), counts })
     }
 
     /// Reads the files again. Connections that exist stay as they are.
@@ -101,6 +105,16 @@ impl Connector {
         Ok(Reloaded::New)
     }
 
+    /// When its files are of no use any more.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        self.active().expiries
+    }
+
+    /// How its handshakes came out.
+    pub fn handshakes(&self) -> Handshakes {
+        self.counts.read()
+    }
+
     /// When the first of the revocation lists expires, in seconds since 1970: no certificate that it is about counts then.
     pub fn lists_until(&self) -> Option<i64> {
         self.active().lists_until
@@ -115,6 +129,7 @@ impl Connector {
     /// # Errors
     /// The server is gone, or is not what it has to be.
     pub async fn connect(&self, transport: &mut impl Transport) -> io::Result<(Session, Established)> {
+        let attempt = self.counts.attempt();
         // What is no name of a host cannot be in a certificate either, so that this one is only refused where it matters.
         let host = match ServerName::try_from(self.host.clone()) {
             Ok(host) => host,
@@ -128,7 +143,8 @@ impl Connector {
         let certificate = connection.peer_certificates().and_then(<[_]>::first);
         let binding = certificate.and_then(|der| binding(der)).map(Into::into);
         let alpn = connection.alpn_protocol() == Some(ALPN);
-        Ok((session.calling(connection), Established { binding, client: None, alpn }))
+        let open = attempt.succeeded(connection.protocol_version());
+        Ok((session.calling(connection).counted(open), Established { binding, client: None, alpn }))
     }
 }
 
@@ -136,6 +152,13 @@ fn read(files: &ClientFiles, trust: Trust) -> Result<Active, Trouble> {
     let provider = provider();
     let mut fingerprint = Fingerprint::default();
     let (roots, lists_until) = roots(files, &provider, &mut fingerprint)?;
+    let mut expiries = Vec::new();
+    if let (Some(path), Some(roots)) = (&files.root, &roots) {
+        expiries.extend(Expiry::of_any("sslrootcert", path, &roots.certificates));
+    }
+    if let Some(listed) = &files.revoked {
+        expiries.extend(Expiry::of_lists("sslcrl", listed, lists_until));
+    }
     let algorithms = provider.signature_verification_algorithms;
     let verifier = Verifier { roots, names_host: trust == Trust::Host, algorithms };
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -146,12 +169,13 @@ fn read(files: &ClientFiles, trust: Trust) -> Result<Active, Trouble> {
     let mut config = match &files.identity {
         Some((certificate, key)) => {
             let (identity, _) = files::identity(certificate, key, &provider, &mut fingerprint)?;
+            expiries.extend(Expiry::of_chain("sslcert", certificate, &identity.cert));
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity)))
         }
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(Active { config: Arc::new(config), lists_until, fingerprint })
+    Ok(Active { config: Arc::new(config), expiries, lists_until, fingerprint })
 }
 
 /// Those who may vouch for the server, and when the first of their revocation lists expires.

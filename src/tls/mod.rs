@@ -11,11 +11,13 @@
 //! - `connector`: what is asked of servers; `verifier` carries it out.
 //! - `handshake`: from the first byte to a [`Session`].
 //! - `session`: readiness first, then one system call.
+//! - `figures`: what is told of all that to whoever watches.
 //! - `certificate`: what stands in a certificate; `files` reads them, `generate` makes one for development.
 
 mod acceptor;
 pub mod certificate;
 mod connector;
+pub mod figures;
 mod files;
 pub mod generate;
 mod handshake;

@@ -9,6 +9,7 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::ConnectionState;
 
+use super::figures::Open;
 use super::handshake::{Machine, Pumped, Rest, last_words, pump};
 use super::{Transport, invalid};
 
@@ -59,6 +60,8 @@ pub struct Session {
     ended: bool,
     /// What the peer sent makes no sense: nothing more is sent either.
     failed: bool,
+    /// Counts it while it lives.
+    _open: Option<Open>,
 }
 
 impl fmt::Debug for Session {
@@ -69,7 +72,13 @@ impl fmt::Debug for Session {
 
 impl Session {
     pub(super) fn new(connection: Connection, Rest { plain, tail, ended }: Rest) -> Self {
-        Self { connection, tail, plain, taken: 0, out: Vec::new(), owes_one: false, ended, failed: false }
+        let (taken, out) = (0, Vec::new());
+        Self { connection, tail, plain, taken, out, owes_one: false, ended, failed: false, _open: None }
+    }
+
+    /// The same, counted for as long as it lives.
+    pub(super) fn counted(self, open: Option<Open>) -> Self {
+        Self { _open: open, ..self }
     }
 
     /// Whether something is here that came from the peer, though the socket may be empty.

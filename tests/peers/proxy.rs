@@ -30,6 +30,8 @@ pub struct Wishes {
     pub query_wait: Duration,
     pub replication: bool,
     pub pgbouncer_names: bool,
+    /// What admin HTTP wants to be shown.
+    pub token: Option<&'static str>,
     pub max_clients: usize,
     pub max_logins: usize,
     pub failed_logins: Option<u32>,
@@ -48,6 +50,7 @@ impl Default for Wishes {
             query_wait: Duration::from_secs(10),
             replication: false,
             pgbouncer_names: false,
+            token: None,
             max_clients: 5000,
             max_logins: 1000,
             // Tests fail often, and all of them from one address.
@@ -62,7 +65,7 @@ impl Default for Wishes {
 pub struct Proxy {
     app: App,
     pub address: SocketAddr,
-    admin: SocketAddr,
+    pub admin: SocketAddr,
 }
 
 impl Proxy {
@@ -96,6 +99,7 @@ impl Proxy {
         config.authentication.failed_logins_within = wishes.failed_logins_within;
         config.authentication.salt_secret = wishes.salt_secret.map(|text| Secret::new(text.to_owned()));
         config.proxy.login_timeout = wishes.login_timeout;
+        config.admin_token = wishes.token.map(|token| config::Secret::new(token.to_owned()));
         config.admin = Some("127.0.0.1:0".parse().unwrap());
         for route in &mut config.routes {
             let route = Arc::make_mut(route);
@@ -112,7 +116,7 @@ impl Proxy {
     pub fn ask(&self, path: &str) -> String {
         let mut socket = TcpStream::connect(self.admin).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
         answer

@@ -27,7 +27,7 @@ impl Drop for Running {
 
 pub(crate) fn get(admin: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", admin)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
     let mut text = String::new();
     stream.read_to_string(&mut text).ok()?;
     Some(text)

@@ -306,7 +306,7 @@ pub fn the_password_of_who_looks_up_is_renewed_by_a_reload() {
          WHERE application_name = 'firepool authentication'",
     );
     assert_eq!(code(login(&proxy, role.name, "open")), "08001", "the old one is of no use");
-    proxy.app.as_ref().unwrap().reload(&config("second"));
+    proxy.app.as_ref().unwrap().reload(&config("second"), true);
     until("the new one is", || code(login(&proxy, role.name, "open")) == "in");
 }
 

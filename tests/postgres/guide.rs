@@ -59,6 +59,11 @@ const USERS: [(&str, &str); 5] = [
 
 /// FireFoundry's defaults, as they are shipped, before the server of the tests.
 fn proxy(server: &Arc<Server>) -> Proxy {
+    Proxy::serve(shipped(server))
+}
+
+/// That configuration.
+pub(crate) fn shipped(server: &Arc<Server>) -> firepool::config::Config {
     let text = include_str!("../../config/firepool.toml");
     let password = |_: &str| Some(PASSWORD.to_owned());
     let mut config =
@@ -77,7 +82,7 @@ fn proxy(server: &Arc<Server>) -> Proxy {
             *route = Arc::new(changed);
         }
     }
-    Proxy::serve(config)
+    config
 }
 
 fn psql(server: &Server, url: &str, script: &str) -> Output {

@@ -19,11 +19,13 @@ mod errors;
 mod fidelity;
 mod fidelity_storm;
 mod fidelity_table;
+mod figures;
 mod guard;
 mod guide;
 mod hostile;
 mod hostile_bodies;
 mod hostile_names;
+mod hour;
 mod limits;
 mod listening;
 mod load;
@@ -69,6 +71,13 @@ fn main() -> ExitCode {
             functions_are_called_in_every_mode,
             notices_and_parameters_reach_the_client_that_caused_them,
             garbage_ends_the_session_with_a_protocol_violation;
+        hour:
+            an_hour_of_firefoundrys_traffic_is_counted_to_the_statement_and_to_the_row;
+        figures:
+            prepared_statements_are_counted_as_found_as_missed_and_as_put_out,
+            a_connection_that_the_server_ends_is_counted_as_lost_and_one_that_the_proxy_ends_is_not,
+            a_reload_that_failed_is_told_until_one_succeeds_and_each_configuration_has_its_hash,
+            logins_that_come_to_nothing_are_counted_by_reason;
         copy:
             rows_are_copied_in_and_out_with_simple_queries,
             rows_are_copied_with_extended_queries,

@@ -99,6 +99,8 @@ pub struct Proxy {
     pub app: Option<App>,
     pub address: SocketAddr,
     pub admin: SocketAddr,
+    /// What admin HTTP is shown with each request, with its newline.
+    pub shown: String,
 }
 
 impl Proxy {
@@ -112,8 +114,11 @@ impl Proxy {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         config.proxy.listen = vec![any];
         config.admin = Some(any);
+        let token = config.admin_token.as_ref();
+        let shown = token.map(|token| format!("Authorization: Bearer {}\r\n", token.expose()));
         let app = App::start(Arc::new(config)).unwrap();
-        Self { address: app.addresses()[0], admin: app.admin().unwrap(), app: Some(app) }
+        let shown = shown.unwrap_or_default();
+        Self { address: app.addresses()[0], admin: app.admin().unwrap(), shown, app: Some(app) }
     }
 
     /// Stops it in good order, on a thread of its own.
@@ -126,7 +131,8 @@ impl Proxy {
     pub fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.admin).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: firepool\r\nConnection: close\r\n\r\n").unwrap();
+        let shown = &self.shown;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n{shown}Connection: close\r\n\r\n").unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();

@@ -38,14 +38,16 @@ pub struct Server {
 impl Server {
     /// The server with FireFoundry's databases that all tests share. It fails where PostgreSQL is missing.
     pub fn shared() -> Arc<Self> {
-        let start = || {
-            let mut bootstrap = Bootstrap::firefoundry();
-            for role in ["fireinsert", "firebroker", "fireread", "firebrand"] {
-                bootstrap = bootstrap.variable(&format!("{role}_password"), PASSWORD);
-            }
-            Self::start(Some(bootstrap), &[])
-        };
-        Arc::clone(SHARED.get_or_init(start))
+        Arc::clone(SHARED.get_or_init(|| Self::firefoundry(&[])))
+    }
+
+    /// One with FireFoundry's databases of a test's own, with these lines of `postgresql.conf`.
+    pub fn firefoundry(settings: &[(&str, &str)]) -> Arc<Self> {
+        let mut bootstrap = Bootstrap::firefoundry();
+        for role in ["fireinsert", "firebroker", "fireread", "firebrand"] {
+            bootstrap = bootstrap.variable(&format!("{role}_password"), PASSWORD);
+        }
+        Self::start(Some(bootstrap), settings)
     }
 
     /// A server of a test's own, stopped when it is dropped.

@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         renewal:
             renewed_certificates_are_shown_to_new_clients_and_disturb_no_others,
             a_renewal_that_does_not_fit_keeps_the_old_certificate,
+            handshakes_sessions_and_certificates_of_both_legs_are_told,
             one_sighup_renews_certificates_and_has_passwords_and_rules_read_again,
             a_reload_changes_how_clients_are_encrypted_and_who_was_revoked,
             a_server_that_was_revoked_gets_no_password;

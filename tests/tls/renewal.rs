@@ -35,7 +35,7 @@ pub fn renewed_certificates_are_shown_to_new_clients_and_disturb_no_others() {
     fs::copy(certificate, old.folder.join("proxy.crt")).unwrap();
     fs::copy(key, old.folder.join("proxy.key")).unwrap();
     assert!(convinces(encrypted, proxy.address, &role, &old), "nobody said so");
-    app.reload_certificates();
+    assert!(app.reload_certificates());
     assert!(convinces(encrypted, proxy.address, &role, &new));
     assert!(!convinces(encrypted, proxy.address, &role, &old));
     assert_eq!(client.backend(), backend, "the session goes on");
@@ -49,8 +49,42 @@ pub fn a_renewal_that_does_not_fit_keeps_the_old_certificate() {
     let (certificate, _) = new.issue("proxy", "proxy", &["localhost"]);
     // Half of a renewal: its key is still to come.
     fs::copy(certificate, old.folder.join("proxy.crt")).unwrap();
-    proxy.app.as_ref().unwrap().reload_certificates();
+    assert!(!proxy.app.as_ref().unwrap().reload_certificates());
     assert!(convinces(encrypted, proxy.address, &role, &old));
+}
+
+pub fn handshakes_sessions_and_certificates_of_both_legs_are_told() {
+    let encrypted = Encrypted::shared();
+    let role = encrypted.server.role();
+    let own = Authority::new();
+    let proxy = encrypted.proxy(&role, &own.tls("require"), &encrypted.verified());
+    let told = |name: &str, label: &str| proxy.metric(&format!("firepool_tls_{name}"), label) as i64;
+    let client = Raw::login(tunnel(proxy.address), &role, DATABASE, &[]).unwrap();
+    let legs = |name: &str| ["client", "server"].map(|leg| told(name, &format!("leg=\"{leg}\"")));
+    // `/ready` is asked over a connection of its own.
+    let [clients, servers] = legs("handshakes_total");
+    assert_eq!((clients, legs("connections")[0]), (1, 1));
+    assert!(servers >= 1 && (1..=servers).contains(&legs("connections")[1]), "{servers}");
+    assert_eq!(told("handshakes_total", "version=\"1.2\""), 0);
+    assert!(!convinces(encrypted, proxy.address, &role, &Authority::new()));
+    until("the handshake is over", || legs("handshake_failures_total") == [1, 0]);
+    drop(client);
+    until("its session is over", || legs("connections")[0] == 0);
+    // Another acceptor goes on where the first has stopped.
+    let held = Raw::login(tunnel(proxy.address), &role, DATABASE, &[]).unwrap();
+    let [before, _] = legs("handshakes_total");
+    let app = proxy.app.as_ref().unwrap();
+    app.reload(&encrypted.config(&role, &Authority::new().tls("require"), &encrypted.verified()), true);
+    assert_eq!((legs("handshakes_total")[0], legs("connections")[0]), (before, 1));
+    let another = Raw::login(tunnel(proxy.address), &role, DATABASE, &[]).unwrap();
+    assert_eq!((legs("handshakes_total")[0], legs("connections")[0]), (before + 1, 2));
+    drop((held, another));
+    until("their sessions are over", || legs("connections")[0] == 0);
+    assert_eq!(legs("handshakes_total")[0], before + 1);
+    for role in ["tls.certificate", "sslrootcert"] {
+        let until = told("certificate_expiry_timestamp_seconds", &format!("role=\"{role}\""));
+        assert!(until > 1_600_000_000, "{role}: {until}");
+    }
 }
 
 /// `firepool serve`, which is killed at the end.
@@ -136,7 +170,7 @@ pub fn a_reload_changes_how_clients_are_encrypted_and_who_was_revoked() {
         ("verify-full", false, false, true),
         ("disable", true, false, false),
     ] {
-        app.reload(&encrypted.config(&role, &authority.tls(mode), ""));
+        app.reload(&encrypted.config(&role, &authority.tls(mode), ""), true);
         let seen = (login("disable", None), login("require", None), login("require", Some(&bad)));
         assert_eq!(seen, (plain, naked, bad_one), "{mode}");
     }
@@ -144,7 +178,7 @@ pub fn a_reload_changes_how_clients_are_encrypted_and_who_was_revoked() {
         let tls = authority.tls("verify-ca");
         encrypted.config(&role, &format!("{tls}client_crl = \"{}\"\n", list.display()), "")
     };
-    app.reload(&tls(&authority.revoke(&[])));
+    app.reload(&tls(&authority.revoke(&[])), true);
     assert!(login("require", Some(&good)) && login("require", Some(&bad)));
     authority.revoke(&[&bad.0]);
     assert!(login("require", Some(&bad)), "nobody said so");

@@ -38,6 +38,7 @@ const NEW: &str = r#"
     shutdown_timeout = "1s"
     [admin]
     listen = ""
+    token = "ajar-ajar-ajar-ajar"
     [metrics]
     by_schema = false
     schemas = ["wm"]
