@@ -1,7 +1,6 @@
 //! How a session and its server connection part.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::exchange::End;
 use super::login;
@@ -75,7 +74,7 @@ impl Session {
                     %error,
                     "a server connection was lost"
                 );
-                self.identity.pool.metrics().lost.fetch_add(1, Ordering::Relaxed);
+                self.identity.pool.has_lost();
                 lease.spoil();
                 let refusal = if matches!(error, Lost::Mode) { left_mode() } else { login::server_lost() };
                 if farewell { Finish::Told } else { refusal.into() }

@@ -59,6 +59,14 @@ const NAMES: (&str, &str) = (
     "firepool_catalogue_names",
     "Tables, views, sequences, functions and types of the database whose schema is known; 0 before it was asked.",
 );
+const STARTED: (&str, &str) = (
+    "firepool_server_start_time_seconds",
+    "When the server was started, as it said when its catalogue was asked last, in seconds of Unix time.",
+);
+const RESTARTS: (&str, &str) = (
+    "firepool_server_restarts_total",
+    "Times that the server turned out to have been started anew, or to be another one.",
+);
 const PINS: (&str, &str) = (
     "firepool_pins_total",
     "Clients that were kept on their server connection because of session state, by reason.",
@@ -169,10 +177,9 @@ pub(super) struct Pools {
 
 impl Pools {
     pub(super) fn new(pools: Arc<Mutex<Vec<Entry>>>) -> Result<Self, prometheus::Error> {
-        let names = COUNTERS
-            .iter()
-            .map(|&(name, help, _)| (name, help))
-            .chain([CLIENTS, LISTENERS, SERVERS, SIZE, NAMES, PINS, UNPINS, PINNED, GUARDED, WAIT]);
+        let names = COUNTERS.iter().map(|&(name, help, _)| (name, help)).chain([
+            CLIENTS, LISTENERS, SERVERS, SIZE, NAMES, STARTED, RESTARTS, PINS, UNPINS, PINNED, GUARDED, WAIT,
+        ]);
         let labels = || vec!["database".to_owned(), "user".to_owned()];
         let descriptions = names
             .map(|(name, help)| Desc::new(name.to_owned(), help.to_owned(), labels(), Default::default()))
@@ -214,6 +221,24 @@ impl Collector for Pools {
             NAMES,
             MetricType::GAUGE,
             each(&|metrics, gauges| vec![gauge(labels(metrics, None), gauges.names)]),
+        ));
+        families.push(family(
+            STARTED,
+            MetricType::GAUGE,
+            each(&|metrics, gauges| {
+                gauges
+                    .started
+                    .map(|started| gauge_of(labels(metrics, None), started as f64 / 1_000.0))
+                    .into_iter()
+                    .collect()
+            }),
+        ));
+        families.push(family(
+            RESTARTS,
+            MetricType::COUNTER,
+            each(&|metrics, gauges| {
+                gauges.restarts.map(|restarts| counter(labels(metrics, None), restarts)).into_iter().collect()
+            }),
         ));
         families.push(family(
             PINS,

@@ -56,6 +56,10 @@ pub struct PoolGauges {
     pub size: u64,
     /// Names of the database whose schema is known.
     pub names: u64,
+    /// When the server was started, in milliseconds of Unix time, if that is known.
+    pub started: Option<u64>,
+    /// How often it was another time than before, if it is asked at all.
+    pub restarts: Option<u64>,
 }
 
 /// What a pool is.

@@ -51,6 +51,9 @@ const PATH: &str = "SELECT reset_val FROM pg_settings WHERE name = 'search_path'
     AND NOT EXISTS (SELECT FROM pg_db_role_setting s, unnest(s.setconfig) c WHERE c LIKE 'search\\_path=%' \
         AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user)))";
 
+/// When the server was started, in milliseconds of Unix time.
+const STARTED: &str = "SELECT (1000 * extract(epoch FROM pg_postmaster_start_time()))::bigint";
+
 /// A way to log in, with its caps.
 #[derive(Debug, Clone)]
 struct Login {
@@ -139,6 +142,11 @@ async fn read(login: &Login) -> Result<Reading, Failure> {
 async fn ask(conn: &mut ServerConn) -> Result<Reading, Failure> {
     query::rows(conn, SAFELY).await?;
     let mut reading = Reading::default();
+    if let [row] = query::rows(conn, STARTED).await?.as_slice()
+        && let [Some(millis)] = row.as_slice()
+    {
+        reading.started = millis.parse().ok();
+    }
     let mut numbers = std::collections::HashMap::new();
     for row in query::rows_within(conn, SCHEMAS, MAX_ANSWER).await? {
         let [Some(oid), Some(name)] = row.as_slice() else { return Err(Failure::Odd) };

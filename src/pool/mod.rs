@@ -230,7 +230,7 @@ impl Pool {
             Ok(true) => self.known.forget_welcomes(),
             Ok(false) => {}
             Err(lost) => {
-                self.metrics.lost.fetch_add(1, Ordering::Relaxed);
+                self.has_lost();
                 return Err(lost);
             }
         }

@@ -257,7 +257,7 @@ impl<C> Queue<C> {
             opening: u64::from(self.opening),
             waiting: self.waiting() as u64,
             size: u64::from(self.limits.size),
-            names: 0,
+            ..PoolGauges::default()
         }
     }
 }

@@ -18,6 +18,9 @@ const AFTER_FAILURE: u64 = 5_000;
 /// nothing rare.
 const AFTER_MISS: u64 = 60_000;
 
+/// How long at least lies between an answer and a question that is asked only because a server connection was lost.
+const AFTER_LOSS: u64 = 10_000;
+
 /// When the catalogue is asked, in milliseconds of the process's clock.
 #[derive(Debug, Default)]
 struct Plan {
@@ -30,6 +33,30 @@ struct Plan {
     changed: Option<u64>,
 }
 
+impl Plan {
+    /// Something may be different from then on.
+    fn ask_from(&mut self, when: u64) {
+        self.changed = Some(self.changed.map_or(when, |before| before.min(when)));
+    }
+}
+
+/// When the database's server was started, as it said last, and how often that was another time than before.
+#[derive(Debug, Default)]
+struct Starts {
+    /// Milliseconds of Unix time; 0 before it is known.
+    last: AtomicU64,
+    again: AtomicU64,
+}
+
+impl Starts {
+    fn saw(&self, started: u64) {
+        let before = self.last.swap(started, Ordering::Relaxed);
+        if before != 0 && before != started {
+            self.again.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// What is known of one database's schemas.
 #[derive(Debug)]
 pub struct Catalogue {
@@ -38,6 +65,7 @@ pub struct Catalogue {
     /// Moves with the snapshot.
     generation: AtomicU64,
     plan: Mutex<Plan>,
+    starts: Starts,
     /// How long a snapshot is good; `None` if the catalogue is never asked.
     every: Option<u64>,
 }
@@ -50,7 +78,14 @@ impl Catalogue {
     pub fn new(roster: Arc<Roster>, every: Refresh) -> Self {
         let snapshot = Mutex::new(Arc::new(Snapshot::unasked(&roster)));
         let every = every.map(|every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
-        Self { roster, snapshot, generation: AtomicU64::new(1), plan: Mutex::default(), every }
+        Self {
+            roster,
+            snapshot,
+            generation: AtomicU64::new(1),
+            plan: Mutex::default(),
+            starts: Starts::default(),
+            every,
+        }
     }
 
     /// The schemas that statements are counted by.
@@ -74,14 +109,28 @@ impl Catalogue {
 
     /// Somebody has committed DDL.
     pub fn has_changed(&self, now: u64) {
-        self.plan().changed.get_or_insert(now);
+        self.plan().ask_from(now);
+    }
+
+    /// A server connection was lost: the server may have been restarted, and it may be another one that answers now.
+    pub fn has_lost(&self, now: u64) {
+        let mut plan = self.plan();
+        if let Some(answered) = plan.answered {
+            plan.ask_from(now.max(answered.saturating_add(AFTER_LOSS)));
+        }
+    }
+
+    /// When the server was started, in milliseconds of Unix time, if that is known, and how many restarts were seen.
+    pub fn starts(&self) -> (Option<u64>, u64) {
+        let last = self.starts.last.load(Ordering::Relaxed);
+        ((last != 0).then_some(last), self.starts.again.load(Ordering::Relaxed))
     }
 
     /// A name was not known.
     pub fn missed(&self, now: u64) {
         let mut plan = self.plan();
         if plan.answered.is_some_and(|answered| now >= answered.saturating_add(AFTER_MISS)) {
-            plan.changed.get_or_insert(now);
+            plan.ask_from(now);
         }
     }
 
@@ -101,6 +150,9 @@ impl Catalogue {
 
     /// The answer.
     pub fn is(&self, reading: Reading, now: u64) {
+        if let Some(started) = reading.started {
+            self.starts.saw(started);
+        }
         let snapshot = Arc::new(Snapshot::new(reading, &self.roster));
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
         self.generation.fetch_add(1, Ordering::AcqRel);
@@ -113,7 +165,7 @@ impl Catalogue {
         let mut plan = self.plan();
         (plan.asking, plan.pause) = (false, now.saturating_add(AFTER_FAILURE));
         if plan.answered.is_some() {
-            plan.changed.get_or_insert(now);
+            plan.ask_from(now);
         }
     }
 }
@@ -156,6 +208,35 @@ mod tests {
         assert!(catalogue.asks(70_250));
         catalogue.failed(70_260);
         assert!(catalogue.asks(75_260));
+    }
+
+    #[test]
+    fn lost_connections_have_the_catalogue_asked_but_not_again_and_again() {
+        let catalogue = catalogue(Some(Duration::from_secs(300)));
+        assert!(catalogue.asks(0));
+        catalogue.is(Reading::default(), 100);
+        catalogue.has_lost(2_000);
+        assert!(!catalogue.asks(10_000) && catalogue.asks(10_350));
+        catalogue.is(Reading::default(), 10_400);
+        catalogue.has_lost(15_000);
+        catalogue.has_changed(16_000);
+        assert!(catalogue.asks(16_250), "a change does not wait for it");
+    }
+
+    #[test]
+    fn a_server_that_was_started_at_another_time_was_restarted() {
+        let catalogue = catalogue(None);
+        let said = |started| {
+            let mut reading = Reading::default();
+            reading.started = started;
+            catalogue.is(reading, 0);
+            catalogue.starts()
+        };
+        assert_eq!(catalogue.starts(), (None, 0));
+        assert_eq!(said(None), (None, 0));
+        assert_eq!(said(Some(1_700_000_000_000)), (Some(1_700_000_000_000), 0));
+        assert_eq!(said(Some(1_700_000_000_000)), (Some(1_700_000_000_000), 0));
+        assert_eq!(said(Some(1_700_000_000_400)), (Some(1_700_000_000_400), 1));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Reading {
     paths: Vec<(String, String)>,
     /// That of all others.
     path: Option<String>,
+    /// When the server was started, in milliseconds of Unix time.
+    pub started: Option<u64>,
 }
 
 impl Reading {
@@ -76,7 +78,7 @@ impl Snapshot {
     }
 
     pub(super) fn new(reading: Reading, roster: &Roster) -> Self {
-        let Reading { schemas, mut names, paths, path } = reading;
+        let Reading { schemas, mut names, paths, path, started: _ } = reading;
         let numbers = schemas.iter().map(|name| roster.number(name)).collect();
         let place = |place: usize| u16::try_from(place).unwrap_or(u16::MAX);
         let mut by_name: Vec<_> = schemas

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             a_crash_in_the_middle_of_traffic_is_told_to_every_client_it_hits,
             clients_that_wait_during_a_restart_are_served_after_it,
             a_shutdown_of_the_server_tells_a_client_in_a_transaction_and_nobody_else,
+            a_restart_of_the_server_is_counted,
             a_server_that_is_not_there_is_waited_for_and_then_08001,
             a_server_that_comes_in_time_serves_those_that_waited,
             a_server_that_accepts_and_says_nothing_is_given_up;

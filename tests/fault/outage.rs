@@ -106,6 +106,25 @@ pub fn a_shutdown_of_the_server_tells_a_client_in_a_transaction_and_nobody_else(
     assert_eq!(idle.value("SELECT 'well'"), "well");
 }
 
+/// Lost connections have the server asked when it was started, but not within ten seconds of the question before.
+pub fn a_restart_of_the_server_is_counted() {
+    let server = Server::own();
+    let role = server.role();
+    let users = format!("[users.{role}]\npassword = \"{PASSWORD}\"\n[[routes]]\npool_size = 2\n");
+    let proxy = Proxy::start(&server, &users);
+    let mut client = Raw::login(proxy.address, &role, DATABASE, &[]).unwrap();
+    let metric = |name: &str| proxy.metric(name, "");
+    client.run("SELECT 1");
+    until("it has said when it was started", || metric("firepool_server_start_time_seconds") > 1e9);
+    let started = metric("firepool_server_start_time_seconds");
+    assert_eq!(metric("firepool_server_restarts_total"), 0.0);
+    server.stop();
+    server.restart();
+    client.run("SELECT 1");
+    until("the restart is seen", || metric("firepool_server_restarts_total") == 1.0);
+    assert!(metric("firepool_server_start_time_seconds") > started);
+}
+
 /// A proxy for a server that is started later: its address is free until then.
 fn ahead_of_its_server(query_wait: &str) -> (Proxy, SocketAddr) {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
