@@ -223,9 +223,17 @@ pool_size = {pool}
 """
 
 
-def firepool(setting, name, binary, workers):
-    """firepool with so many workers, guarded as `--route` says."""
-    text = FIREPOOL + setting.setup.route + "\n"
+# Nothing is classified but for what a session needs, and nothing is counted but by pool.
+BARE = """
+[metrics]
+by_schema = false
+top_statements = 0
+"""
+
+
+def firepool(setting, name, binary, workers, bare=False):
+    """firepool with so many workers, guarded as `--route` says, or as bare as it can be."""
+    text = FIREPOOL + (BARE if bare else setting.setup.route + "\n")
     if setting.setup.tls:
         text += '[tls]\nmode = "require"\ncertificate = "{certificate}"\nkey = "{key}"\n'
     config = setting.write(f"{name}.toml", text, workers=workers)
@@ -297,6 +305,7 @@ def pg_doorman(setting, name, binary):
 # Kinds that `--pooler NAME=KIND:BINARY` knows.
 KINDS = {
     "firepool": lambda setting, name, binary: firepool(setting, name, binary, 1),
+    "bare": lambda setting, name, binary: firepool(setting, name, binary, 1, bare=True),
     "pgbouncer": pgbouncer, "pgpool": pgpool, "haproxy": haproxy, "pgcat": pgcat, "odyssey": odyssey, "pgdog": pgdog,
     "pg_doorman": pg_doorman,
 }
