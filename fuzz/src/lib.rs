@@ -129,7 +129,7 @@ pub fn turn(data: &[u8]) {
             let tag = REPLIES[usize::from(choice >> 1) % REPLIES.len()];
             let owed = turn.awaits_reply();
             match turn.reply(tag, b"ITE?"[usize::from(detail % 4)]) {
-                Ok(reply) => ready += u32::from(matches!(reply.kind, ReplyKind::Ready(_))),
+                Ok(reply) => ready += u32::from(matches!(reply.kind, ReplyKind::Ready)),
                 // The connection is closed.
                 Err(_) => return,
             }

@@ -10,6 +10,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use foldhash::fast::RandomState;
+
 use crate::relay::describe::Shape;
 use crate::relay::reply::Outcome;
 
@@ -74,7 +76,7 @@ pub enum Found {
 /// The shared statements of one server connection.
 #[derive(Debug, Default)]
 pub struct Statements {
-    known: HashMap<StatementKey, Known>,
+    known: HashMap<StatementKey, Known, RandomState>,
     /// Those whose Parse is not answered yet and when that was sent, in this order.
     pending: VecDeque<(StatementKey, u64)>,
     clock: u64,

@@ -8,6 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::texts::Prepared;
 use crate::backend::prepared::Wanted;
 use crate::relay::describe::{Description, Shape};
@@ -89,7 +91,7 @@ pub(super) struct TooMany;
 /// The names of one client.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    named: HashMap<Box<[u8]>, Given>,
+    named: HashMap<Box<[u8]>, Given, RandomState>,
     bytes: usize,
     /// One for each request that is not answered yet, in their order.
     undo: VecDeque<Undo>,
@@ -149,7 +151,7 @@ impl Names {
 
     /// Takes every name for good.
     pub(super) fn forget_all(&mut self) {
-        self.named = HashMap::new();
+        self.named = HashMap::default();
         self.bytes = 0;
         self.undo.iter_mut().for_each(|undo| undo.before = None);
     }

@@ -3,7 +3,7 @@
 use crate::wire::error_fields;
 use crate::wire::frame::Header;
 use crate::wire::tag;
-use crate::wire::turn::{Asker, Bill, Reply, ReplyKind};
+use crate::wire::turn::{Asker, Bill, Mark, Reply, ReplyKind};
 
 /// A statement of the client's that has ended, or been suspended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +54,15 @@ impl Counted {
         self.done.drain(..)
     }
 
-    /// A reply goes to the client; `body` is as much of it as is there.
+    /// So many bytes go to the client, which are so many rows, or none.
+    pub(super) fn stream(&mut self, bytes: u64, rows: u64) {
+        self.sent += bytes;
+        self.rows += rows;
+    }
+
+    /// A reply goes to the client; `answered` is its [`crate::wire::turn::Turn::answered`], `body` as much of it as is there.
     #[inline]
-    pub(super) fn pass(&mut self, header: Header, reply: Reply, body: &[u8]) {
+    pub(super) fn pass(&mut self, header: Header, reply: Reply, (answered, body): (&Mark, &[u8])) {
         if !self.on {
             return;
         }
@@ -66,7 +72,7 @@ impl Counted {
                 self.rows += 1;
                 return;
             }
-            ReplyKind::Command(_) => {
+            ReplyKind::Command => {
                 let first = body.first_chunk().copied().unwrap_or_else(|| short(body));
                 Ended::Carried(tag::rows(body.strip_suffix(&[0]).unwrap_or(body)), first)
             }
@@ -82,8 +88,8 @@ impl Counted {
         let sent = std::mem::take(&mut self.sent);
         self.rows = 0;
         // An error is counted whatever it answers; without a bill it belongs to no schema.
-        if reply.bill.is_due() || matches!(ended, Ended::Failed(_)) {
-            self.done.push(Done { bill: reply.bill, sent, ended });
+        if answered.bill.is_due() || matches!(ended, Ended::Failed(_)) {
+            self.done.push(Done { bill: answered.bill, sent, ended });
         }
     }
 }

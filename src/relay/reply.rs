@@ -228,6 +228,11 @@ impl ReplyScan {
                 self.left -= taken;
                 (taken, 0)
             } else {
+                let streamed = self.stream(turn, &sieve.chunk[sieve.read..]);
+                sieve.keep(streamed);
+                if streamed == available {
+                    break;
+                }
                 let Some(taken) = self.begin(turn, &sieve.chunk[sieve.read..], seen, &mut hear)? else {
                     break;
                 };
@@ -246,6 +251,25 @@ impl ReplyScan {
             }
         }
         Ok(Scanned { forward: sieve.forward, rest: sieve.read })
+    }
+
+    /// How many bytes at the start of `chunk` are whole messages that the client gets as they are, and about which nothing is
+    /// to be known but how many they are: a large result is nearly all of them.
+    fn stream(&mut self, turn: &Turn, chunk: &[u8]) -> usize {
+        let streams = turn.streams();
+        let (mut bytes, mut rows) = (0, 0);
+        while let Some(&[tag, ref length @ ..]) = chunk[bytes..].first_chunk::<HEADER>() {
+            // The length counts itself and not the type; one that makes no sense is for others to find.
+            let length = (u32::from_be_bytes(*length) as usize).saturating_add(1);
+            let flows = (tag == b'D' && streams.rows) || (tag == b'd' && streams.data);
+            if !flows || length < HEADER || length > chunk.len() - bytes {
+                break;
+            }
+            bytes += length;
+            rows += u64::from(tag == b'D');
+        }
+        self.counted.stream(bytes as u64, rows);
+        bytes
     }
 
     /// Looks at the message at the start of `chunk`; how many of its bytes are there, `None` if they have to be more.
@@ -269,7 +293,7 @@ impl ReplyScan {
         let taken = min(header.len, chunk.len());
         let body = &chunk[HEADER..taken];
         // PostgreSQL says nothing but its farewell, which is short, without having been asked.
-        let farewell = whole && error_fields::is_fatal(body);
+        let farewell = header.tag == b'E' && whole && error_fields::is_fatal(body);
         if header.tag == b'E' && turn.is_quiet() && !farewell {
             return Err(Violation::Unexpected { tag: b'E', expected: "nothing" }.into());
         }
@@ -279,10 +303,10 @@ impl ReplyScan {
         self.swallow = strayed || (reply.asker == Asker::Proxy && header.tag != b'A');
         self.left = header.len - taken;
         if !self.swallow {
-            self.counted.pass(header, reply, body);
+            self.counted.pass(header, reply, (turn.answered(), body));
         }
-        if let ReplyKind::Described(mark) = reply.kind {
-            self.begin_description(header.tag, mark, reply.asker);
+        if reply.kind == ReplyKind::Described {
+            self.begin_description(header.tag, *turn.answered(), reply.asker);
         } else if reply.kind != ReplyKind::Part {
             let asker = if matches!(reply.asker, Asker::Refused(_)) { Asker::Client } else { reply.asker };
             note(seen, turn, reply.kind, (asker, body));
@@ -305,7 +329,7 @@ impl ReplyScan {
                     self.instead = Some((b'E', error_fields::moved(&body, turn.prefix())));
                 }
             }
-            if let Some(body) = in_place(reply.kind, body).filter(|_| !self.swallow) {
+            if let Some(body) = in_place((reply.kind, turn.answered()), body).filter(|_| !self.swallow) {
                 self.swallow = true;
                 self.instead = Some((header.tag, body.to_vec()));
             }
@@ -348,10 +372,10 @@ impl ReplyScan {
 }
 
 /// What the client gets in the place of a reply, where its transactions are the proxy's own.
-fn in_place(kind: ReplyKind, body: &[u8]) -> Option<&'static [u8]> {
-    match kind {
-        ReplyKind::Ready(Mark { owned: true, .. }) => Some(b"I"),
-        ReplyKind::Command(Mark { commits: true, .. }) if body == b"ROLLBACK\0" => Some(b"COMMIT\0"),
+fn in_place(reply: (ReplyKind, &Mark), body: &[u8]) -> Option<&'static [u8]> {
+    match reply {
+        (ReplyKind::Ready, Mark { owned: true, .. }) => Some(b"I"),
+        (ReplyKind::Command, Mark { commits: true, .. }) if body == b"ROLLBACK\0" => Some(b"COMMIT\0"),
         _ => None,
     }
 }
@@ -370,32 +394,32 @@ fn note(seen: &mut Seen, turn: &mut Turn, kind: ReplyKind, (asker, body): (Asker
                 seen.own_failure = Some(body.to_vec());
             }
         }
-        (ReplyKind::Ready(mark), Asker::Proxy) => seen.reassigned += u32::from(mark.reassigns),
-        (ReplyKind::Ready(mark), _) => {
+        (ReplyKind::Ready, Asker::Proxy) => seen.reassigned += u32::from(turn.answered().reassigns),
+        (ReplyKind::Ready, _) => {
             seen.ready += 1;
-            let idle = mark.owned || turn.status() == crate::wire::turn::Status::Idle;
+            let idle = turn.answered().owned || turn.status() == crate::wire::turn::Status::Idle;
             seen.transactions += u32::from(idle);
         }
-        (ReplyKind::Parsed(Mark { unnamed: true, .. }), Asker::Client) => {
+        (ReplyKind::Parsed, Asker::Client) if turn.answered().unnamed => {
             seen.unnamed = Some(Unnamed::Parsed);
             seen.reparsed = true;
             seen.unnamed_described.clear();
         }
         (ReplyKind::Carried, Asker::Client) => seen.commands += 1,
-        (ReplyKind::Bound(mark), Asker::Client) => {
-            seen.unclear |= mark.unread;
-            if mark.unnamed {
+        (ReplyKind::Bound, Asker::Client) => {
+            seen.unclear |= turn.answered().unread;
+            if turn.answered().unnamed {
                 seen.unnamed = Some(Unnamed::Bound);
             }
         }
-        (ReplyKind::Command(mark), _) => {
+        (ReplyKind::Command, _) => {
             let name = body.strip_suffix(&[0]).unwrap_or(body);
             let deallocated = tag::deallocates(name);
             seen.deallocated |= deallocated == Some(Deallocated::All);
             if asker == Asker::Client {
                 seen.commands += 1;
                 seen.removals.extend(deallocated);
-                seen.unclear |= mark.unread && !tag::changes_rows(name);
+                seen.unclear |= turn.answered().unread && !tag::changes_rows(name);
                 seen.discarded |= tag::discards_all(name);
                 seen.reset |= tag::resets(name);
                 if let Some(state) = tag::leaves(name) {

@@ -125,7 +125,8 @@ mod tests {
     }
 
     fn billed(turn: &mut Turn, tag: u8, status: u8) -> u64 {
-        turn.reply(tag, status).unwrap().bill.schemas
+        turn.reply(tag, status).unwrap();
+        turn.answered().bill.schemas
     }
 
     #[test]
@@ -164,9 +165,11 @@ mod tests {
             seen.push(billed(&mut turn, tag, status));
         }
         assert_eq!(seen, [2, 4, 8, 1, 16, 32, 32]);
-        let reply = turn.reply(b'C', 0).unwrap();
-        assert_eq!((reply.bill.schemas, reply.bill.sent, reply.bill.received), (128, 7, 10));
-        assert_eq!(turn.reply(b'C', 0).unwrap().bill, Bill { schemas: 1, sent: 7, ..Bill::default() });
+        turn.reply(b'C', 0).unwrap();
+        let bill = turn.answered().bill;
+        assert_eq!((bill.schemas, bill.sent, bill.received), (128, 7, 10));
+        turn.reply(b'C', 0).unwrap();
+        assert_eq!(turn.answered().bill, Bill { schemas: 1, sent: 7, ..Bill::default() });
     }
 
     #[test]
@@ -175,7 +178,10 @@ mod tests {
         turn.bill_next_statements([bill(4)].into_iter());
         let first = Bill { trace: 9, ..bill(2) };
         turn.mark_request(b'Q', 0, Asker::Client, Mark { bill: first, ..Mark::default() });
-        let followed = [0; 3].map(|_| turn.reply(b'C', 0).unwrap().bill.trace);
+        let followed = [0; 3].map(|_| {
+            turn.reply(b'C', 0).unwrap();
+            turn.answered().bill.trace
+        });
         assert_eq!(followed, [9; 3]);
     }
 

@@ -122,31 +122,39 @@ pub struct Reply {
     pub asker: Asker,
     /// What it is.
     pub kind: ReplyKind,
-    /// Of the request that it answers.
-    pub bill: Bill,
 }
 
-/// The kinds of reply that the relay tells apart.
+/// What the client may be sent in any number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Streams {
+    /// DataRow messages.
+    pub rows: bool,
+    /// CopyData messages.
+    pub data: bool,
+}
+
+/// The kinds of reply that the relay tells apart. What was remembered about the request is kept in
+/// [`super::turn::Turn::answered`], but for parts, rows, and what can come at any moment: those are many, and ask for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyKind {
     /// Rows, descriptions, completions, COPY data: to be passed on.
     Part,
     /// ParseComplete.
-    Parsed(Mark),
+    Parsed,
     /// ParameterDescription, or the RowDescription or NoData that follows it, of a prepared statement.
-    Described(Mark),
+    Described,
     /// BindComplete.
-    Bound(Mark),
+    Bound,
     /// DataRow.
     Row,
     /// PortalSuspended, or FunctionCallResponse: something was carried out.
     Carried,
     /// CommandComplete.
-    Command(Mark),
+    Command,
     /// ErrorResponse.
     Error,
     /// ReadyForQuery.
-    Ready(Mark),
+    Ready,
     /// ParameterStatus, which can come at any moment.
     Parameter,
     /// NoticeResponse or NotificationResponse, which can come at any moment.

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 use super::bills::Bills;
 use super::kind::{Kind, unexpected};
-pub use super::owed::{Asker, Bill, Dropped, Local, Mark, Reply, ReplyKind, Status, Violation};
+pub use super::owed::{Asker, Bill, Dropped, Local, Mark, Reply, ReplyKind, Status, Streams, Violation};
 
 /// Replies that may be owed before the caller must stop sending. Large enough that a server that owes so many has
 /// filled its output buffer (8 kB, `PQ_SEND_BUFFER_SIZE` in `src/backend/libpq/pqcomm.c`; the smallest reply is 5
@@ -62,6 +62,7 @@ pub struct Turn {
     doubtful: bool,
     /// Something was carried out since the last ReadyForQuery: a transaction that had failed has not any more.
     recovered: bool,
+    answered: Mark,
     /// What the last errors had skipped, until somebody asks.
     dropped: Dropped,
     /// Counts what ends a batch: an error skips nothing of the next one.
@@ -85,6 +86,7 @@ impl Turn {
             copy: Copy::No,
             doubtful: false,
             recovered: false,
+            answered: Mark::default(),
             dropped: Dropped::default(),
             epoch: 0,
             bills: Bills::default(),
@@ -248,11 +250,26 @@ impl Turn {
         self.owed.push_back(Owed { kind, asker, mark, epoch });
     }
 
+    /// The types of message that the server may send the client in any number now, so that [`Self::reply`] need not be told of
+    /// them: DataRow (`D`), CopyData (`d`).
+    pub fn streams(&self) -> Streams {
+        let front = self.owed.front().filter(|owed| owed.asker == Asker::Client);
+        let rows = front.is_some_and(|owed| matches!(owed.kind, Kind::Query | Kind::Execute));
+        Streams { rows, data: front.is_some() && matches!(self.copy, Copy::Out | Copy::Both) }
+    }
+
+    /// What was remembered about the request that the last reply answers, if its [`ReplyKind`] is one that asks for it.
+    pub fn answered(&self) -> &Mark {
+        &self.answered
+    }
+
     /// Judges a message that came from the server. `status` is the first body byte, which ReadyForQuery uses.
+    #[inline]
     pub fn reply(&mut self, tag: u8, status: u8) -> Result<Reply, Violation> {
-        let front = self.owed.front().copied();
-        let mut bill = front.map_or(Bill::default(), |owed| owed.mark.bill);
-        let mut asker = front.map_or(Asker::Client, |owed| owed.asker);
+        let (front, mut asker) = match self.owed.front() {
+            Some(owed) => (Some(owed.kind), owed.asker),
+            None => (None, Asker::Client),
+        };
         if asker == Asker::Stead {
             asker = if tag == b'E' { Asker::Client } else { Asker::Proxy };
         }
@@ -263,43 +280,54 @@ impl Turn {
             b'N' | b'A' => ReplyKind::Notice,
             b'S' => ReplyKind::Parameter,
             b'E' => {
+                self.look();
                 self.error(front);
                 ReplyKind::Error
             }
             b'Z' => {
+                self.look();
                 self.ready(front, status)?;
-                ReplyKind::Ready(front.map_or(Mark::default(), |owed| owed.mark))
+                ReplyKind::Ready
             }
             b'C' => {
-                let mut mark = front.map_or(Mark::default(), |owed| owed.mark);
-                mark.commits &= self.recovered || self.status != Status::Failed;
+                self.look();
+                self.answered.commits &= self.recovered || self.status != Status::Failed;
                 self.recovered = true;
-                if mark.opening {
-                    (asker, bill) = (Asker::Proxy, Bill::default());
+                if self.answered.opening {
+                    (asker, self.answered.bill) = (Asker::Proxy, Bill::default());
                 }
                 self.command(front)?;
-                ReplyKind::Command(mark)
+                ReplyKind::Command
+            }
+            b'D' => {
+                self.part(tag, front)?;
+                ReplyKind::Row
             }
             _ => {
-                self.part(tag, front)?;
-                let mark = front.map_or(Mark::default(), |owed| owed.mark);
-                let describes = front.is_some_and(|owed| owed.kind == Kind::DescribeStatement);
-                match tag {
-                    b't' | b'T' | b'n' if describes => ReplyKind::Described(mark),
-                    b'1' => ReplyKind::Parsed(mark),
-                    b'2' => ReplyKind::Bound(mark),
-                    b'D' => ReplyKind::Row,
+                let asked_for = match tag {
+                    b't' | b'T' | b'n' if front == Some(Kind::DescribeStatement) => ReplyKind::Described,
+                    b'1' => ReplyKind::Parsed,
+                    b'2' => ReplyKind::Bound,
                     b's' | b'V' => ReplyKind::Carried,
                     _ => ReplyKind::Part,
+                };
+                if asked_for != ReplyKind::Part {
+                    self.look();
                 }
+                self.part(tag, front)?;
+                asked_for
             }
         };
-        Ok(Reply { asker, kind, bill })
+        Ok(Reply { asker, kind })
     }
 
-    fn error(&mut self, front: Option<Owed>) {
+    fn look(&mut self) {
+        self.answered = self.owed.front().map_or(Mark::default(), |owed| owed.mark);
+    }
+
+    fn error(&mut self, front: Option<Kind>) {
         let in_copy = std::mem::replace(&mut self.copy, Copy::No) == Copy::In;
-        match front.map(|owed| owed.kind) {
+        match front {
             // Its ReadyForQuery is still to come. Without a front, the server is about to close.
             None | Some(Kind::Sync | Kind::Query | Kind::FunctionCall | Kind::CopyEnd) => {}
             Some(kind) => {
@@ -331,10 +359,10 @@ impl Turn {
         }
     }
 
-    fn ready(&mut self, front: Option<Owed>, status: u8) -> Result<(), Violation> {
-        match front.map(|owed| owed.kind) {
+    fn ready(&mut self, front: Option<Kind>, status: u8) -> Result<(), Violation> {
+        match front {
             Some(Kind::Sync | Kind::Query | Kind::FunctionCall) => {
-                self.bills.answered(front.map_or(0, |owed| owed.epoch));
+                self.bills.answered(self.owed.front().map_or(0, |owed| owed.epoch));
                 self.pop();
             }
             None if self.doubtful => {}
@@ -348,14 +376,14 @@ impl Turn {
             b'E' => Status::Failed,
             other => return Err(Violation::UnknownStatus(other)),
         };
-        if self.status != Status::Idle && front.is_some_and(|owed| owed.mark.ends) {
+        if self.status != Status::Idle && self.answered.ends {
             return Err(Violation::StillOpen);
         }
         Ok(())
     }
 
-    fn command(&mut self, front: Option<Owed>) -> Result<(), Violation> {
-        match front.map(|owed| owed.kind) {
+    fn command(&mut self, front: Option<Kind>) -> Result<(), Violation> {
+        match front {
             Some(Kind::Query) => {
                 self.copy = Copy::No;
                 if let Some(owed) = self.owed.front_mut()
@@ -380,9 +408,8 @@ impl Turn {
         Ok(())
     }
 
-    fn part(&mut self, tag: u8, front: Option<Owed>) -> Result<(), Violation> {
-        let kind = front.map(|owed| owed.kind);
-        match (tag, kind) {
+    fn part(&mut self, tag: u8, front: Option<Kind>) -> Result<(), Violation> {
+        match (tag, front) {
             (b'1', Some(Kind::Parse))
             | (b'2', Some(Kind::Bind))
             | (b'3', Some(Kind::Close))
