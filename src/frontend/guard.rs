@@ -45,9 +45,9 @@ impl Session {
         let (database, user) = (self.identity.pool.database(), self.identity.pool.user());
         for Refused { rule, what, text } in refused.drain(..) {
             self.shard.refused(rule);
-            let rule = rule.as_str();
             let now = self.worker.shared.clock.now();
             let line = self.worker.audit.borrow_mut().note((database, user, rule), &text, now);
+            let rule = rule.as_str();
             if let Some(Line { shape, unsaid }) = line {
                 let application = self.holdings.settings.get("application_name").unwrap_or_default();
                 let client = self.client.stream.peer();

@@ -14,7 +14,7 @@ use crate::pool::Pool;
 use crate::relay::reply::{Done, Ended};
 use crate::relay::request;
 use crate::spans::{Context, Outcome, Parent, Place, Query, Sampler};
-use crate::statement::{Command, Shape, Statement, Traceparent};
+use crate::statement::{Command, Facts, Kind, Shape, Statement, Traceparent};
 use crate::wire::turn::Bill;
 
 /// Recorded queries of one client that are under way. More are counted as lost.
@@ -49,6 +49,8 @@ struct Open {
     epoch: Option<u64>,
     operation: Command,
     text: Option<Box<str>>,
+    /// Its text is SQL, in which it is known what is a literal.
+    read: bool,
     waited: Option<(u64, u64)>,
     sent: u64,
     ended: Option<(u64, Outcome)>,
@@ -71,7 +73,8 @@ impl Traces {
         let text = text.map(|text| Shape::carefully(text, LONGEST).into());
         let waited = self.waited.take();
         let (operation, sent) = (Command::Unknown, now);
-        self.open.push(Open { number, context, epoch, operation, text, waited, sent, ended: None });
+        let (read, ended) = (false, None);
+        self.open.push(Open { number, context, epoch, operation, text, read, waited, sent, ended });
         number
     }
 
@@ -147,7 +150,7 @@ impl Traces {
                 context: open.context,
                 place: Arc::clone(place),
                 operation: open.operation.as_str(),
-                text: open.text,
+                text: open.text.filter(|_| open.read),
                 waited: open.waited,
                 sent: open.sent,
                 ended,
@@ -201,7 +204,7 @@ impl Exchange<'_> {
     }
 
     /// The bill of what is sent now, with the number of its query.
-    pub(super) fn traced(&mut self, bill: Bill, first: Option<&Statement>) -> Bill {
+    pub(super) fn traced(&mut self, bill: Bill, facts: Option<&Facts>) -> Bill {
         if !self.rules.traced {
             return bill;
         }
@@ -210,7 +213,9 @@ impl Exchange<'_> {
         let number = std::mem::take(&mut traces.current);
         if let Some(open) = traces.find(number) {
             open.operation = Command::numbered(bill.command);
-            if let Some(shape) = first.and_then(|first| first.shape()) {
+            open.read = facts.is_some_and(|facts| facts.kind != Kind::Unknown || facts.is_too_long());
+            let first = facts.and_then(|facts| facts.named().statement(0));
+            if let Some(shape) = first.and_then(Statement::shape) {
                 open.text = Some(shape.text.clone());
             }
         }

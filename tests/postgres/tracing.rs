@@ -147,7 +147,7 @@ pub fn a_query_has_the_trace_and_the_parent_that_its_comment_says() {
         let named = [parse("s", &sql), bind("", "s", &["x"]), describe(b'P', ""), execute("", 0), sync()];
         assert_eq!(client.batch(&named).code(), "");
         client.query(&commented("SELECT 1/0", SAMPLED));
-        client.query(&commented("SELEC 1", SAMPLED));
+        client.query(&commented("SELEC 'it's a secret, that's it'", SAMPLED));
         let reply = client.batch(&[unnamed(&commented("SELECT 1/$1::int", SAMPLED), &["0"]), sync()]);
         assert_eq!(reply.code(), "22012");
         let reply = client.batch(&[parse("", &commented("SELECT nothing", SAMPLED)), sync()]);
