@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::exchange::{End, Exchange};
 use super::judge::Message;
 use super::login;
+use super::names::significant;
 use super::session::Session;
 use crate::pool::Pool;
 use crate::relay::reply::{Done, Ended};
@@ -29,7 +30,7 @@ pub(super) struct Traces {
     open: Vec<Open>,
     /// Of the message that is looked at: its query, or 0 where that is not recorded.
     current: u32,
-    /// A Parse that is not bound yet: the hash of its name, and its query.
+    /// A Parse that is not bound yet: its name, and its query.
     parsed: Option<(Box<[u8]>, u32)>,
     /// From when until when the client has just waited for a server connection.
     pub(super) waited: Option<(u64, u64)>,
@@ -92,13 +93,13 @@ impl Traces {
     fn parse(&mut self, sampler: &Sampler, (name, text): (&[u8], Option<&[u8]>), now: u64) {
         self.forget_parsed();
         let number = self.begin(sampler, text, (None, now));
-        self.parsed = Some((name.into(), number));
+        self.parsed = Some((significant(name).into(), number));
         self.current = number;
     }
 
     /// The query that is bound: that of its Parse, if that was just now; or one of its own.
     fn bind(&mut self, sampler: &Sampler, name: Option<&[u8]>, (epoch, now): (u64, u64)) {
-        let parsed = self.parsed.take_if(|(parsed, _)| Some(&**parsed) == name);
+        let parsed = self.parsed.take_if(|(parsed, _)| Some(&**parsed) == name.map(significant));
         self.current = match parsed {
             None => self.begin(sampler, None, (Some(epoch), now)),
             Some((_, number)) => {

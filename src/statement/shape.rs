@@ -230,7 +230,7 @@ mod tests {
             ("ALTER USER bob PASSWORD secret", "alter user bob password ..."),
             ("CREATE USER bob IDENTIFIED BY secret", "create user bob identified ..."),
             ("SELECT a\" , 'secret', \"b", "select a ..."),
-            ("SELECT 1, $$secret", "select ?, ..."),
+            ("SELECT 1, $$secret", "select ? ..."),
             ("SELECT 12secret FORM t", "select ? form t"),
             ("SELEC /* secret */ 1 -- secret", "selec ?"),
         ] {
