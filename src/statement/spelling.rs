@@ -42,6 +42,8 @@ enum Names {
     NextHidden,
     /// None yet: behind TO or `=`, everything is a value.
     Set,
+    /// None, unless SET comes: of a role, of a database, of the system.
+    Alter,
     /// Everything up to the end.
     Value,
 }
@@ -174,6 +176,10 @@ impl Speller {
         match word {
             b"null" | b"true" | b"false" if !self.of_word => self.literal(),
             b"to" if self.names == Names::Set && self.depth == 0 => self.value(),
+            b"set" if self.names == Names::Alter && self.depth == 0 => {
+                self.name(word, false);
+                self.names = Names::Set;
+            }
             b"role" | b"authorization" if self.names == Names::Set => {
                 self.name(word, false);
                 self.names = Names::NextHidden;
@@ -191,6 +197,7 @@ impl Speller {
         self.put(word, if is_keyword(word) { Last::Keyword } else { Last::Word });
         self.names = match word {
             b"set" => Names::Set,
+            b"alter" => Names::Alter,
             b"declare" | b"prepare" | b"execute" => Names::NextHidden,
             b"savepoint" | b"release" | b"rollback" | b"deallocate" | b"close" | b"fetch" | b"move"
             | b"listen" | b"unlisten" | b"notify" => Names::Hidden,
@@ -438,6 +445,19 @@ mod tests {
                 &["SET LOCAL app.tenant TO bob; SELECT 1", "SET LOCAL app.tenant = 'a', b, c; SELECT 2"],
             ),
             (
+                "alter role app in database d set app.token = ?",
+                &[
+                    "ALTER ROLE app IN DATABASE d SET app.token TO secret",
+                    "alter role app in database d set app.token = 'x', y",
+                ],
+            ),
+            ("alter system set a = ?", &["ALTER SYSTEM SET a = secret"]),
+            ("alter table t rename to u", &["ALTER TABLE t RENAME TO u"]),
+            (
+                "alter table t set schema u, alter c set default ?",
+                &["ALTER TABLE t SET SCHEMA u, ALTER c SET DEFAULT 5"],
+            ),
+            (
                 "set transaction isolation level serializable",
                 &["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
             ),
@@ -537,8 +557,39 @@ mod tests {
     #[test]
     fn the_grammar_finds_the_same_literals_in_texts_that_nobody_would_write() {
         let pieces = [
-            "'", "''", "E'", "e'", "U&'", "x'", "b'", "\\", "\\'", "\n", "\r", "\r\n", " ", "\t", "--", "/*", "*/",
-            "$$", "$a$", "$", "1", ".5", "1.5e3", "$1", " a ", " secret ", ",", "\"x' --\"", "(", ")", "::", "||", "=",
+            "'",
+            "''",
+            "E'",
+            "e'",
+            "U&'",
+            "x'",
+            "b'",
+            "\\",
+            "\\'",
+            "\n",
+            "\r",
+            "\r\n",
+            " ",
+            "\t",
+            "--",
+            "/*",
+            "*/",
+            "$$",
+            "$a$",
+            "$",
+            "1",
+            ".5",
+            "1.5e3",
+            "$1",
+            " a ",
+            " secret ",
+            ",",
+            "\"x' --\"",
+            "(",
+            ")",
+            "::",
+            "||",
+            "=",
         ];
         let (mut state, mut read) = (11_u64, 0);
         for _ in 0..60_000 {
