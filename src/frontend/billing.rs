@@ -147,7 +147,7 @@ impl Exchange<'_> {
                 let mut bill = books.bill(None, &facts, first, u32::try_from(length).unwrap_or(u32::MAX));
                 let said = books.said(text);
                 books.enter(&mut bill, Some(first), said);
-                bill
+                self.traced(bill, Some(&facts))
             }
             (b'P', facts) => {
                 self.footprint.owns(first, facts);

@@ -290,6 +290,7 @@ fn main() -> ExitCode {
             a_wait_for_a_server_connection_is_a_part_of_what_waited,
             a_query_whose_server_dies_has_failed_and_a_statement_that_is_bound_later_is_followed,
             a_collector_that_hangs_or_is_away_costs_spans_and_no_client_its_time,
+            a_query_that_is_too_long_to_be_read_is_followed_as_well,
             what_waits_at_the_end_is_still_sent;
         notify:
             what_was_committed_before_is_never_delivered_and_what_comes_after_always,

@@ -307,6 +307,22 @@ pub fn a_collector_that_hangs_or_is_away_costs_spans_and_no_client_its_time() {
     drop(sockets);
 }
 
+pub fn a_query_that_is_too_long_to_be_read_is_followed_as_well() {
+    for mode in ["session", "transaction"] {
+        let (server, collector) = (Server::shared(), Collector::start());
+        let role = server.role();
+        let proxy = traced(&server, &role, collector.address, ("1", mode));
+        let mut client = Raw::login(proxy.address, &role, DATABASE, &[]).unwrap();
+        for length in [60_000, 300_000] {
+            client.run(&format!("SELECT length('{}')", "secret".repeat(length / 6)));
+        }
+        client.run("SELECT 'behind'");
+        let queries = collector.queries(3);
+        assert_eq!(queries.len(), 3, "{mode}");
+        assert!(!format!("{queries:?}").contains("secret"), "{mode}");
+    }
+}
+
 pub fn what_waits_at_the_end_is_still_sent() {
     let (server, collector) = (Server::shared(), Collector::start());
     let role = server.role();
