@@ -140,7 +140,7 @@ impl Exchange<'_> {
             }
             (b'Q', None) => {
                 let text = request::query_text(message.body);
-                let facts = self.texts.borrow_mut().longer_than(text, self.server.dialect());
+                let facts = self.texts.borrow_mut().longer_than(text);
                 let Some((books, first)) = self.books.as_mut().zip(facts.named().statement(0)) else {
                     return unknown(length);
                 };

@@ -125,7 +125,7 @@ impl Exchange<'_> {
         let facts = if message.is_whole() {
             self.facts(request::query_text(message.body))
         } else {
-            self.texts.borrow_mut().longer_than(request::query_text(message.body), self.dialect())
+            self.texts.borrow_mut().longer_than(request::query_text(message.body))
         };
         self.destroy_unnamed(walk);
         if self.rules.statement_mode && facts.begins_block() {
@@ -276,7 +276,7 @@ impl Exchange<'_> {
             )));
         };
         let text = message.body.split(|byte| *byte == 0).nth(1).unwrap_or_default();
-        let facts = self.texts.borrow_mut().longer_than(text, self.dialect());
+        let facts = self.texts.borrow_mut().longer_than(text);
         self.follow_up(&facts);
         let unnamed = name.is_empty();
         if unnamed {

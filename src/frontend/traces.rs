@@ -214,10 +214,10 @@ impl Exchange<'_> {
         let number = std::mem::take(&mut traces.current);
         if let Some(open) = traces.find(number) {
             open.operation = Command::numbered(bill.command);
-            open.read = facts.is_some_and(|facts| facts.kind != Kind::Unknown || facts.is_too_long());
+            open.read = facts.is_some_and(|facts| facts.kind != Kind::Unknown);
             let first = facts.and_then(|facts| facts.named().statement(0));
             if let Some(shape) = first.and_then(Statement::shape) {
-                open.text = Some(shape.text.clone());
+                (open.text, open.read) = (Some(shape.text.clone()), true);
             }
         }
         Bill { trace: number, ..bill }

@@ -102,6 +102,17 @@ impl Shapes {
         &self.last
     }
 
+    /// That of a text that is too long to be read, which begins like this.
+    pub(super) fn beginning(&mut self, text: &[u8]) -> &[Arc<Shape>] {
+        let mut speller = std::mem::take(&mut self.speller);
+        speller.read(text, Strings::Doubtful);
+        self.last.clear();
+        let shape = self.shape(speller.words());
+        self.last.push(shape);
+        self.speller = speller;
+        &self.last
+    }
+
     fn shape(&mut self, words: &[u8]) -> Arc<Shape> {
         let key = self.hasher.hash_one(words);
         if let Some(known) = self.known.get(&key) {
@@ -230,7 +241,11 @@ mod tests {
             ("ALTER USER bob PASSWORD secret", "alter user bob password ..."),
             ("CREATE USER bob IDENTIFIED BY secret", "create user bob identified ..."),
             ("SELECT a\" , 'secret', \"b", "select a ..."),
-            ("SELECT 1, $$secret", "select ? ..."),
+            ("SELECT 1, $2, $$secret", "select ? ..."),
+            (
+                "INSERT INTO \"T\" (\"A\") VALUES ($1), (3, 'it's secret')",
+                "insert into \"T\"(\"A\") values (?) ...",
+            ),
             ("SELECT 12secret FORM t", "select ? form t"),
             ("SELEC /* secret */ 1 -- secret", "selec ?"),
         ] {

@@ -109,11 +109,13 @@ impl Speller {
             b'-' if next == b'-' => {
                 return Some(length(rest, |byte| !ends_line(byte)));
             }
-            b'"' | b'$' if strings == Strings::Doubtful => return None,
             b'/' if next == b'*' => return comment(rest),
             b'\'' => return self.string(rest, 0, strings),
             b'"' => {
                 let end = quoted(rest)?;
+                if strings == Strings::Doubtful && rest[..end].iter().any(|byte| b"'$".contains(byte)) {
+                    return None;
+                }
                 self.name(&rest[..end.min(LONGEST_NAME + 1)], end > LONGEST_NAME + 1);
                 return Some(end);
             }
@@ -121,6 +123,7 @@ impl Speller {
                 self.literal();
                 return Some(1 + length(&rest[1..], continues_number));
             }
+            b'$' if strings == Strings::Doubtful => return None,
             b'$' => return self.dollar(rest),
             b'0'..=b'9' => return Some(self.number(rest)),
             b'.' if next.is_ascii_digit() && !matches!(self.last, Last::Word | Last::Close) => {
