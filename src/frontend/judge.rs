@@ -54,6 +54,9 @@ impl Exchange<'_> {
             };
             let message = Message { header, body: &walk.rest()[HEADER..taken] };
             if self.server.turn.is_skipping() && header.tag != b'S' {
+                if self.rules.traced {
+                    self.trace_skipped();
+                }
                 self.pass(walk, message, Mark::default());
                 continue;
             }

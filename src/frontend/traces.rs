@@ -204,6 +204,19 @@ impl Exchange<'_> {
         }
     }
 
+    /// A message is skipped behind an error: if it was put aside, it does not come by again.
+    pub(super) fn trace_skipped(&mut self) {
+        let Some(books) = &mut self.books else { return };
+        let traces = &mut books.account.traces;
+        if !std::mem::take(&mut traces.again) {
+            return;
+        }
+        let current = std::mem::take(&mut traces.current);
+        if traces.parsed.as_ref().is_some_and(|(_, number)| *number == current) {
+            traces.forget_parsed();
+        }
+    }
+
     /// The bill of what is sent now, with the number of its query.
     pub(super) fn traced(&mut self, bill: Bill, facts: Option<&Facts>) -> Bill {
         if !self.rules.traced {

@@ -287,6 +287,7 @@ fn main() -> ExitCode {
         tracing:
             a_query_has_the_trace_and_the_parent_that_its_comment_says,
             a_pipeline_of_queries_gives_each_its_own_trace,
+            what_is_skipped_behind_an_error_leaves_its_trace_to_nobody,
             a_wait_for_a_server_connection_is_a_part_of_what_waited,
             a_query_whose_server_dies_has_failed_and_a_statement_that_is_bound_later_is_followed,
             a_collector_that_hangs_or_is_away_costs_spans_and_no_client_its_time,

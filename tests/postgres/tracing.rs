@@ -218,6 +218,27 @@ pub fn a_pipeline_of_queries_gives_each_its_own_trace() {
     assert_eq!(found, expected);
 }
 
+pub fn what_is_skipped_behind_an_error_leaves_its_trace_to_nobody() {
+    let (server, collector) = (Server::shared(), Collector::start());
+    let role = server.role();
+    let proxy = traced(&server, &role, collector.address, ("0", "transaction"));
+    let mut client = Raw::login(proxy.address, &role, DATABASE, &[]).unwrap();
+    let trace = |number: usize| format!("00-{number:032x}-00f067aa0ba902b7-01");
+    let pipeline = [
+        parse("s", &commented("SELECT 1", &trace(1))),
+        sync(),
+        parse("", &commented("SELEC", &trace(2))),
+        // What the name means is open when it comes, and it is skipped when it comes again.
+        parse("s", &commented("SELECT 3", &trace(3))),
+        sync(),
+        query(&commented("SELECT 4", &trace(4))),
+    ];
+    client.send(&pipeline.concat());
+    assert_eq!([(); 3].map(|()| client.reply().code()), ["", "42601", ""]);
+    let found: Vec<_> = collector.queries(1).iter().map(Trace::trace_id).collect();
+    assert_eq!(found, [format!("{:032x}", 4)]);
+}
+
 pub fn a_wait_for_a_server_connection_is_a_part_of_what_waited() {
     let (server, collector) = (Server::shared(), Collector::start());
     let role = server.role();
