@@ -137,6 +137,8 @@ impl App {
                 }
                 housekeeping.run(stages).await;
             });
+            // As of the workers.
+            keeping.shutdown_background();
         })?;
         Ok(Self {
             addresses,

@@ -326,3 +326,108 @@ impl Stream {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::thread;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Runs `test` with one end of a pair of Unix sockets, and `peer` with the other one.
+    fn with_peer<F: Future<Output = ()>>(
+        peer: impl FnOnce(LocalSocket) + Send + 'static,
+        test: impl FnOnce(Stream) -> F,
+    ) {
+        let (own, other) = LocalSocket::pair().unwrap();
+        own.set_nonblocking(true).unwrap();
+        let peer = thread::spawn(move || peer(other));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let stream = Stream::unix(UnixStream::from_std(own).unwrap()).unwrap();
+            tokio::time::timeout(PATIENCE, test(stream)).await.unwrap();
+        });
+        peer.join().unwrap();
+    }
+
+    async fn read_to_end(stream: &mut Stream, buffer: usize) -> Vec<u8> {
+        let (mut all, mut buffer) = (Vec::new(), vec![0; buffer]);
+        loop {
+            match stream.read(&mut buffer).await.unwrap() {
+                0 => return all,
+                read => all.extend_from_slice(&buffer[..read]),
+            }
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_gives_all_that_came_however_it_came_and_then_the_end() {
+        let sent: Vec<u8> = (0..3_000_u32).map(|n| n as u8).collect();
+        for buffer in [1, 2, 3, 1_000, 64 * 1024] {
+            for pieces in [1, 7, 3_000] {
+                let bytes = sent.clone();
+                let speak = move |mut socket: LocalSocket| {
+                    bytes.chunks(pieces).for_each(|piece| socket.write_all(piece).unwrap());
+                };
+                with_peer(speak, async |mut stream| {
+                    assert_eq!(read_to_end(&mut stream, buffer).await, sent, "{buffer} {pieces}");
+                    assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0, "it stays at its end");
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn who_has_shut_down_its_own_side_still_gets_an_answer() {
+        let ask = |mut socket: LocalSocket| {
+            socket.write_all(b"a question").unwrap();
+            socket.shutdown(Shutdown::Write).unwrap();
+            let mut answer = Vec::new();
+            socket.read_to_end(&mut answer).unwrap();
+            assert_eq!(answer.len(), 4 << 20);
+        };
+        with_peer(ask, async |mut stream| {
+            assert_eq!(read_to_end(&mut stream, 64).await, b"a question");
+            stream.write_all(&vec![7; 4 << 20]).await.unwrap();
+        });
+    }
+
+    /// Each end has more to say than the socket holds, and moves between runtimes while it is blocked.
+    #[test]
+    fn a_blocked_unix_socket_goes_on_once_there_is_room_and_hears_meanwhile() {
+        const ROUNDS: usize = 20;
+        let talk = |mut socket: LocalSocket| {
+            for _ in 0..ROUNDS {
+                socket.write_all(b"word").unwrap();
+                let mut answer = vec![0; 1 << 20];
+                socket.read_exact(&mut answer).unwrap();
+            }
+        };
+        with_peer(talk, async |mut stream| {
+            for _ in 0..ROUNDS {
+                let answer = vec![7; 1 << 20];
+                let mut sent = loop {
+                    match stream.try_write(&answer) {
+                        Ok(sent) => break sent,
+                        Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                    }
+                };
+                let mut word = [0; 4];
+                stream.read_exact(&mut word).await.unwrap();
+                assert_eq!(&word, b"word");
+                while sent < answer.len() {
+                    match stream.try_write(&answer[sent..]) {
+                        Ok(more) => sent += more,
+                        Err(_) => {
+                            stream = stream.detach().unwrap().attach().unwrap();
+                            poll_fn(|cx| stream.poll_write_ready(cx)).await.unwrap();
+                        }
+                    }
+                }
+            }
+            assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+        });
+    }
+}

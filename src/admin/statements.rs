@@ -164,7 +164,8 @@ pub(super) fn text(ranking: &Ranking, wish: &Wish) -> String {
     let mut rows = vec![HEADINGS.map(str::to_owned)];
     for ranked in &first {
         let schemas = ranked.schemas.join(",");
-        let whose = format!("{}/{} {schemas}", ranked.database, ranked.user);
+        // Whoever may make a schema chooses its name, which is not to begin another line.
+        let whose = format!("{}/{} {schemas}", ranked.database, ranked.user).replace(char::is_control, " ");
         rows.push(row(&ranked.figures, whose, shortened(&ranked.text)));
     }
     rows.push(row(&ranking.other, String::new(), "(other)".into()));
@@ -264,6 +265,15 @@ mod tests {
         assert_eq!(statement["database"], "db\"x");
         assert_eq!(statement["schemas"].as_array().unwrap().len(), 2);
         assert!(statement["p99_seconds"].is_null() && statement["total_seconds"] == 0.0);
+    }
+
+    #[test]
+    fn a_name_begins_no_line_and_commands_no_terminal() {
+        let mut ranking = ranking(&["select a"]);
+        ranking.statements[0].schemas = vec!["x\n9999  0".into(), "y\u{1b}[2J\u{9b}2J".into()];
+        let page = text(&ranking, &Wish::read("").unwrap());
+        assert_eq!(page.lines().count(), 5, "{page}");
+        assert!(page.chars().all(|c| c == '\n' || !c.is_control()), "{page:?}");
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Exchange<'_> {
         let said = books.said(request::query_text(message.body));
         let first = executed.as_ref().unwrap_or(facts).named().statement(0);
         books.enter(&mut bill, first, said.clone());
-        bill = self.traced(bill, executed.as_ref().unwrap_or(facts).named().statement(0));
+        bill = self.traced(bill, Some(executed.as_ref().unwrap_or(facts)));
         if facts.named().len() > 1
             && let Some(books) = &mut self.books
         {
@@ -86,7 +86,7 @@ impl Exchange<'_> {
             books.enter(&mut bill, facts.named().statement(0), Said::default());
             books.account.waited = waited;
         }
-        self.traced(bill, facts.named().statement(0))
+        self.traced(bill, Some(facts))
     }
 
     /// The bill of a Bind of `statement`, and of the Executes of its portal; of nothing that is known without its facts.
@@ -114,9 +114,9 @@ impl Exchange<'_> {
                 None if statement.is_empty() => books.account.docket.unnamed.clone(),
                 None => Said::default(),
             };
-            let first = executed.as_ref().or(facts).and_then(|facts| facts.named().statement(0));
-            books.enter(&mut bill, first, said);
-            bill = self.traced(bill, first);
+            let known = executed.as_ref().or(facts);
+            books.enter(&mut bill, known.and_then(|facts| facts.named().statement(0)), said);
+            bill = self.traced(bill, known.map(|facts| &**facts));
         }
         self.server.turn.bill_portal(portal, bill);
         bill
@@ -140,14 +140,14 @@ impl Exchange<'_> {
             }
             (b'Q', None) => {
                 let text = request::query_text(message.body);
-                let facts = self.texts.borrow_mut().longer_than(text, self.server.dialect());
+                let facts = self.texts.borrow_mut().longer_than(text);
                 let Some((books, first)) = self.books.as_mut().zip(facts.named().statement(0)) else {
                     return unknown(length);
                 };
                 let mut bill = books.bill(None, &facts, first, u32::try_from(length).unwrap_or(u32::MAX));
                 let said = books.said(text);
                 books.enter(&mut bill, Some(first), said);
-                bill
+                self.traced(bill, Some(&facts))
             }
             (b'P', facts) => {
                 self.footprint.owns(first, facts);

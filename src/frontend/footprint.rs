@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::names::significant;
 use crate::backend::prepared::StatementKey;
 use crate::relay::reply::Unnamed;
 use crate::statement::Facts;
@@ -82,6 +83,7 @@ impl Footprint {
     /// On a server connection of the client's own: a statement of that name is parsed; without facts, nobody knows what
     /// it does.
     pub(super) fn owns(&mut self, name: &[u8], facts: Option<&Rc<Facts>>) {
+        let name = significant(name);
         match (self.own.get_mut(name), facts) {
             (Some(known), Some(facts)) => *known = Rc::clone(facts),
             (_, None) => drop(self.own.remove(name)),
@@ -96,7 +98,7 @@ impl Footprint {
 
     /// What the statement of that name does.
     pub(super) fn own(&self, name: &[u8]) -> Option<&Rc<Facts>> {
-        self.own.get(name)
+        self.own.get(significant(name))
     }
 
     /// The shared statements that were used last.
@@ -150,5 +152,17 @@ mod tests {
         footprint.learn(Unnamed::Parsed);
         footprint.destroy_unnamed();
         assert!(!footprint.will_bind());
+    }
+
+    #[test]
+    fn names_of_a_clients_own_statements_are_kept_as_far_as_the_server_keeps_them() {
+        let (mut footprint, facts) = (Footprint::default(), Rc::new(Facts::unknown()));
+        for number in 0..OWN {
+            footprint.owns(format!("{number:063}{}", "x".repeat(10_000)).as_bytes(), Some(&facts));
+        }
+        assert_eq!(footprint.own.keys().map(|name| name.len()).sum::<usize>(), 63 * OWN);
+        assert!(footprint.own(format!("{:063}", 7).as_bytes()).is_some());
+        footprint.owns(format!("{:063}and more", 7).as_bytes(), None);
+        assert!(footprint.own(format!("{:063}", 7).as_bytes()).is_none());
     }
 }

@@ -54,6 +54,9 @@ impl Exchange<'_> {
             };
             let message = Message { header, body: &walk.rest()[HEADER..taken] };
             if self.server.turn.is_skipping() && header.tag != b'S' {
+                if self.rules.traced {
+                    self.trace_skipped();
+                }
                 self.pass(walk, message, Mark::default());
                 continue;
             }
@@ -125,7 +128,7 @@ impl Exchange<'_> {
         let facts = if message.is_whole() {
             self.facts(request::query_text(message.body))
         } else {
-            self.texts.borrow_mut().longer_than(request::query_text(message.body), self.dialect())
+            self.texts.borrow_mut().longer_than(request::query_text(message.body))
         };
         self.destroy_unnamed(walk);
         if self.rules.statement_mode && facts.begins_block() {
@@ -276,7 +279,7 @@ impl Exchange<'_> {
             )));
         };
         let text = message.body.split(|byte| *byte == 0).nth(1).unwrap_or_default();
-        let facts = self.texts.borrow_mut().longer_than(text, self.dialect());
+        let facts = self.texts.borrow_mut().longer_than(text);
         self.follow_up(&facts);
         let unnamed = name.is_empty();
         if unnamed {

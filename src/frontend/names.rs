@@ -98,7 +98,8 @@ pub(super) struct Names {
     requests: u64,
 }
 
-fn significant(name: &[u8]) -> &[u8] {
+/// As much of a statement's name as PostgreSQL tells apart.
+pub(super) fn significant(name: &[u8]) -> &[u8] {
     &name[..name.len().min(NAME)]
 }
 

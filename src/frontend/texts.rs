@@ -103,8 +103,8 @@ impl Texts {
     }
 
     /// The same of a text that begins like this, with its shape as far as that is seen.
-    pub(super) fn longer_than(&mut self, beginning: &[u8], dialect: Dialect) -> Rc<Facts> {
-        self.cache.unjudged(beginning, dialect).unwrap_or_else(|| self.too_long())
+    pub(super) fn longer_than(&mut self, beginning: &[u8]) -> Rc<Facts> {
+        self.cache.unjudged(beginning).unwrap_or_else(|| self.too_long())
     }
 
     /// What a text does.

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use super::exchange::{End, Exchange};
 use super::judge::Message;
 use super::login;
+use super::names::significant;
 use super::session::Session;
 use crate::pool::Pool;
 use crate::relay::reply::{Done, Ended};
 use crate::relay::request;
 use crate::spans::{Context, Outcome, Parent, Place, Query, Sampler};
-use crate::statement::{Command, Shape, Statement, Traceparent};
+use crate::statement::{Command, Facts, Kind, Shape, Statement, Traceparent};
 use crate::wire::turn::Bill;
 
 /// Recorded queries of one client that are under way. More are counted as lost.
@@ -29,7 +30,7 @@ pub(super) struct Traces {
     open: Vec<Open>,
     /// Of the message that is looked at: its query, or 0 where that is not recorded.
     current: u32,
-    /// A Parse that is not bound yet: the hash of its name, and its query.
+    /// A Parse that is not bound yet: its name, and its query.
     parsed: Option<(Box<[u8]>, u32)>,
     /// From when until when the client has just waited for a server connection.
     pub(super) waited: Option<(u64, u64)>,
@@ -49,6 +50,8 @@ struct Open {
     epoch: Option<u64>,
     operation: Command,
     text: Option<Box<str>>,
+    /// Its text is SQL, in which it is known what is a literal.
+    read: bool,
     waited: Option<(u64, u64)>,
     sent: u64,
     ended: Option<(u64, Outcome)>,
@@ -71,7 +74,8 @@ impl Traces {
         let text = text.map(|text| Shape::carefully(text, LONGEST).into());
         let waited = self.waited.take();
         let (operation, sent) = (Command::Unknown, now);
-        self.open.push(Open { number, context, epoch, operation, text, waited, sent, ended: None });
+        let (read, ended) = (false, None);
+        self.open.push(Open { number, context, epoch, operation, text, read, waited, sent, ended });
         number
     }
 
@@ -89,13 +93,13 @@ impl Traces {
     fn parse(&mut self, sampler: &Sampler, (name, text): (&[u8], Option<&[u8]>), now: u64) {
         self.forget_parsed();
         let number = self.begin(sampler, text, (None, now));
-        self.parsed = Some((name.into(), number));
+        self.parsed = Some((significant(name).into(), number));
         self.current = number;
     }
 
     /// The query that is bound: that of its Parse, if that was just now; or one of its own.
     fn bind(&mut self, sampler: &Sampler, name: Option<&[u8]>, (epoch, now): (u64, u64)) {
-        let parsed = self.parsed.take_if(|(parsed, _)| Some(&**parsed) == name);
+        let parsed = self.parsed.take_if(|(parsed, _)| Some(&**parsed) == name.map(significant));
         self.current = match parsed {
             None => self.begin(sampler, None, (Some(epoch), now)),
             Some((_, number)) => {
@@ -147,7 +151,7 @@ impl Traces {
                 context: open.context,
                 place: Arc::clone(place),
                 operation: open.operation.as_str(),
-                text: open.text,
+                text: open.text.filter(|_| open.read),
                 waited: open.waited,
                 sent: open.sent,
                 ended,
@@ -200,8 +204,21 @@ impl Exchange<'_> {
         }
     }
 
+    /// A message is skipped behind an error: if it was put aside, it does not come by again.
+    pub(super) fn trace_skipped(&mut self) {
+        let Some(books) = &mut self.books else { return };
+        let traces = &mut books.account.traces;
+        if !std::mem::take(&mut traces.again) {
+            return;
+        }
+        let current = std::mem::take(&mut traces.current);
+        if traces.parsed.as_ref().is_some_and(|(_, number)| *number == current) {
+            traces.forget_parsed();
+        }
+    }
+
     /// The bill of what is sent now, with the number of its query.
-    pub(super) fn traced(&mut self, bill: Bill, first: Option<&Statement>) -> Bill {
+    pub(super) fn traced(&mut self, bill: Bill, facts: Option<&Facts>) -> Bill {
         if !self.rules.traced {
             return bill;
         }
@@ -210,8 +227,10 @@ impl Exchange<'_> {
         let number = std::mem::take(&mut traces.current);
         if let Some(open) = traces.find(number) {
             open.operation = Command::numbered(bill.command);
-            if let Some(shape) = first.and_then(|first| first.shape()) {
-                open.text = Some(shape.text.clone());
+            open.read = facts.is_some_and(|facts| facts.kind != Kind::Unknown);
+            let first = facts.and_then(|facts| facts.named().statement(0));
+            if let Some(shape) = first.and_then(Statement::shape) {
+                (open.text, open.read) = (Some(shape.text.clone()), true);
             }
         }
         Bill { trace: number, ..bill }

@@ -134,7 +134,11 @@ pub fn spawn(id: usize, shared: Arc<Shared>, stage: watch::Receiver<Stage>) -> i
     let thread = builder.spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         match runtime {
-            Ok(runtime) => runtime.block_on(run(id, shared, inbox, stage, count)),
+            Ok(runtime) => {
+                runtime.block_on(run(id, shared, inbox, stage, count));
+                // The look-up of a server's name that nobody answers may take longer than the end of the process.
+                runtime.shutdown_background();
+            }
             Err(error) => tracing::error!(%error, "a worker could not start"),
         }
     })?;

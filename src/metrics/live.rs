@@ -261,7 +261,8 @@ impl Schema {
     fn add(&mut self, cell: &Cell) {
         let seconds = |times: &Times| read(&times.nanos) as f64 / 1e9;
         self.statements += read(&cell.statements);
-        self.rows += read(&cell.rows);
+        // A server may say any number.
+        self.rows = self.rows.saturating_add(read(&cell.rows));
         self.errors += cell.errors.iter().map(read).sum::<u64>();
         self.sent += read(&cell.sent);
         self.seconds += seconds(&cell.server);

@@ -15,7 +15,7 @@ use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use tokio::net::TcpStream;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 
 use super::otlp::{Answer, Request as Spans};
@@ -119,10 +119,17 @@ impl Exporter {
         let sender = Sender { endpoint, service, clock, counts: Arc::clone(&counts), fails: false };
         let thread = thread::Builder::new()
             .name("spans".into())
-            .spawn(move || runtime.block_on(sender.run(queries, stopped)))?;
+            .spawn(move || see_through(runtime, sender.run(queries, stopped)))?;
         let tracer = Tracer { queue, counts, threshold: threshold(sample) };
         Ok((Self { stop, thread: Some(thread) }, tracer))
     }
+}
+
+/// Runs `work` to its end, and waits for nothing else: where the collector's name is looked up and nobody answers, that
+/// takes longer than the end of the process may.
+fn see_through(runtime: Runtime, work: impl Future<Output = ()>) {
+    runtime.block_on(work);
+    runtime.shutdown_background();
 }
 
 /// The thread's.
@@ -238,6 +245,20 @@ async fn post(endpoint: &Endpoint, body: Vec<u8>) -> Result<Answer, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_look_up_that_nobody_answers_does_not_hold_up_the_end() {
+        let runtime = Builder::new_current_thread().build().unwrap();
+        let (answer, never) = std::sync::mpsc::channel::<()>();
+        let began = std::time::Instant::now();
+        see_through(runtime, async {
+            // As tokio looks names up.
+            drop(tokio::task::spawn_blocking(move || never.recv_timeout(Duration::from_secs(60))));
+            tokio::task::yield_now().await;
+        });
+        assert!(began.elapsed() < Duration::from_secs(30));
+        drop(answer);
+    }
 
     #[test]
     fn an_endpoint_is_the_base_of_a_url() {

@@ -146,7 +146,7 @@ impl Cache {
             let facts = self.shared.too_long();
             let Some(shapes) = &mut self.shapes else { return facts };
             // It is SQL, most likely, and its beginning tells what it is for.
-            return self.shared.of(Facts::clone(&facts).shaped(shapes.each(text, dialect, 1)));
+            return self.shared.of(Facts::clone(&facts).shaped(shapes.beginning(text)));
         }
         let key = self.key(text, false);
         if let Some(facts) = self.find(key, dialect) {
@@ -191,8 +191,8 @@ impl Cache {
     }
 
     /// The facts of a text that is too long to be looked at, of which this is the beginning, if it is to have a shape.
-    pub fn unjudged(&mut self, beginning: &[u8], dialect: Dialect) -> Option<Rc<Facts>> {
-        let shapes = self.shapes.as_mut()?.each(beginning, dialect, 1);
+    pub fn unjudged(&mut self, beginning: &[u8]) -> Option<Rc<Facts>> {
+        let shapes = self.shapes.as_mut()?.beginning(beginning);
         Some(Rc::new(Facts::too_long().shaped(shapes)))
     }
 
@@ -450,7 +450,13 @@ mod tests {
         assert!(!Rc::ptr_eq(&other, &first));
         assert_eq!(shape(&cache.facts(b"SELEC 'secret'", PLAIN)), "(a text that could not be read)");
         let long = format!("INSERT INTO t VALUES {}", "(1, 'x'),".repeat(20_000));
-        assert_eq!(shape(&cache.facts(long.as_bytes(), PLAIN)), "insert into t values (?) ...");
+        assert_eq!(shape(&cache.facts(long.as_bytes(), PLAIN)), "insert into t values (? ...");
+        let broken = format!("INSERT INTO t VALUES ('it's a secret, that's it', '{}')", "x".repeat(90_000));
+        assert_eq!(shape(&cache.facts(broken.as_bytes(), PLAIN)), "insert into t values ( ...");
+        assert_eq!(
+            shape(&cache.unjudged(&broken.as_bytes()[..9_000]).unwrap()),
+            "insert into t values ( ..."
+        );
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! text that never comes again costs little more than its parse, and one that is remembered costs nothing.
 //!
 //! A second lexer can be wrong; this one only decides under what a statement is counted. Where it is not certain what is
-//! a literal, it ends, and so shows too little rather than a secret. It never sees a text that the grammar has refused.
+//! a literal, it ends, and so shows too little rather than a secret. Of a text that the grammar has refused, nobody knows
+//! which quote begins a string and which ends one: its words end in front of the first.
 //!
 //! The spelling: lower case outside of quotes, one blank where there may be one, and
 //! - `?` for a literal, NULL, TRUE, FALSE and a parameter, its sign with it;
@@ -101,6 +102,17 @@ impl Shapes {
         &self.last
     }
 
+    /// That of a text that is too long to be read, which begins like this.
+    pub(super) fn beginning(&mut self, text: &[u8]) -> &[Arc<Shape>] {
+        let mut speller = std::mem::take(&mut self.speller);
+        speller.read(text, Strings::Doubtful);
+        self.last.clear();
+        let shape = self.shape(speller.words());
+        self.last.push(shape);
+        self.speller = speller;
+        &self.last
+    }
+
     fn shape(&mut self, words: &[u8]) -> Arc<Shape> {
         let key = self.hasher.hash_one(words);
         if let Some(known) = self.known.get(&key) {
@@ -130,12 +142,21 @@ impl Shape {
         speller.read(text, Strings::Unknown);
         shown(speller.words(), longest)
     }
+
+    /// The same of a text that nobody could read: the words in front of the first quote, or of a password without one.
+    pub fn doubtfully(text: &[u8], longest: usize) -> String {
+        let mut speller = Speller::default();
+        speller.read(text, Strings::Doubtful);
+        shown(speller.words(), longest)
+    }
 }
 
 fn shown(words: &[u8], longest: usize) -> String {
     let text = String::from_utf8_lossy(&words[..words.len().min(longest)]);
+    // Those beyond ASCII are two bytes, and command terminals as well.
+    let text = text.replace(char::is_control, " ");
     let cut = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
-    if words.len() > longest { format!("{cut}{MORE}") } else { text.into_owned() }
+    if words.len() > longest { format!("{cut}{MORE}") } else { text }
 }
 
 #[cfg(test)]
@@ -211,5 +232,30 @@ mod tests {
             assert_eq!(Shape::carefully(text, 300), expected);
         }
         assert!(Shape::carefully(&b"x ".repeat(10_000), 300).len() <= 300 + MORE.len());
+    }
+
+    #[test]
+    fn words_of_a_text_that_is_no_sql_end_in_front_of_what_may_be_a_secret() {
+        for (text, expected) in [
+            ("ALTER USER bob PASSWORD 'it's secret, that's it'", "alter user bob password ..."),
+            ("ALTER USER bob PASSWORD secret", "alter user bob password ..."),
+            ("CREATE USER bob IDENTIFIED BY secret", "create user bob identified ..."),
+            ("SELECT a\" , 'secret', \"b", "select a ..."),
+            ("SELECT 1, $2, $$secret", "select ? ..."),
+            (
+                "INSERT INTO \"T\" (\"A\") VALUES ($1), (3, 'it's secret')",
+                "insert into \"T\"(\"A\") values (?) ...",
+            ),
+            ("SELECT 12secret FORM t", "select ? form t"),
+            ("SELEC /* secret */ 1 -- secret", "selec ?"),
+        ] {
+            assert_eq!(Shape::doubtfully(text.as_bytes(), 300), expected);
+        }
+    }
+
+    #[test]
+    fn a_shape_commands_no_terminal() {
+        let shape = Shape::new("select \"a\u{9b}2J\"".as_bytes(), 1);
+        assert_eq!(&*shape.text, "select \"a 2J\"");
     }
 }

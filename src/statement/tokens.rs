@@ -9,6 +9,16 @@ pub(super) enum Strings {
     Escaping,
     /// Nobody knows: the words end where one stands in a string of any kind.
     Unknown,
+    /// Nobody knows either where strings begin, because the text is no SQL: the words end in front of anything that
+    /// could be in quotes.
+    Doubtful,
+}
+
+impl Strings {
+    /// Of bit strings and of those with escapes of Unicode, in which a backslash ends nothing.
+    pub(super) fn without_escapes(self) -> Self {
+        if self == Self::Escaping { Self::Plain } else { self }
+    }
 }
 
 pub(super) fn begins_word(byte: u8) -> bool {
@@ -24,20 +34,45 @@ pub(super) fn is_operator(byte: u8) -> bool {
     b"~!@#^&|`?+-*/%<>=".contains(&byte)
 }
 
+/// Whether it ends a line, and so a comment of one.
+pub(super) fn ends_line(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
 pub(super) fn length(text: &[u8], is: impl Fn(u8) -> bool) -> usize {
     text.iter().position(|byte| !is(*byte)).unwrap_or(text.len())
 }
 
-/// Behind the closing quote of a string.
+/// Behind the closing quote of a string. One that goes on behind the end of a line is read as it began.
 pub(super) fn string(text: &[u8], strings: Strings) -> Option<usize> {
+    if strings == Strings::Doubtful {
+        return None;
+    }
     let mut at = 1;
     loop {
         match (text.get(at)?, strings) {
             (b'\'', _) if text.get(at + 1) == Some(&b'\'') => at += 2,
-            (b'\'', _) => return Some(at + 1),
+            (b'\'', _) => match continuation(&text[at + 1..]) {
+                Some(taken) => at += 1 + taken,
+                None => return Some(at + 1),
+            },
             (b'\\', Strings::Escaping) => at += 2,
             (b'\\', Strings::Unknown) => return None,
             _ => at += 1,
+        }
+    }
+}
+
+/// Behind the quote with which a string goes on whose quote was closed in front of `text`: `quotecontinue` of scan.l.
+fn continuation(text: &[u8]) -> Option<usize> {
+    let (mut lines, mut at) = (false, 0);
+    loop {
+        match text.get(at)? {
+            b' ' | b'\t' | 0x0b | 0x0c => at += 1,
+            b'\n' | b'\r' => (lines, at) = (true, at + 1),
+            b'-' if text.get(at + 1) == Some(&b'-') => at += length(&text[at..], |byte| !ends_line(byte)),
+            b'\'' if lines => return Some(at + 1),
+            _ => return None,
         }
     }
 }

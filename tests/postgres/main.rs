@@ -287,9 +287,11 @@ fn main() -> ExitCode {
         tracing:
             a_query_has_the_trace_and_the_parent_that_its_comment_says,
             a_pipeline_of_queries_gives_each_its_own_trace,
+            what_is_skipped_behind_an_error_leaves_its_trace_to_nobody,
             a_wait_for_a_server_connection_is_a_part_of_what_waited,
             a_query_whose_server_dies_has_failed_and_a_statement_that_is_bound_later_is_followed,
             a_collector_that_hangs_or_is_away_costs_spans_and_no_client_its_time,
+            a_query_that_is_too_long_to_be_read_is_followed_as_well,
             what_waits_at_the_end_is_still_sent;
         notify:
             what_was_committed_before_is_never_delivered_and_what_comes_after_always,

@@ -195,6 +195,9 @@ pub fn no_literal_is_in_what_admin_http_shows() {
         "ALTER ROLE nobody PASSWORD 'hidden'",
         "DO $do$ BEGIN PERFORM 'hidden'; END $do$",
         "SAVEPOINT hidden",
+        "SELECT E'a'\n'b\\' hidden'",
+        "SELECT --\r 'a\nhidden'",
+        "ALTER ROLE nobody SET a.b TO hidden",
         "LISTEN hidden",
         "DECLARE hidden CURSOR FOR SELECT 1",
     ] {
@@ -204,6 +207,7 @@ pub fn no_literal_is_in_what_admin_http_shows() {
     bench.client.batch(&[unnamed("SELECT $1, $2", &["hidden", "4242"]), sync()]);
     let long = format!("SELECT 'hidden', {}", "'hidden', ".repeat(20_000));
     bench.client.query(&format!("{long} 1"));
+    bench.client.query(&format!("SELECT 'it's hidden, that's it', '{}'", "x".repeat(200_000)));
     bench.client.batch(&[unnamed(&format!("{long} 2"), &[]), sync()]);
     for path in ["/statements.json?limit=500", "/statements.txt?limit=500", "/metrics"] {
         let (status, text) = bench.fixture.proxy.get(path);
@@ -217,7 +221,7 @@ pub fn no_literal_is_in_what_admin_http_shows() {
         .map(|line| line["statement"].as_str().unwrap())
         .collect();
     assert!(!texts.iter().any(|text| text.contains("42")), "{texts:?}");
-    assert!(texts.contains(&"alter role nobody password ?") && texts.contains(&"select ? ..."), "{texts:?}");
+    assert!(texts.contains(&"alter role nobody password ?") && texts.contains(&"select ..."), "{texts:?}");
 }
 
 pub fn fifty_thousand_shapes_stay_within_the_bound_and_sums_stay_true() {

@@ -147,7 +147,7 @@ pub fn a_query_has_the_trace_and_the_parent_that_its_comment_says() {
         let named = [parse("s", &sql), bind("", "s", &["x"]), describe(b'P', ""), execute("", 0), sync()];
         assert_eq!(client.batch(&named).code(), "");
         client.query(&commented("SELECT 1/0", SAMPLED));
-        client.query(&commented("SELEC 1", SAMPLED));
+        client.query(&commented("SELEC 'it's a secret, that's it'", SAMPLED));
         let reply = client.batch(&[unnamed(&commented("SELECT 1/$1::int", SAMPLED), &["0"]), sync()]);
         assert_eq!(reply.code(), "22012");
         let reply = client.batch(&[parse("", &commented("SELECT nothing", SAMPLED)), sync()]);
@@ -216,6 +216,27 @@ pub fn a_pipeline_of_queries_gives_each_its_own_trace() {
     let expected: Vec<_> =
         (1..=40).step_by(2).map(|number| (format!("{number:032x}"), number.to_string())).collect();
     assert_eq!(found, expected);
+}
+
+pub fn what_is_skipped_behind_an_error_leaves_its_trace_to_nobody() {
+    let (server, collector) = (Server::shared(), Collector::start());
+    let role = server.role();
+    let proxy = traced(&server, &role, collector.address, ("0", "transaction"));
+    let mut client = Raw::login(proxy.address, &role, DATABASE, &[]).unwrap();
+    let trace = |number: usize| format!("00-{number:032x}-00f067aa0ba902b7-01");
+    let pipeline = [
+        parse("s", &commented("SELECT 1", &trace(1))),
+        sync(),
+        parse("", &commented("SELEC", &trace(2))),
+        // What the name means is open when it comes, and it is skipped when it comes again.
+        parse("s", &commented("SELECT 3", &trace(3))),
+        sync(),
+        query(&commented("SELECT 4", &trace(4))),
+    ];
+    client.send(&pipeline.concat());
+    assert_eq!([(); 3].map(|()| client.reply().code()), ["", "42601", ""]);
+    let found: Vec<_> = collector.queries(1).iter().map(Trace::trace_id).collect();
+    assert_eq!(found, [format!("{:032x}", 4)]);
 }
 
 pub fn a_wait_for_a_server_connection_is_a_part_of_what_waited() {
@@ -305,6 +326,22 @@ pub fn a_collector_that_hangs_or_is_away_costs_spans_and_no_client_its_time() {
         assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     }
     drop(sockets);
+}
+
+pub fn a_query_that_is_too_long_to_be_read_is_followed_as_well() {
+    for mode in ["session", "transaction"] {
+        let (server, collector) = (Server::shared(), Collector::start());
+        let role = server.role();
+        let proxy = traced(&server, &role, collector.address, ("1", mode));
+        let mut client = Raw::login(proxy.address, &role, DATABASE, &[]).unwrap();
+        for length in [60_000, 300_000] {
+            client.run(&format!("SELECT length('{}')", "secret".repeat(length / 6)));
+        }
+        client.run("SELECT 'behind'");
+        let queries = collector.queries(3);
+        assert_eq!(queries.len(), 3, "{mode}");
+        assert!(!format!("{queries:?}").contains("secret"), "{mode}");
+    }
 }
 
 pub fn what_waits_at_the_end_is_still_sent() {

@@ -11,6 +11,7 @@ use crate::peers::bytes::{
 };
 use crate::peers::client::Client;
 use crate::peers::eventually;
+use crate::peers::honest::Honest;
 use crate::peers::proxy::{Proxy, Wishes};
 use crate::peers::server::{BEGIN, COMMIT, Server};
 
@@ -211,4 +212,34 @@ fn notices_without_end_while_idle_in_a_transaction_reach_their_client_and_end_wi
         assert_eq!(client.receive().unwrap().0, b'N');
     }
     assert_eq!(client.query(COMMIT).unwrap(), [complete(COMMIT), ready(b'I')].concat());
+}
+
+#[test]
+fn a_server_may_claim_any_number_of_rows_and_every_figure_can_still_be_read() {
+    let server = Server::start(|conn| {
+        conn.log_in()?;
+        let mut session = Honest::default();
+        loop {
+            let (tag, body) = conn.receive()?;
+            let command = String::from_utf8_lossy(&body[..body.len().min(6)]).into_owned();
+            let claim = complete(&format!("{command} {}", u64::MAX));
+            match (tag, &*command) {
+                (b'X', _) => return Ok(()),
+                (b'Q', "SELECT" | "UPDATE" | "DELETE") => conn.send(&[claim, ready(b'I')].concat())?,
+                _ => conn.send(&session.reply(tag, &body))?,
+            }
+        }
+    });
+    let wishes = Wishes { workers: 2, pool_size: 2, pgbouncer_names: true, ..Wishes::default() };
+    let proxy = Proxy::with(server.address, &wishes);
+    let mut clients = [(); 2].map(|()| Client::log_in(proxy.address));
+    for sql in ["SELECT 1", "UPDATE t SET a = 1", "DELETE FROM t"] {
+        for client in &mut clients {
+            client.query(sql).unwrap();
+        }
+    }
+    for path in ["/metrics", "/live.json", "/statements.json", "/statements.txt"] {
+        let answer = proxy.ask(path);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
 }
