@@ -42,6 +42,8 @@ mod walk;
 mod words;
 
 #[cfg(test)]
+mod cache_tests;
+#[cfg(test)]
 mod schemas_tests;
 #[cfg(test)]
 mod table_tests;
