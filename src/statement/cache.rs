@@ -2,8 +2,9 @@
 //!
 //! A text is stored when it is seen a second time within a while: until then only its hash is remembered, so that a
 //! stream of texts that never come again (literals instead of parameters) neither fills the cache nor allocates for it.
-//! The key is the text's exact bytes: anything that normalised it would be a second lexer, which can be wrong. The one
-//! exception are whole numbers, where it is certain that they are, and that they make no difference (`numbers`).
+//! The key is the text's exact bytes: anything that normalised it would be a second lexer, which can be wrong. Exceptions
+//! are whole numbers (`numbers`) and comments at its ends (`comments`), where it is certain that they are, and that they
+//! make no difference.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
@@ -13,7 +14,7 @@ use super::dialect::Dialect;
 use super::facts::{Effects, Facts, Kind};
 use super::shape::Shapes;
 use super::verdict::Verdict;
-use super::{numbers, parse};
+use super::{comments, numbers, parse};
 use crate::rule::Rule;
 
 /// Judged texts. They are in two generations: when the young one is full, the old one is forgotten and the young one
@@ -148,6 +149,16 @@ impl Cache {
             // It is SQL, most likely, and its beginning tells what it is for.
             return self.shared.of(Facts::clone(&facts).shaped(shapes.each(text, dialect, 1)));
         }
+        if let Some(core) = comments::core(text) {
+            let facts = self.find_or_read(core.words, dialect);
+            if facts.hold_for_any_comment(core.moved) {
+                return facts;
+            }
+        }
+        self.find_or_read(text, dialect)
+    }
+
+    fn find_or_read(&mut self, text: &[u8], dialect: Dialect) -> Rc<Facts> {
         let key = self.key(text, false);
         if let Some(facts) = self.find(key, dialect) {
             return facts;

@@ -191,6 +191,17 @@ impl Facts {
             && self.path.is_none()
     }
 
+    /// Whether any text has the same facts that is this one with comments at its ends, as `comments` has them. `moved` says
+    /// that there is one in front: then the places are others that a verdict has. Where a text that cannot be read ends is
+    /// not known.
+    pub(super) fn hold_for_any_comment(&self, moved: bool) -> bool {
+        let told = match &self.guarded {
+            Guarded::Told(verdict) => moved || !verdict.holds_for_any_end(),
+            Guarded::Unasked | Guarded::Plain => false,
+        };
+        self.kind != Kind::Unknown && !told
+    }
+
     /// Whether there is no effect at all: whoever carries the text has nothing to do.
     pub fn is_plain(&self) -> bool {
         self.plain
