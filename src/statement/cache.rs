@@ -3,8 +3,8 @@
 //! A text is stored when it is seen a second time within a while: until then only its hash is remembered, so that a
 //! stream of texts that never come again (literals instead of parameters) neither fills the cache nor allocates for it.
 //! The key is the text's exact bytes: anything that normalised it would be a second lexer, which can be wrong. Exceptions
-//! are whole numbers (`numbers`) and comments at its ends (`comments`), where it is certain that they are, and that they
-//! make no difference.
+//! are whole numbers (`numbers`), plain strings (`strings`) and comments at its ends (`comments`), where it is certain that
+//! they are, and that they make no difference.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
@@ -14,7 +14,7 @@ use super::dialect::Dialect;
 use super::facts::{Effects, Facts, Kind};
 use super::shape::Shapes;
 use super::verdict::Verdict;
-use super::{comments, numbers, parse};
+use super::{comments, numbers, parse, strings};
 use crate::rule::Rule;
 
 /// Judged texts. They are in two generations: when the young one is full, the old one is forgotten and the young one
@@ -28,8 +28,8 @@ pub struct Cache {
     hasher: RandomState,
     /// Hashes of texts that were seen once, each at its own place.
     doorkeeper: Box<[u64]>,
-    /// The text at hand without its numbers.
-    blank: Vec<u8>,
+    /// The text at hand without its numbers, and without its strings as well.
+    blanks: (Vec<u8>, Vec<u8>),
     shared: Shared,
     /// Whether texts get a verdict as well.
     guarded: bool,
@@ -58,10 +58,18 @@ pub struct CacheStats {
     pub bytes: usize,
 }
 
+/// What a text does not have any more, because it stands for all that differ from it in that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Without {
+    Nothing,
+    Numbers,
+    /// And numbers, if there were any.
+    Strings,
+}
+
 struct Entry {
     text: Box<[u8]>,
-    /// It stands for all that differ from it in numbers, which it does not have.
-    blank: bool,
+    without: Without,
     /// Nothing where the text is read the same in every dialect.
     dialect: Option<Dialect>,
     facts: Rc<Facts>,
@@ -69,7 +77,9 @@ struct Entry {
 
 impl Entry {
     fn is(&self, key: Key<'_>, dialect: Dialect) -> bool {
-        self.blank == key.blank && *self.text == *key.text && self.dialect.is_none_or(|own| own == dialect)
+        self.without == key.without
+            && *self.text == *key.text
+            && self.dialect.is_none_or(|own| own == dialect)
     }
 }
 
@@ -78,7 +88,7 @@ impl Entry {
 struct Key<'t> {
     hash: u64,
     text: &'t [u8],
-    blank: bool,
+    without: Without,
 }
 
 /// Two texts with the same 64 bits take turns.
@@ -119,7 +129,7 @@ impl Cache {
             max_bytes: max_bytes / 2,
             hasher: RandomState::new(),
             doorkeeper: vec![0; places].into_boxed_slice(),
-            blank: Vec::new(),
+            blanks: <(Vec<u8>, Vec<u8>)>::default(),
             shared: Shared::new(false),
             guarded: false,
             shapes: None,
@@ -159,20 +169,24 @@ impl Cache {
     }
 
     fn find_or_read(&mut self, text: &[u8], dialect: Dialect) -> Rc<Facts> {
-        let key = self.key(text, false);
+        let key = self.key(text, Without::Nothing);
         if let Some(facts) = self.find(key, dialect) {
             return facts;
         }
-        let mut blank = std::mem::take(&mut self.blank);
-        let numberless = numbers::blank(text, &mut blank).then(|| self.key(&blank, true));
-        let known = numberless.and_then(|key| self.find(key, dialect));
-        let facts = known.unwrap_or_else(|| self.read(key, numberless, dialect));
-        self.blank = blank;
+        let (mut fewer, mut fewest) = std::mem::take(&mut self.blanks);
+        let numberless = numbers::blank(text, &mut fewer).then(|| self.key(&fewer, Without::Numbers));
+        let left = numberless.map_or(text, |key| key.text);
+        let stringless = strings::blank(left, numberless.is_some(), &mut fewest)
+            .then(|| self.key(&fewest, Without::Strings));
+        let known = stringless.and_then(|key| self.find(key, dialect));
+        let known = known.or_else(|| self.find(numberless?, dialect));
+        let facts = known.unwrap_or_else(|| self.read(text, [Some(key), numberless, stringless], dialect));
+        self.blanks = (fewer, fewest);
         facts
     }
 
-    fn key<'t>(&self, text: &'t [u8], blank: bool) -> Key<'t> {
-        Key { hash: self.hasher.hash_one(text), text, blank }
+    fn key<'t>(&self, text: &'t [u8], without: Without) -> Key<'t> {
+        Key { hash: self.hasher.hash_one(text), text, without }
     }
 
     fn find(&mut self, key: Key<'_>, dialect: Dialect) -> Option<Rc<Facts>> {
@@ -187,18 +201,27 @@ impl Cache {
         Some(facts)
     }
 
-    fn read(&mut self, key: Key<'_>, numberless: Option<Key<'_>>, dialect: Dialect) -> Rc<Facts> {
+    /// Reads a text, of which these are the places where it may be found again: with everything, without numbers, and
+    /// without strings as well.
+    fn read(&mut self, text: &[u8], places: [Option<Key<'_>>; 3], dialect: Dialect) -> Rc<Facts> {
         self.misses += 1;
         let judge = if self.guarded { parse::judge_guarded } else { parse::judge };
-        let facts = self.shape(judge(key.text, dialect), key.text, dialect);
+        let facts = self.shape(judge(text, dialect), text, dialect);
         let facts = self.shared.of(facts);
-        let dialect = parse::depends_on_dialect(key.text).then_some(dialect);
-        let key = numberless.filter(|_| facts.hold_for_any_number()).unwrap_or(key);
-        if self.was_seen(key.hash) && key.text.len() <= self.max_bytes {
-            let (text, facts) = (key.text.into(), Rc::clone(&facts));
-            self.store(key.hash, Entry { text, blank: key.blank, dialect, facts });
+        let [own, numberless, stringless] = places;
+        let stringless = stringless.filter(|_| facts.hold_for_any_string());
+        let numberless = numberless.filter(|_| facts.hold_for_any_number());
+        if let Some(key) = stringless.or(numberless).or(own) {
+            self.keep(key, &facts, parse::depends_on_dialect(text).then_some(dialect));
         }
         facts
+    }
+
+    fn keep(&mut self, key: Key<'_>, facts: &Rc<Facts>, dialect: Option<Dialect>) {
+        if self.was_seen(key.hash) && key.text.len() <= self.max_bytes {
+            let (text, facts) = (key.text.into(), Rc::clone(facts));
+            self.store(key.hash, Entry { text, without: key.without, dialect, facts });
+        }
     }
 
     /// The facts of a text that is too long to be looked at, of which this is the beginning, if it is to have a shape.

@@ -19,9 +19,9 @@ fn a_text_is_held_from_the_second_time_on() {
 #[test]
 fn texts_that_never_come_again_are_not_held_and_share_their_facts() {
     let mut cache = Cache::new(100, 10_000);
-    let first = cache.facts(b"SELECT '0'", PLAIN);
+    let first = cache.facts("SELECT 'é0'".as_bytes(), PLAIN);
     for number in 1..1_000 {
-        let facts = cache.facts(format!("SELECT '{number}'").as_bytes(), PLAIN);
+        let facts = cache.facts(format!("SELECT 'é{number}'").as_bytes(), PLAIN);
         assert!(Rc::ptr_eq(&facts, &first));
     }
     assert_eq!(cache.stats().entries, 0);
@@ -34,7 +34,7 @@ fn texts_that_never_come_again_are_not_held_and_share_their_facts() {
 fn the_cache_keeps_to_its_number_and_its_bytes() {
     let mut cache = Cache::new(64, 2_000);
     for number in 0..5_000 {
-        let text = format!("SELECT {number}, '{}'", "x".repeat(number % 90));
+        let text = format!("SELECT {number}, 'é{}'", "x".repeat(number % 90));
         for _ in 0..2 {
             cache.facts(text.as_bytes(), PLAIN);
         }
@@ -52,7 +52,7 @@ fn the_cache_keeps_to_its_number_and_its_bytes() {
 fn what_is_used_survives_what_comes_and_goes() {
     let mut cache = Cache::new(64, 100_000);
     for number in 0..2_000 {
-        let text = format!("SELECT '{number}'");
+        let text = format!("SELECT 'é{number}'");
         for text in ["SELECT 'always'", &text, &text] {
             cache.facts(text.as_bytes(), PLAIN);
         }
@@ -79,6 +79,33 @@ fn texts_that_differ_in_numbers_are_read_once_where_numbers_make_no_difference()
         }
     }
     assert_eq!(cache.facts(b"SET work_mem = 1000", PLAIN).kind, Kind::Session);
+}
+
+#[test]
+fn texts_that_differ_in_strings_are_read_once_where_strings_make_no_difference() {
+    let mut cache = Cache::new(100, 10_000).guarding().shaping();
+    for number in 0..1_000 {
+        for text in [
+            format!("SELECT a FROM wm.t WHERE name = 'n{number}' AND lower(b) = '' LIMIT {number}"),
+            format!("SELECT 'it''s {number} $1', now(), '-- /*'::text"),
+        ] {
+            assert!(cache.facts(text.as_bytes(), PLAIN).verdict().is_none());
+        }
+    }
+    let stats = cache.stats();
+    assert_eq!((stats.misses, stats.hits, stats.entries), (4, 1_996, 2));
+    // What the string says, decides.
+    let mut cache = Cache::new(100, 10_000).guarding();
+    for _ in 0..3 {
+        for (name, plain) in [("transaction_isolation", true), ("search_path", false)] {
+            let facts = cache.facts(format!("SELECT set_config('{name}', 'a', true)").as_bytes(), PLAIN);
+            assert_eq!(facts.is_plain(), plain, "{name}");
+        }
+    }
+    // So it does about a name.
+    for text in ["SELECT U&\"!0061\" UESCAPE '!'", "SELECT U&\"!0061\" UESCAPE '?'"] {
+        assert_eq!(*cache.facts(text.as_bytes(), PLAIN), super::judge_guarded(text.as_bytes(), PLAIN));
+    }
 }
 
 #[test]
