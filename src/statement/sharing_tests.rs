@@ -218,6 +218,17 @@ const WITH_LITERALS: &[&[u8]] = &[
     b"CREATE TABLE t (a int DEFAULT %n, b text DEFAULT %s)",
 ];
 
+/// Strings that say something to some function.
+const NAMES: &[&[u8]] = &[
+    b"'search_path'",
+    b"'transaction_isolation'",
+    b"'transaction_isolation'",
+    b"'pg_temp'",
+    b"'on'",
+    b"'!'",
+    b"'wm.t'",
+];
+
 /// What strings have in them.
 const IN_STRINGS: &[&[u8]] = &[
     b"a",
@@ -258,6 +269,7 @@ fn literal(dice: &mut Dice, kind: u8) -> Vec<u8> {
         (_, 2) => b"'\\'".to_vec(),
         (_, 3) => b"'open".to_vec(),
         (_, 4) => dice.some(PIECES, 4),
+        (_, 5..14) => dice.one(NAMES).to_vec(),
         _ => [b"'", &*dice.some(IN_STRINGS, 2), b"'"].concat(),
     }
 }
