@@ -16,7 +16,8 @@
 //! - [`hba`]: who has to prove what, as `pg_hba.conf` says it.
 //! - [`log`]: where the proxy's own words go.
 //! - [`spans`]: OpenTelemetry's spans of queries, on their way to a collector.
-//! - On the ground floor: [`metrics`], [`scram`], [`stream`], [`tls`], [`clock`], [`error`], [`rule`].
+//! - On the ground floor: [`metrics`], [`scram`], [`stream`], [`tls`], [`clock`], [`error`], [`rule`],
+//!   [`fnv`].
 
 #![forbid(unsafe_code)]
 
@@ -27,6 +28,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod fnv;
 pub mod frontend;
 pub mod hba;
 pub mod log;

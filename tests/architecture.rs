@@ -18,11 +18,11 @@
 //! | 2 | `metrics` | `wire`, `statement`, `error`, `rule`, `tls` |
 //! | 2 | `config` | `log`, `spans`, `hba`, `secret`, `scram` |
 //! | 1 | `secret` | `scram` |
-//! | 1 | `wire` | nothing |
-//! | 1 | `statement` | `rule` |
+//! | 1 | `wire` | `fnv` |
+//! | 1 | `statement` | `rule`, `fnv` |
 //! | 1 | `stream` | `tls` |
 //! | 1 | `spans` | `clock` |
-//! | 0 | `log`, `hba`, `scram`, `tls`, `clock`, `error`, `rule` | nothing |
+//! | 0 | `log`, `hba`, `scram`, `tls`, `clock`, `error`, `rule`, `fnv` | nothing |
 //!
 //! `metrics`, `config`, `secret` and `stream` count as ground floor for those who name them; `wire` is so pure that it could stand there as well.
 //!
@@ -107,8 +107,8 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
     ("relay", 3, &["wire"]),
     ("schemas", 3, &["statement", "metrics"]),
     ("metrics", 2, &["wire", "statement", "error", "rule", "tls"]),
-    ("wire", 1, &[]),
-    ("statement", 1, &["rule"]),
+    ("wire", 1, &["fnv"]),
+    ("statement", 1, &["rule", "fnv"]),
     ("config", 2, &["log", "spans", "hba", "secret", "scram", "tls"]),
     ("secret", 1, &["scram"]),
     ("stream", 1, &["tls"]),
@@ -120,6 +120,7 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
     ("clock", 0, &[]),
     ("error", 0, &[]),
     ("rule", 0, &[]),
+    ("fnv", 0, &[]),
 ];
 
 /// Crates that have doors, and where those are: rooms, or files.

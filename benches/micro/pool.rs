@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use criterion::Criterion;
 use firepool::pool::{Checkout, Lease, Pool, Wish};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 
+use crate::harness::Benches;
 use crate::server::Server;
 
 /// A reactor that nobody drives keeps what was taken out of it; the workers' reactors are driven all the time.
@@ -38,30 +38,30 @@ fn lease_now(pool: &Arc<Pool>, worker: usize) -> Lease {
     }
 }
 
-pub(crate) fn benches(criterion: &mut Criterion) {
+pub(crate) fn benches(benches: &mut Benches) {
     let server = Server::start();
     let pool = server.pool(1);
     let runtimes = [runtime(), runtime()];
     drop(runtimes[0].block_on(lease(&pool, 0)));
 
-    criterion.bench_function("a connection is leased and returned on its own worker", |bench| {
+    benches.bench("a connection is leased and returned on its own worker", |bench| {
         let mut round = 0;
         bench.iter(|| {
             round += 1;
             lease_and_return(&pool, &runtimes, 0, round);
         });
     });
-    criterion.bench_function("a connection is leased and returned on the other worker each time", |bench| {
+    benches.bench("a connection is leased and returned on the other worker each time", |bench| {
         let mut round = 0;
         bench.iter(|| {
             round += 1;
             lease_and_return(&pool, &runtimes, round % 2, round);
         });
     });
-    criterion.bench_function("a connection is handed to a waiting client of the same worker", |bench| {
+    benches.bench("a connection is handed to a waiting client of the same worker", |bench| {
         bench.iter_custom(|times| hand_over_on_one_worker(&server.pool(1), times));
     });
-    criterion.bench_function("a connection is handed to a waiting client of the other worker", |bench| {
+    benches.bench("a connection is handed to a waiting client of the other worker", |bench| {
         bench.iter_custom(|times| hand_over_between_workers(&server.pool(1), times));
     });
 }

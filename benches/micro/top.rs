@@ -3,9 +3,10 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use criterion::Criterion;
 use firepool::metrics::{Counts, Metrics};
 use firepool::statement::{Cache, Dialect, Encoding, Shape};
+
+use crate::harness::Benches;
 
 const DIALECT: Dialect = Dialect { encoding: Encoding::Utf8, standard_conforming_strings: true };
 const COUNTS: Counts =
@@ -16,22 +17,21 @@ fn shape(cache: &mut Cache, text: &str) -> Arc<Shape> {
     Arc::clone(facts.named().statement(0).and_then(|first| first.shape()).unwrap())
 }
 
-pub(crate) fn benches(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("top statements");
+pub(crate) fn benches(benches: &mut Benches) {
     let metrics = Metrics::new(1).unwrap().ranking_statements(500);
     let pool = metrics.pool("db", "user", None).unwrap();
     let mut table = metrics.table(0).unwrap();
     let mut cache = Cache::new(16, 10_000).shaping();
     let shapes: Vec<_> = (0..2_000).map(|number| shape(&mut cache, &format!("SELECT c{number}"))).collect();
     let known = &shapes[0];
-    group.bench_function("a statement that the table has is found and counted", |bench| {
+    benches.bench("a statement that the table has is found and counted", |bench| {
         table.enter(known, &pool);
         bench.iter(|| {
             let place = table.find(black_box(known), &pool);
             table.count(place, 1, &COUNTS);
         });
     });
-    group.bench_function("a statement that never comes again drives out another", |bench| {
+    benches.bench("a statement that never comes again drives out another", |bench| {
         let mut next = shapes.iter().cycle();
         bench.iter(|| {
             if let Some(shape) = next.next() {
@@ -40,6 +40,5 @@ pub(crate) fn benches(criterion: &mut Criterion) {
             }
         });
     });
-    group.bench_function("a table of 500 is read", |bench| bench.iter(|| metrics.ranking()));
-    group.finish();
+    benches.bench("a table of 500 is read", |bench| bench.iter(|| metrics.ranking()));
 }

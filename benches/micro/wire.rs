@@ -2,13 +2,15 @@
 
 use std::hint::black_box;
 
-use criterion::{BatchSize, Criterion};
+use firepool::backend::prepared::{Found, Statements, Wanted, server_name};
 use firepool::backend::settings::{Parameters, Settings, difference};
 use firepool::relay::reply::{Hearing, ReplyScan, Seen};
-use firepool::relay::request::{Judging, RequestScan, Step, Stop, Walk};
+use firepool::relay::request::{Judging, RequestScan, Step, Stop, Walk, bind_names};
 use firepool::wire::frame;
 use firepool::wire::frame::Header;
-use firepool::wire::turn::{Asker, Turn};
+use firepool::wire::turn::{Asker, Mark, Turn};
+
+use crate::harness::Benches;
 
 const SIMPLE: &[u8] = b"SELECT abalance FROM pgbench_accounts WHERE aid = 54321;\0";
 
@@ -79,26 +81,27 @@ fn scan_requests(turn: &mut Turn, request: &[u8]) -> Stop {
     }
 }
 
-pub(crate) fn benches(criterion: &mut Criterion) {
-    frames(criterion);
-    turns(criterion);
-    scans(criterion);
-    settings(criterion);
+pub(crate) fn benches(benches: &mut Benches) {
+    frames(benches);
+    turns(benches);
+    scans(benches);
+    binds(benches);
+    settings(benches);
 }
 
-fn frames(criterion: &mut Criterion) {
+fn frames(benches: &mut Benches) {
     let Transaction { request, reply } = Transaction::simple();
-    criterion.bench_function("the header of a request is read", |bench| {
+    benches.bench("the header of a request is read", |bench| {
         bench.iter(|| frame::request(black_box(&request)).unwrap());
     });
-    criterion.bench_function("the header of a reply is read", |bench| {
+    benches.bench("the header of a reply is read", |bench| {
         bench.iter(|| frame::reply(black_box(&reply)).unwrap());
     });
 }
 
-fn turns(criterion: &mut Criterion) {
+fn turns(benches: &mut Benches) {
     let mut turn = Turn::new();
-    criterion.bench_function("a turn follows a simple round trip", |bench| {
+    benches.bench("a turn follows a simple round trip", |bench| {
         bench.iter(|| {
             turn.request(black_box(b'Q'), b'S', Asker::Client);
             for (tag, first) in [(b'T', 0), (b'D', 0), (b'C', b'S'), (b'Z', b'I')] {
@@ -107,7 +110,7 @@ fn turns(criterion: &mut Criterion) {
             turn.at_rest()
         });
     });
-    criterion.bench_function("a turn follows an extended round trip", |bench| {
+    benches.bench("a turn follows an extended round trip", |bench| {
         bench.iter(|| {
             for tag in [b'P', b'B', b'D', b'E', b'S'] {
                 turn.request(black_box(tag), b'P', Asker::Client);
@@ -120,34 +123,60 @@ fn turns(criterion: &mut Criterion) {
     });
 }
 
-fn scans(criterion: &mut Criterion) {
+fn scans(benches: &mut Benches) {
     for (kind, transaction) in [("a simple", Transaction::simple()), ("an extended", Transaction::extended())]
     {
-        criterion.bench_function(
-            &format!("the request of {kind} pgbench -S transaction is scanned"),
-            |bench| {
-                let scan = |turn: &mut Turn| scan_requests(turn, black_box(&transaction.request));
-                bench.iter_batched_ref(Turn::new, scan, BatchSize::SmallInput);
-            },
-        );
-        criterion.bench_function(
-            &format!("the reply of {kind} pgbench -S transaction is scanned"),
-            |bench| {
-                let scan = |(turn, chunk): &mut (Turn, Vec<u8>)| {
-                    let mut seen = Seen::default();
-                    let mut out = Vec::new();
-                    ReplyScan::default()
-                        .scan(turn, black_box(chunk), (&mut seen, &mut out), |_, _, _| Hearing::Pass)
-                        .unwrap();
-                    seen.transactions
-                };
-                bench.iter_batched_ref(|| transaction.asked(), scan, BatchSize::SmallInput);
-            },
-        );
+        benches.bench(&format!("the request of {kind} pgbench -S transaction is scanned"), |bench| {
+            let scan = |turn: &mut Turn| scan_requests(turn, black_box(&transaction.request));
+            bench.iter_with(Turn::new, scan);
+        });
+        benches.bench(&format!("the reply of {kind} pgbench -S transaction is scanned"), |bench| {
+            let scan = |(turn, chunk): &mut (Turn, Vec<u8>)| {
+                let mut seen = Seen::default();
+                let mut out = Vec::new();
+                ReplyScan::default()
+                    .scan(turn, black_box(chunk), (&mut seen, &mut out), |_, _, _| Hearing::Pass)
+                    .unwrap();
+                seen.transactions
+            };
+            bench.iter_with(|| transaction.asked(), scan);
+        });
     }
 }
 
-fn settings(criterion: &mut Criterion) {
+/// What a session does of its own with a Bind of a statement that has a name: it finds out whether the server connection has
+/// the statement, and puts the name there in the place of the client's.
+fn binds(benches: &mut Benches) {
+    let request = message(b'B', b"\0S_1\0\0\0\0\x01\0\0\0\x0554321\0\x01\0\0");
+    let key = [7; 16];
+    let name = server_name(&key);
+    let mut statements = Statements::default();
+    statements.sent(&key, 0, (1, 1));
+    let mut out = Vec::with_capacity(64 * 1024);
+    let mut rewrite = |turn: &mut Turn| {
+        let (mut scan, mut walk) = (RequestScan::default(), Walk::new(black_box(&request)));
+        let Step::Message { header, taken } = scan.next(turn, &mut walk, Judging::State) else { return 0 };
+        let Some((portal, own)) = bind_names(&walk.rest()[5..taken]) else { return 0 };
+        let found = statements.find(&key, 0, Wanted { generation: 1, shape: None });
+        assert_eq!(found, Found::Ready);
+        let replaced = portal.len() + own.len() + 2;
+        let length = header.len - 1 - replaced + portal.len() + 1 + name.len();
+        turn.mark_request(b'B', 0, Asker::Client, Mark::default());
+        out.clear();
+        out.push(b'B');
+        out.extend_from_slice(&(length as u32).to_be_bytes());
+        [portal, b"\0", &name].iter().for_each(|part| out.extend_from_slice(part));
+        scan.replace(&mut walk, header, 5 + replaced);
+        out.extend_from_slice(walk.take_run());
+        out.len()
+    };
+    assert!(rewrite(&mut Turn::new()) > 0);
+    benches.bench("a Bind gets the server's name of its statement", |bench| {
+        bench.iter_with(Turn::new, &mut rewrite);
+    });
+}
+
+fn settings(benches: &mut Benches) {
     let settings = |timezone: &str| {
         let mut settings = Settings::default();
         let pairs = [("application_name", "bench"), ("client_encoding", "UTF8"), ("timezone", timezone)];
@@ -161,10 +190,10 @@ fn settings(criterion: &mut Criterion) {
     for body in [&b"application_name\0bench\0"[..], b"client_encoding\0UTF8\0", b"TimeZone\0UTC\0"] {
         reported.report(body);
     }
-    criterion.bench_function("equal settings are found to need nothing", |bench| {
+    benches.bench("equal settings are found to need nothing", |bench| {
         bench.iter(|| difference(black_box(&utc), black_box(&utc), black_box(&reported)));
     });
-    criterion.bench_function("different settings become SQL", |bench| {
+    benches.bench("different settings become SQL", |bench| {
         bench.iter(|| difference(black_box(&utc), black_box(&zurich), black_box(&reported)));
     });
 }

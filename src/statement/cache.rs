@@ -2,8 +2,9 @@
 //!
 //! A text is stored when it is seen a second time within a while: until then only its hash is remembered, so that a
 //! stream of texts that never come again (literals instead of parameters) neither fills the cache nor allocates for it.
-//! The key is the text's exact bytes: anything that normalised it would be a second lexer, which can be wrong. The one
-//! exception are whole numbers, where it is certain that they are, and that they make no difference (`numbers`).
+//! The key is the text's exact bytes: anything that normalised it would be a second lexer, which can be wrong. Exceptions
+//! are whole numbers (`numbers`), plain strings (`strings`) and comments at its ends (`comments`), where it is certain that
+//! they are, and that they make no difference.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
@@ -13,7 +14,7 @@ use super::dialect::Dialect;
 use super::facts::{Effects, Facts, Kind};
 use super::shape::Shapes;
 use super::verdict::Verdict;
-use super::{numbers, parse};
+use super::{comments, numbers, parse, strings};
 use crate::rule::Rule;
 
 /// Judged texts. They are in two generations: when the young one is full, the old one is forgotten and the young one
@@ -27,8 +28,8 @@ pub struct Cache {
     hasher: RandomState,
     /// Hashes of texts that were seen once, each at its own place.
     doorkeeper: Box<[u64]>,
-    /// The text at hand without its numbers.
-    blank: Vec<u8>,
+    /// The text at hand without its numbers, and without its strings as well.
+    blanks: (Vec<u8>, Vec<u8>),
     shared: Shared,
     /// Whether texts get a verdict as well.
     guarded: bool,
@@ -57,10 +58,18 @@ pub struct CacheStats {
     pub bytes: usize,
 }
 
+/// What a text does not have any more, because it stands for all that differ from it in that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Without {
+    Nothing,
+    Numbers,
+    /// And numbers, if there were any.
+    Strings,
+}
+
 struct Entry {
     text: Box<[u8]>,
-    /// It stands for all that differ from it in numbers, which it does not have.
-    blank: bool,
+    without: Without,
     /// Nothing where the text is read the same in every dialect.
     dialect: Option<Dialect>,
     facts: Rc<Facts>,
@@ -68,7 +77,9 @@ struct Entry {
 
 impl Entry {
     fn is(&self, key: Key<'_>, dialect: Dialect) -> bool {
-        self.blank == key.blank && *self.text == *key.text && self.dialect.is_none_or(|own| own == dialect)
+        self.without == key.without
+            && *self.text == *key.text
+            && self.dialect.is_none_or(|own| own == dialect)
     }
 }
 
@@ -77,7 +88,7 @@ impl Entry {
 struct Key<'t> {
     hash: u64,
     text: &'t [u8],
-    blank: bool,
+    without: Without,
 }
 
 /// Two texts with the same 64 bits take turns.
@@ -118,7 +129,7 @@ impl Cache {
             max_bytes: max_bytes / 2,
             hasher: RandomState::new(),
             doorkeeper: vec![0; places].into_boxed_slice(),
-            blank: Vec::new(),
+            blanks: <(Vec<u8>, Vec<u8>)>::default(),
             shared: Shared::new(false),
             guarded: false,
             shapes: None,
@@ -148,20 +159,34 @@ impl Cache {
             // It is SQL, most likely, and its beginning tells what it is for.
             return self.shared.of(Facts::clone(&facts).shaped(shapes.beginning(text)));
         }
-        let key = self.key(text, false);
+        if let Some(core) = comments::core(text) {
+            let facts = self.find_or_read(core.words, dialect);
+            if facts.hold_for_any_comment(core.moved) {
+                return facts;
+            }
+        }
+        self.find_or_read(text, dialect)
+    }
+
+    fn find_or_read(&mut self, text: &[u8], dialect: Dialect) -> Rc<Facts> {
+        let key = self.key(text, Without::Nothing);
         if let Some(facts) = self.find(key, dialect) {
             return facts;
         }
-        let mut blank = std::mem::take(&mut self.blank);
-        let numberless = numbers::blank(text, &mut blank).then(|| self.key(&blank, true));
-        let known = numberless.and_then(|key| self.find(key, dialect));
-        let facts = known.unwrap_or_else(|| self.read(key, numberless, dialect));
-        self.blank = blank;
+        let (mut fewer, mut fewest) = std::mem::take(&mut self.blanks);
+        let numberless = numbers::blank(text, &mut fewer).then(|| self.key(&fewer, Without::Numbers));
+        let left = numberless.map_or(text, |key| key.text);
+        let stringless = strings::blank(left, numberless.is_some(), &mut fewest)
+            .then(|| self.key(&fewest, Without::Strings));
+        let known = stringless.and_then(|key| self.find(key, dialect));
+        let known = known.or_else(|| self.find(numberless?, dialect));
+        let facts = known.unwrap_or_else(|| self.read(text, [Some(key), numberless, stringless], dialect));
+        self.blanks = (fewer, fewest);
         facts
     }
 
-    fn key<'t>(&self, text: &'t [u8], blank: bool) -> Key<'t> {
-        Key { hash: self.hasher.hash_one(text), text, blank }
+    fn key<'t>(&self, text: &'t [u8], without: Without) -> Key<'t> {
+        Key { hash: self.hasher.hash_one(text), text, without }
     }
 
     fn find(&mut self, key: Key<'_>, dialect: Dialect) -> Option<Rc<Facts>> {
@@ -176,18 +201,27 @@ impl Cache {
         Some(facts)
     }
 
-    fn read(&mut self, key: Key<'_>, numberless: Option<Key<'_>>, dialect: Dialect) -> Rc<Facts> {
+    /// Reads a text, of which these are the places where it may be found again: with everything, without numbers, and
+    /// without strings as well.
+    fn read(&mut self, text: &[u8], places: [Option<Key<'_>>; 3], dialect: Dialect) -> Rc<Facts> {
         self.misses += 1;
         let judge = if self.guarded { parse::judge_guarded } else { parse::judge };
-        let facts = self.shape(judge(key.text, dialect), key.text, dialect);
+        let facts = self.shape(judge(text, dialect), text, dialect);
         let facts = self.shared.of(facts);
-        let dialect = parse::depends_on_dialect(key.text).then_some(dialect);
-        let key = numberless.filter(|_| facts.hold_for_any_number()).unwrap_or(key);
-        if self.was_seen(key.hash) && key.text.len() <= self.max_bytes {
-            let (text, facts) = (key.text.into(), Rc::clone(&facts));
-            self.store(key.hash, Entry { text, blank: key.blank, dialect, facts });
+        let [own, numberless, stringless] = places;
+        let stringless = stringless.filter(|_| facts.hold_for_any_string());
+        let numberless = numberless.filter(|_| facts.hold_for_any_number());
+        if let Some(key) = stringless.or(numberless).or(own) {
+            self.keep(key, &facts, parse::depends_on_dialect(text).then_some(dialect));
         }
         facts
+    }
+
+    fn keep(&mut self, key: Key<'_>, facts: &Rc<Facts>, dialect: Option<Dialect>) {
+        if self.was_seen(key.hash) && key.text.len() <= self.max_bytes {
+            let (text, facts) = (key.text.into(), Rc::clone(facts));
+            self.store(key.hash, Entry { text, without: key.without, dialect, facts });
+        }
     }
 
     /// The facts of a text that is too long to be looked at, of which this is the beginning, if it is to have a shape.
@@ -335,134 +369,5 @@ impl Hasher for Hashed {
 
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::rc::Rc;
-
-    use super::Cache;
-    use crate::statement::{Dialect, Encoding, Facts, Kind};
-
-    const PLAIN: Dialect = Dialect { encoding: Encoding::Utf8, standard_conforming_strings: true };
-
-    #[test]
-    fn a_text_is_held_from_the_second_time_on() {
-        let mut cache = Cache::new(100, 10_000);
-        for _ in 0..4 {
-            assert_eq!(cache.facts(b"BEGIN", PLAIN).kind, Kind::Transaction);
-        }
-        let stats = cache.stats();
-        assert_eq!((stats.misses, stats.hits, stats.entries, stats.bytes), (2, 2, 1, 5));
-    }
-
-    #[test]
-    fn texts_that_never_come_again_are_not_held_and_share_their_facts() {
-        let mut cache = Cache::new(100, 10_000);
-        let first = cache.facts(b"SELECT '0'", PLAIN);
-        for number in 1..1_000 {
-            let facts = cache.facts(format!("SELECT '{number}'").as_bytes(), PLAIN);
-            assert!(Rc::ptr_eq(&facts, &first));
-        }
-        assert_eq!(cache.stats().entries, 0);
-        let broken = cache.facts(b"SELEC 1", PLAIN);
-        assert!(Rc::ptr_eq(&broken, &cache.facts(b"\0", PLAIN)));
-        assert_eq!(broken, cache.facts(&[b' '; 70_000], PLAIN));
-    }
-
-    #[test]
-    fn the_cache_keeps_to_its_number_and_its_bytes() {
-        let mut cache = Cache::new(64, 2_000);
-        for number in 0..5_000 {
-            let text = format!("SELECT {number}, '{}'", "x".repeat(number % 90));
-            for _ in 0..2 {
-                cache.facts(text.as_bytes(), PLAIN);
-            }
-            assert!(cache.stats().entries <= 64 && cache.stats().bytes <= 2_000, "{:?}", cache.stats());
-        }
-        assert!(cache.stats().entries > 8);
-        let mut cache = Cache::new(0, 0);
-        for _ in 0..5 {
-            cache.facts(b"BEGIN", PLAIN);
-        }
-        assert_eq!((cache.stats().entries, cache.stats().hits), (0, 0));
-    }
-
-    #[test]
-    fn what_is_used_survives_what_comes_and_goes() {
-        let mut cache = Cache::new(64, 100_000);
-        for number in 0..2_000 {
-            let text = format!("SELECT '{number}'");
-            for text in ["SELECT 'always'", &text, &text] {
-                cache.facts(text.as_bytes(), PLAIN);
-            }
-        }
-        // 1,998 where no two texts meet at one place of the doorkeeper, which its random keys decide: one in 256 does.
-        assert!(cache.stats().hits >= 1_980, "{:?}", cache.stats());
-    }
-
-    #[test]
-    fn texts_that_differ_in_numbers_are_read_once_where_numbers_make_no_difference() {
-        let mut cache = Cache::new(100, 10_000).guarding();
-        for number in 0..1_000 {
-            let text = format!("SELECT abalance FROM pgbench_accounts WHERE aid = {number};");
-            assert!(cache.facts(text.as_bytes(), PLAIN).verdict().is_none());
-        }
-        let stats = cache.stats();
-        assert_eq!((stats.misses, stats.hits, stats.entries), (2, 998, 1));
-        // Whether it opens to read is in the number.
-        for _ in 0..3 {
-            for (mode, refused) in [(131_072, true), (262_144, false)] {
-                let facts = cache.facts(format!("SELECT lo_open(1, {mode})").as_bytes(), PLAIN);
-                let breach = facts.verdict().and_then(|verdict| verdict.breach(false, None));
-                assert_eq!(breach.is_some(), refused, "{mode}");
-            }
-        }
-        assert_eq!(cache.facts(b"SET work_mem = 1000", PLAIN).kind, Kind::Session);
-    }
-
-    #[test]
-    fn a_dialect_gets_only_its_own_facts_where_it_matters() {
-        let loose = Dialect { standard_conforming_strings: false, ..PLAIN };
-        let mut cache = Cache::new(100, 10_000);
-        for _ in 0..3 {
-            assert_eq!(cache.facts(br"SELECT '\'", PLAIN).kind, Kind::Read);
-            assert_eq!(cache.facts(br"SELECT '\'", loose).kind, Kind::Unknown);
-        }
-        for dialect in [PLAIN, loose, PLAIN, loose] {
-            cache.facts(b"SELECT 1", dialect);
-        }
-        assert_eq!(cache.stats().hits, 2, "a text of ASCII without backslashes is the same in every dialect");
-    }
-
-    #[test]
-    fn texts_that_differ_in_literals_share_facts_and_shape() {
-        let mut cache = Cache::new(100, 10_000).shaping();
-        let first = cache.facts(b"SELECT a FROM t WHERE b = 0", PLAIN);
-        for number in 1..1_000 {
-            let facts = cache.facts(format!("SELECT a FROM t WHERE b = {number}").as_bytes(), PLAIN);
-            assert!(Rc::ptr_eq(&facts, &first));
-        }
-        let shape = |facts: &Rc<Facts>| facts.named().statement(0).unwrap().shape().unwrap().text.to_string();
-        assert_eq!(shape(&first), "select a from t where b = ?");
-        let other = cache.facts(b"SELECT a FROM t WHERE b > 0", PLAIN);
-        assert!(!Rc::ptr_eq(&other, &first));
-        assert_eq!(shape(&cache.facts(b"SELEC 'secret'", PLAIN)), "(a text that could not be read)");
-        let long = format!("INSERT INTO t VALUES {}", "(1, 'x'),".repeat(20_000));
-        assert_eq!(shape(&cache.facts(long.as_bytes(), PLAIN)), "insert into t values (? ...");
-        let broken = format!("INSERT INTO t VALUES ('it's a secret, that's it', '{}')", "x".repeat(90_000));
-        assert_eq!(shape(&cache.facts(broken.as_bytes(), PLAIN)), "insert into t values ( ...");
-        assert_eq!(
-            shape(&cache.unjudged(&broken.as_bytes()[..9_000]).unwrap()),
-            "insert into t values ( ..."
-        );
-    }
-
-    #[test]
-    fn plain_facts_are_plain_and_others_are_not() {
-        let mut cache = Cache::new(100, 10_000);
-        assert!(cache.facts(b"SELECT 1", PLAIN).is_plain());
-        assert!(!cache.facts(b"BEGIN", PLAIN).is_plain());
     }
 }

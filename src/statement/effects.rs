@@ -49,6 +49,8 @@ pub(super) struct Findings {
     pub(super) varies: bool,
     /// A transaction block was begun, and has not ended so far.
     begins: bool,
+    /// A function is called whose arguments may say what it does.
+    weighs: bool,
 }
 
 impl Findings {
@@ -69,6 +71,7 @@ impl Findings {
             defines: false,
             varies: false,
             begins: false,
+            weighs: false,
         }
     }
 
@@ -84,7 +87,7 @@ impl Findings {
         };
         let facts = Facts::new(statements, self.kind, effects).using(self.words.words());
         let facts = facts.naming(self.names.named(), self.path);
-        facts.defining(self.defines).varying(self.varies).beginning(self.begins)
+        facts.defining(self.defines).varying(self.varies).beginning(self.begins).weighing(self.weighs)
     }
 
     pub(super) fn letters(&self) -> Letters {
@@ -291,7 +294,9 @@ impl Findings {
         if !own {
             self.calls_unknown();
         }
-        match functions::act(name) {
+        let act = functions::act(name);
+        self.weighs |= act.is_some() || !own;
+        match act {
             None => {}
             Some(Act::Locks) => self.suspect(States::ADVISORY),
             Some(Act::Unlocks) => self.releases(),

@@ -27,6 +27,7 @@ pub struct Facts {
     defines: bool,
     varies: bool,
     begins: bool,
+    weighs: bool,
     guarded: Guarded,
 }
 
@@ -56,6 +57,7 @@ impl Facts {
             defines: false,
             varies: false,
             begins: false,
+            weighs: false,
             guarded: Guarded::Unasked,
         }
     }
@@ -189,6 +191,27 @@ impl Facts {
             && self.plain
             && !(told || self.defines || self.varies || self.begins)
             && self.path.is_none()
+    }
+
+    pub(super) fn weighing(self, weighs: bool) -> Self {
+        Self { weighs, ..self }
+    }
+
+    /// The same of texts that differ from this one in plain strings as well. In a query or a change of rows of which nothing
+    /// has to be known, strings decide only what the arguments of some functions do, and none of those may be called.
+    pub(super) fn hold_for_any_string(&self) -> bool {
+        self.hold_for_any_number() && !self.weighs
+    }
+
+    /// Whether any text has the same facts that is this one with comments at its ends, as `comments` has them. `moved` says
+    /// that there is one in front: then the places are others that a verdict has. Where a text that cannot be read ends is
+    /// not known.
+    pub(super) fn hold_for_any_comment(&self, moved: bool) -> bool {
+        let told = match &self.guarded {
+            Guarded::Told(verdict) => moved || !verdict.holds_for_any_end(),
+            Guarded::Unasked | Guarded::Plain => false,
+        };
+        self.kind != Kind::Unknown && !told
     }
 
     /// Whether there is no effect at all: whoever carries the text has nothing to do.

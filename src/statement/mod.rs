@@ -17,13 +17,14 @@
 //! - `body`: what a function's source may do; `words`: the names that a text uses.
 //! - `verdict`: whether a text may run where nothing may be written, with rules for each kind of statement.
 //! - `commands`, `schemas`, `objects`: what the statements are called, and whose relations, functions and types they name.
-//! - `cache`: judged texts, bounded; `numbers`: which of them differ in numbers only.
+//! - `cache`: judged texts, bounded; `numbers`: which of them differ in numbers only; `strings`, `comments`: in those.
 //! - `shape`: what statements have in common that differ in their literals only; `spelling` makes its words of `tokens`.
 //! - `traceparent`: the trace that a comment says a statement belongs to.
 
 mod body;
 mod cache;
 mod commands;
+mod comments;
 mod dialect;
 mod effects;
 mod facts;
@@ -35,6 +36,7 @@ mod schemas;
 mod settings;
 mod shape;
 mod spelling;
+mod strings;
 mod tokens;
 mod traceparent;
 mod verdict;
@@ -42,7 +44,13 @@ mod walk;
 mod words;
 
 #[cfg(test)]
+mod cache_tests;
+#[cfg(test)]
+mod comments_tests;
+#[cfg(test)]
 mod schemas_tests;
+#[cfg(test)]
+mod sharing_tests;
 #[cfg(test)]
 mod table_tests;
 #[cfg(test)]

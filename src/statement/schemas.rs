@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::commands::Command;
 use super::shape::Shape;
+use crate::fnv::fnv1a;
 
 /// What a [`Name`] stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,10 +52,8 @@ impl Name {
     }
 }
 
-/// FNV-1a, whose offset and prime are its authors', without its upper bits.
 fn hash(name: &str) -> u64 {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, step) & ((1 << BITS) - 1)
+    fnv1a(name.as_bytes()) & ((1 << BITS) - 1)
 }
 
 /// Schemas, by numbers below 64 that whoever asks gives them.

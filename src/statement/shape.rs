@@ -22,6 +22,7 @@ use super::schemas::MOST_STATEMENTS;
 use super::spelling::Speller;
 use super::tokens::Strings;
 use super::{Dialect, Encoding};
+use crate::fnv::fnv1a;
 
 /// The shape of a statement.
 #[derive(Debug)]
@@ -129,10 +130,7 @@ impl Shapes {
 
 impl Shape {
     fn new(words: &[u8], key: u64) -> Self {
-        // FNV-1a, whose offset and prime are its authors'.
-        let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        let fingerprint = words.iter().fold(0xcbf2_9ce4_8422_2325, step);
-        Self { fingerprint, text: shown(words, LONGEST).into(), key, hint: AtomicU32::new(0) }
+        Self { fingerprint: fnv1a(words), text: shown(words, LONGEST).into(), key, hint: AtomicU32::new(0) }
     }
 
     /// The words of a text of which nobody knows how its strings are written, cut to so many bytes. It ends where that

@@ -405,9 +405,19 @@ mod tests {
         String::from_utf8_lossy(speller.words()).into_owned()
     }
 
+    /// Each text has the words in front of it.
+    #[track_caller]
+    fn alike(cases: &[(&str, &[&str])]) {
+        for (expected, texts) in cases {
+            for text in *texts {
+                assert_eq!(words(text, Strings::Plain), *expected, "{text}");
+            }
+        }
+    }
+
     #[test]
     fn texts_that_differ_in_literals_and_layout_have_the_same_words() {
-        let cases: &[(&str, &[&str])] = &[
+        alike(&[
             (
                 "select a, \"B c\" from wm.t where b = ? and c in (?) limit ?",
                 &[
@@ -442,6 +452,12 @@ mod tests {
                 ],
             ),
             ("select ?::int, a::text[], ? from t", &["SELECT '1'::int, a :: text[], 'a'\n'b' FROM t"]),
+        ]);
+    }
+
+    #[test]
+    fn commands_that_differ_in_literals_and_layout_have_the_same_words() {
+        alike(&[
             ("do ?; select ?", &["DO $x$ secret $$ $x$; SELECT $$secret$$", "do 'x'; select 1"]),
             (
                 "set local app.tenant = ?; select ?",
@@ -475,12 +491,7 @@ mod tests {
                 "update t set a = a || ? where data ? ? returning *",
                 &["UPDATE t SET a = a||'x' WHERE data ? 'key' RETURNING *"],
             ),
-        ];
-        for (expected, texts) in cases {
-            for text in *texts {
-                assert_eq!(words(text, Strings::Plain), *expected, "{text}");
-            }
-        }
+        ]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The names that a text uses: relations, functions, types, and what may be a function in disguise (`row.f`). Whoever
 //! knows that some of them do more than they say can tell whether a text has to do with them.
 
+use crate::fnv::fnv1a_32;
+
 /// Names that are held without an allocation. Most texts have no more.
 const HELD: usize = 8;
 
@@ -35,9 +37,9 @@ impl Words {
         if self.more.is_empty() { &self.held[..usize::from(self.count)] } else { &self.more }
     }
 
-    /// The hash of a name as the catalogue has it: FNV-1a, whose offset and prime are its authors'.
+    /// The hash of a name as the catalogue has it.
     pub fn hash(name: &str) -> u32 {
-        name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+        fnv1a_32(name.as_bytes())
     }
 }
 

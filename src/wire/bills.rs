@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::owed::Bill;
 use super::turn::Turn;
+use crate::fnv::fnv1a;
 
 /// Named portals of which it is remembered what they are. The oldest give way.
 const PORTALS: usize = 16;
@@ -33,7 +34,7 @@ impl Bills {
             self.unnamed = bill;
             return;
         }
-        let name = hash(portal);
+        let name = fnv1a(portal);
         self.portals.retain(|(known, _)| *known != name);
         if self.portals.len() >= PORTALS {
             self.portals.pop_front();
@@ -42,7 +43,7 @@ impl Bills {
     }
 
     pub(super) fn choose(&mut self, portal: &[u8]) {
-        let name = hash(portal);
+        let name = fnv1a(portal);
         let known = self.portals.iter_mut().find(|(known, _)| *known == name);
         self.chosen = Some(known.map_or(Bill::default(), |(_, bill)| take(bill)));
     }
@@ -107,12 +108,6 @@ fn take(bill: &mut Bill) -> Bill {
     let taken = *bill;
     bill.received = 0;
     taken
-}
-
-/// FNV-1a, whose offset and prime are its authors'.
-fn hash(name: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    name.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 #[cfg(test)]

@@ -88,6 +88,13 @@ impl Verdict {
         *self == Self::plain(false)
     }
 
+    /// Whether it is the same with another comment behind the text. The proxy's own words are told by theirs, and what is
+    /// to be sent in other words may reach to the end.
+    pub(super) fn holds_for_any_end(&self) -> bool {
+        let conduct::Strict { conduct, names, end } = &self.strict;
+        *conduct == Some(Conduct::Inside) && self.edits.is_empty() && names.is_empty() && end.is_none()
+    }
+
     /// The first statement that a route refuses which allows so much. `functions` are the only ones of the database's
     /// own that may be called.
     pub fn breach(&self, allow_notify: bool, functions: Option<&[String]>) -> Option<Cow<'_, Breach>> {
