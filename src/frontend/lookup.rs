@@ -232,7 +232,7 @@ fn judge(user: &str, rows: Vec<Row>) -> Answer {
         tracing::warn!("auth_query must yield two columns: the user's name and the secret");
         return None;
     };
-    if more.is_some() || name?.expose() != user {
+    if more.is_some() || !name?.is(user) {
         tracing::warn!(user, "auth_query yielded another user, or several");
         return None;
     }

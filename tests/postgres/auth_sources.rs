@@ -1,7 +1,8 @@
 //! Where secrets come from: hashes, lists, a server; and what becomes of them when they change.
 
 use crate::auth::{Folder, kept, server};
-use crate::support::fixture::Proxy;
+use crate::support::fixture::{Proxy, configuration};
+use crate::support::messages::{sync, unnamed};
 use crate::support::raw::{Failure, Raw};
 use crate::support::server::{DATABASE, PASSWORD, Server};
 use crate::support::wait::{eventually, until};
@@ -253,6 +254,41 @@ pub fn nothing_of_a_client_reaches_the_connection_that_looks_users_up() {
     drop((proxy, own, role));
 }
 
+/// The second lock beside the pinned path, and the only one where the query is run by hand: no name in it depends on it.
+pub fn what_is_asked_by_default_means_the_same_in_every_search_path() {
+    let server = Server::own();
+    let role = Role::new(&server, "sought", PASSWORD);
+    let text = format!(
+        "[authentication]\nauth_user = \"postgres\"\n[users.postgres]\npassword = \"{PASSWORD}\"\n[[routes]]\n"
+    );
+    let config = configuration(server.address(), &text);
+    let asked = config.authentication.lookup.as_ref().unwrap().query.clone();
+    let mut conn = server.superuser("postgres");
+    conn.run(
+        "CREATE SCHEMA snare; CREATE TABLE snare.sprung (by text);
+         CREATE FUNCTION snare.spring(name, name) RETURNS bool LANGUAGE plpgsql AS $$
+             BEGIN INSERT INTO snare.sprung VALUES ('='); RETURN true; END $$;
+         CREATE FUNCTION snare.spring(timestamptz, timestamptz) RETURNS bool LANGUAGE plpgsql AS $$
+             BEGIN INSERT INTO snare.sprung VALUES ('>'); RETURN true; END $$;
+         CREATE OPERATOR snare.= (FUNCTION = snare.spring, LEFTARG = name, RIGHTARG = name);
+         CREATE OPERATOR snare.> (FUNCTION = snare.spring, LEFTARG = timestamptz, RIGHTARG = timestamptz);
+         CREATE FUNCTION snare.now() RETURNS timestamptz LANGUAGE plpgsql AS $$
+             BEGIN INSERT INTO snare.sprung VALUES ('now'); RETURN '2001-01-01'; END $$;
+         CREATE VIEW snare.pg_authid AS SELECT 'a view'::name AS rolname, 'sesame'::text AS rolpassword,
+             true AS rolcanlogin, NULL::timestamptz AS rolvaliduntil;
+         SET search_path = snare, pg_catalog",
+    );
+    role.alter("VALID UNTIL '2100-01-01'");
+    let mut ask = |who: &str| conn.batch(&[unnamed(&asked, &[who]), sync()]).rows();
+    let found = ask(role.name);
+    assert_eq!(found.iter().map(|row| row[0].as_str()).collect::<Vec<_>>(), ["sought"]);
+    assert!(found[0][1].starts_with("SCRAM-SHA-256$"));
+    assert!(ask("a view").is_empty() && ask("nobody").is_empty());
+    assert_eq!(conn.run("SELECT DISTINCT by FROM snare.sprung"), Vec::<Vec<String>>::new());
+    conn.run("RESET search_path; DROP SCHEMA snare CASCADE");
+    drop(role);
+}
+
 pub fn an_answer_that_is_remembered_is_asked_for_anew_after_a_failure() {
     let server = Server::own();
     let role = Role::new(&server, "kept", "open");
@@ -296,7 +332,7 @@ pub fn the_password_of_who_looks_up_is_renewed_by_a_reload() {
         let text = format!(
             "[authentication]\nauth_user = \"looker\"\n[users.looker]\npassword = \"{password}\"\n[[routes]]\n"
         );
-        crate::support::fixture::configuration(server.address(), &text)
+        configuration(server.address(), &text)
     };
     let proxy = Proxy::serve(config("first"));
     assert_eq!(code(login(&proxy, role.name, "open")), "in");

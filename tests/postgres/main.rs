@@ -222,6 +222,7 @@ fn main() -> ExitCode {
             an_expired_password_and_a_role_that_may_not_log_in_let_nobody_in,
             who_does_not_exist_is_never_logged_in_as_who_looks_up,
             nothing_of_a_client_reaches_the_connection_that_looks_users_up,
+            what_is_asked_by_default_means_the_same_in_every_search_path,
             an_answer_that_is_remembered_is_asked_for_anew_after_a_failure,
             the_password_of_who_looks_up_is_renewed_by_a_reload,
             where_users_cannot_be_looked_up_those_of_the_configuration_still_log_in;
