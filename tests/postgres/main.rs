@@ -31,6 +31,7 @@ mod listening;
 mod load;
 mod notify;
 mod protocol;
+mod reload;
 mod replication;
 mod schemas;
 mod sessions;
@@ -241,6 +242,9 @@ fn main() -> ExitCode {
             a_cancel_between_the_statements_of_a_transaction_does_nothing,
             however_many_cancel_nobody_elses_query_is_hit,
             a_client_that_waits_for_a_server_connection_is_cancelled_too;
+        reload:
+            limits_of_logins_are_those_of_the_last_reload_and_all_others_those_of_the_start,
+            how_long_a_drain_may_take_is_that_of_the_last_reload;
         replication:
             a_base_backup_is_taken_with_its_wal_and_verifies,
             wal_is_received_as_it_is_written,
