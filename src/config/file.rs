@@ -61,7 +61,8 @@ table! {
         max_clients: Count, "clients", Typed("1000"), Restart,
             "Clients that may be connected at once, over all routes. One more is refused with SQLSTATE 53300.";
         login_timeout: Lasting, "", Typed(r#""15s""#), Reload,
-            "From a client's connection to the end of its authentication. Not off.";
+            "From a client's connection to its first ReadyForQuery, with the wait for a server connection where there is one. Not \
+             off.";
         shutdown_timeout: Lasting, "", Typed(r#""25s""#), Reload,
             "How long running transactions may take to end after SIGTERM. Below Kubernetes' grace period of 30 \
              seconds by default. Not off.";

@@ -346,6 +346,30 @@ pub fn the_password_of_who_looks_up_is_renewed_by_a_reload() {
     until("the new one is", || code(login(&proxy, role.name, "open")) == "in");
 }
 
+/// A name that the server cannot read, which anybody can send before having proved anything: in a database with LATIN1, one
+/// that is not in it.
+pub fn a_name_for_which_the_look_up_fails_keeps_nobody_else_out() {
+    let server = Server::own();
+    let role = Role::new(&server, "narrow", PASSWORD);
+    let mut admin = server.superuser(DATABASE);
+    admin.run("CREATE DATABASE narrow TEMPLATE template0 ENCODING LATIN1 LC_COLLATE 'C' LC_CTYPE 'C'");
+    let proxy = looking_up(&server, "auth_database = \"narrow\"", "");
+    let asking = "SELECT pid FROM pg_stat_activity WHERE application_name = 'firepool authentication'";
+    assert_eq!(verdict(|| login(&proxy, role.name, PASSWORD)), "in");
+    let before = admin.value(asking);
+    for _ in 0..5 {
+        let failure = login(&proxy, "\u{65e5}\u{672c}", PASSWORD).unwrap_err();
+        assert_eq!(
+            (failure.code.as_str(), failure.message.as_str()),
+            ("08001", "could not look up the user")
+        );
+        assert_eq!(code(login(&proxy, role.name, PASSWORD)), "in", "at once");
+    }
+    assert_eq!(admin.value(asking), before, "nor has it cost a connection");
+    drop((proxy, role));
+    until("nobody is there", || admin.query("DROP DATABASE narrow").code().is_empty());
+}
+
 pub fn where_users_cannot_be_looked_up_those_of_the_configuration_still_log_in() {
     let server = Server::own();
     let role = Role::new(&server, "named", PASSWORD);

@@ -226,6 +226,7 @@ fn main() -> ExitCode {
             what_is_asked_by_default_means_the_same_in_every_search_path,
             an_answer_that_is_remembered_is_asked_for_anew_after_a_failure,
             the_password_of_who_looks_up_is_renewed_by_a_reload,
+            a_name_for_which_the_look_up_fails_keeps_nobody_else_out,
             where_users_cannot_be_looked_up_those_of_the_configuration_still_log_in;
         timeouts:
             a_client_that_waits_too_long_gets_53300_and_the_others_go_on,
