@@ -556,6 +556,8 @@ mod tests {
             ("n,a=admin,n=,r=abc", ScramError::Malformed),
             ("n,,n=,r=", ScramError::Malformed),
             ("n,,n=,r=a b", ScramError::Malformed),
+            (&format!("n,,n=,r={}", "x".repeat(1025)), ScramError::TooLarge),
+            (&format!("n,,n=,r=abc,{}", "x".repeat(2048)), ScramError::TooLarge),
             ("n,,m=ext,n=,r=abc", ScramError::Malformed),
             ("", ScramError::Malformed),
             ("n,", ScramError::Malformed),

@@ -138,6 +138,12 @@ const DOORS: &[(&str, &[&str])] = &[
 /// Rooms that are pure: no sockets, no clock.
 const WITHOUT_TOKIO: &[&str] = &["wire", "relay", "schemas", "statement"];
 
+/// Rooms that have secrets, and the words of what may not be compared there byte by byte until one differs: how long that
+/// takes tells how much of a guess is right. `constant_time` and `Secret::is` compare them.
+const SECRETIVE: &[&str] = &["secret", "scram", "config", "pool", "backend", "frontend", "admin"];
+const SECRETS: &[&str] =
+    &["expose", "secret", "token", "password", "proof", "signature", "stored", "digits", "hash", "keys"];
+
 /// Lines of a file, its inline tests not counted.
 const LONGEST_FILE: usize = 450;
 
@@ -315,6 +321,11 @@ fn complaints(file: &str, source: &str) -> Vec<String> {
             found.push(format!("{file}: {name} has no door here"));
         }
     }
+    if SECRETIVE.contains(&room) {
+        for operand in hasty_comparisons(&code_of(without_tests(source))) {
+            found.push(format!("{file}: `{}` is compared, and not in constant time", operand.trim()));
+        }
+    }
     if WITHOUT_TOKIO.contains(&room) && is_used(&code, "tokio") {
         found.push(format!("{file}: `{room}` does without tokio"));
     }
@@ -331,6 +342,34 @@ fn complaints(file: &str, source: &str) -> Vec<String> {
     let is_door_plate = file.ends_with("/mod.rs") || !file.contains('/');
     if is_door_plate && !source.starts_with("//!") {
         found.push(format!("{file}: does not open with what it promises"));
+    }
+    found
+}
+
+/// The source before its inline tests.
+fn without_tests(source: &str) -> &str {
+    source.find("#[cfg(test)]\nmod ").map_or(source, |at| &source[..at])
+}
+
+/// What is compared with `==` or `!=`, and is a secret by its name: the operands in which a word of [`SECRETS`] stands, but
+/// not those about a length or about whether there is one.
+fn hasty_comparisons(code: &str) -> Vec<String> {
+    let ends = |c: char| matches!(c, '&' | '|' | ',' | ';' | '{' | '}' | '=' | '?' | '\n');
+    let is_secret = |operand: &str| {
+        let harmless = [".len()", ".is_none()", ".is_some()", ".is_empty()"];
+        !harmless.iter().any(|end| operand.trim_end_matches([' ', ')']).ends_with(end.trim_end_matches(')')))
+            && SECRETS.iter().any(|word| behind(operand, word).next().is_some())
+    };
+    let mut found = Vec::new();
+    for operator in ["==", "!="] {
+        for (at, _) in code.match_indices(operator) {
+            let before = &code[..at].trim_end_matches(['?', ' ']);
+            let left = before.rfind(ends).map_or(*before, |end| &before[end..]);
+            let behind = code[at + operator.len()..].trim_start_matches([' ', '&', '*']);
+            let right = behind.find(ends).map_or(behind, |end| &behind[..end]);
+            found
+                .extend([left, right].iter().filter(|operand| is_secret(operand)).map(|it| (*it).to_owned()));
+        }
     }
     found
 }
@@ -447,6 +486,30 @@ fn a_crate_behind_the_wrong_door_is_found() {
         ("admin/console.rs", "use prometheus::Encoder;"),
     ] {
         assert_eq!(complaints(file, source).len(), 1, "{file}: {source}");
+    }
+}
+
+#[test]
+fn a_comparison_of_secrets_that_takes_longer_the_more_is_right_is_found() {
+    for source in [
+        "fn f() { if self.token == shown { g() } }",
+        "fn f() -> bool { a && secret.expose() != other }",
+        "fn f() -> bool { row.name?.expose() != user }",
+        "fn f() -> bool { other.as_bytes() == self.secret.as_bytes() }",
+        "fn f() -> bool { **stored == [0; 32] }",
+        "fn f() -> bool { &signature == &self.server_signature }",
+        "fn f() -> bool { known.iter().any(|keys| *keys == shown) }",
+    ] {
+        assert_eq!(complaints("frontend/auth.rs", source).len(), 1, "{source}");
+        assert_eq!(complaints("statement/words.rs", source).len(), 0, "{source}");
+    }
+    for source in [
+        "fn f() -> bool { left.keys.len() == right.keys.len() && self.salt == salt }",
+        "fn f() -> bool { self.token.is_none() != token.is_none() }",
+        "fn f() -> bool { name == \"password\" } // secret == secret",
+        "fn f() {}\n#[cfg(test)]\nmod tests {\n fn g() { assert!(secret == secret) }\n}",
+    ] {
+        assert_eq!(complaints("frontend/auth.rs", source), Vec::<String>::new(), "{source}");
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) async fn put(
     headers: HeaderMap,
     body: Incoming,
 ) -> (StatusCode, String) {
-    if !from.ip().to_canonical().is_loopback() || headers.contains_key(ORIGIN) {
+    if !is_from_here(from, &headers) {
         let why = "the log level is changed from the proxy's own machine, and by no browser\n";
         return (StatusCode::FORBIDDEN, why.to_owned());
     }
@@ -53,5 +53,37 @@ pub(super) async fn put(
             (StatusCode::OK, format!("{}\n", filter.trim()))
         }
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
+}
+
+/// Whether a request comes from this machine, and from no page in a browser.
+fn is_from_here(from: SocketAddr, headers: &HeaderMap) -> bool {
+    from.ip().to_canonical().is_loopback() && !headers.contains_key(ORIGIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+
+    #[test]
+    fn only_this_machine_and_no_browser_changes_the_level() {
+        let with = |origin: Option<&'static str>| {
+            origin.map(|origin| (ORIGIN, HeaderValue::from_static(origin))).into_iter().collect::<HeaderMap>()
+        };
+        for (from, origin, expected) in [
+            ("127.0.0.1:5000", None, true),
+            ("127.8.9.10:5000", None, true),
+            ("[::1]:5000", None, true),
+            ("[::ffff:127.0.0.1]:5000", None, true),
+            ("10.0.0.1:5000", None, false),
+            ("[::ffff:10.0.0.1]:5000", None, false),
+            ("[fe80::1]:5000", None, false),
+            ("0.0.0.0:5000", None, false),
+            ("127.0.0.1:5000", Some("http://localhost"), false),
+            ("127.0.0.1:5000", Some("null"), false),
+        ] {
+            assert_eq!(is_from_here(from.parse().unwrap(), &with(origin)), expected, "{from} {origin:?}");
+        }
     }
 }

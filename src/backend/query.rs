@@ -21,7 +21,8 @@ const CHUNK: usize = 64 * 1024;
 /// Runs one simple query and returns its rows as text, NULL as `None`.
 ///
 /// # Errors
-/// [`Lost::Refused`] if the server answered with an error or with more than a megabyte.
+/// [`Lost::Refused`] if the server answered with an error, behind which the connection is settled, or with more than a
+/// megabyte, behind which it is not.
 pub async fn rows(conn: &mut ServerConn, sql: &str) -> Result<Vec<Vec<Option<String>>>, Lost> {
     rows_within(conn, sql, MAX_ANSWER).await
 }
@@ -91,10 +92,14 @@ async fn answer(conn: &mut ServerConn, most: usize) -> Result<Zeroizing<Vec<u8>>
         let read = read.await?;
         answer.extend_from_slice(&scratch[..read]);
         conn.flush()?;
-        if seen.errors > 0 || answer.len() > most {
-            tracing::info!(said = error_of(&answer), "a question of the proxy's own was refused");
+        if answer.len() > most {
+            tracing::info!("the answer to a question of the proxy's own is too long");
             return Err(Lost::Refused);
         }
+    }
+    if seen.errors > 0 {
+        tracing::info!(said = error_of(&answer), "a question of the proxy's own was refused");
+        return Err(Lost::Refused);
     }
     Ok(answer)
 }

@@ -48,8 +48,13 @@ struct Read {
     last: Config,
 }
 
-/// Reads certificates and the configuration again. A configuration with errors is left alone.
-fn reload(app: &App, read: &mut Read, (path, environment, logging): (&Path, Environment<'_>, &Logging)) {
+/// Reads certificates and the configuration again. A configuration with errors is left alone. How long a drain may take
+/// from now on.
+fn reload(
+    app: &App,
+    read: &mut Read,
+    (path, environment, logging): (&Path, Environment<'_>, &Logging),
+) -> Duration {
     let certificates = app.reload_certificates();
     let config::Examined { config, problems } = config::examine(path, environment);
     for problem in &problems {
@@ -58,7 +63,7 @@ fn reload(app: &App, read: &mut Read, (path, environment, logging): (&Path, Envi
     let Some(config) = config else {
         tracing::error!("the configuration has errors: nothing of it is used");
         app.reload_failed();
-        return;
+        return read.last.proxy.shutdown_timeout;
     };
     for change in config::reload::diff(&read.last, &config).lines().iter().filter(|it| it.is_applied) {
         tracing::info!(change = change.text, "reload");
@@ -70,21 +75,22 @@ fn reload(app: &App, read: &mut Read, (path, environment, logging): (&Path, Envi
     tracing::info!("how clients log in, and what is logged, is reloaded");
     logging.reload(&config.log);
     read.last = config;
+    read.last.proxy.shutdown_timeout
 }
 
 /// Serves until a signal, then drains; a second signal ends at once. SIGHUP is for `reload`, and a signal like any other
-/// without; who drains reads nothing again.
+/// without; who drains reads nothing again. A reload says how long a drain may take then.
 pub(super) fn until_stopped(
     app: App,
-    limit: Duration,
-    mut reload: Option<&mut dyn FnMut(&App)>,
+    mut limit: Duration,
+    mut reload: Option<&mut dyn FnMut(&App) -> Duration>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stopped = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let signal = loop {
             match (signals.next().await, &mut reload) {
-                (HANGUP, Some(reload)) => reload(&app),
+                (HANGUP, Some(reload)) => limit = reload(&app),
                 (signal, _) => break signal,
             }
         };

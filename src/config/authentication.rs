@@ -67,21 +67,40 @@ fn salt_secret(table: &AuthenticationTable, env: Env<'_>, found: &mut Found<'_>)
     Some(secret)
 }
 
-/// Verifiers have salts of their own, that stay. Those of users who do not exist have to stay as well.
+/// Verifiers have salts of their own, that stay, whether they are here or looked up by somebody who is named at
+/// `looked_up`. Those of users who do not exist have to stay as well.
 pub(super) fn judge_salts(
-    authentication: &Authentication,
+    (authentication, looked_up): (&Authentication, Option<usize>),
     users: &[Declared<User>],
     tls: &Tls,
     found: &mut Found<'_>,
 ) {
     let has_verifier = |user: &User| user.credentials.iter().any(|it| matches!(it, Credential::Scram(_)));
     let verifier = users.iter().find(|(.., user)| user.as_deref().is_some_and(has_verifier));
-    if let Some((_, at, _)) = verifier
-        && authentication.salt_secret.is_none()
-        && tls.acceptor.is_none()
-    {
-        let message = "with SCRAM verifiers and neither a `salt_secret` in [authentication] nor a key in [tls], salts tell \
-                       after a restart which users do not exist: theirs have changed";
+    let (at, with) = match (verifier, looked_up) {
+        (Some((_, at, _)), _) => (*at, "SCRAM verifiers"),
+        (None, Some(at)) => (at, "users that are looked up"),
+        (None, None) => return,
+    };
+    if authentication.salt_secret.is_none() && tls.acceptor.is_none() {
+        let message = format!(
+            "with {with} and neither a `salt_secret` in [authentication] nor a key in [tls], salts tell after a restart \
+             which users do not exist: theirs have changed"
+        );
+        found.warning(at, message);
+    }
+}
+
+/// Without rules there is no method for which an MD5 hash is enough.
+pub(super) fn judge_hashes(authentication: &Authentication, users: &[Declared<User>], found: &mut Found<'_>) {
+    let is_hash = |credential: &Credential| matches!(credential, Credential::Md5(_));
+    let has_no_more = |user: &User| !user.credentials.is_empty() && user.credentials.iter().all(is_hash);
+    let hashed = users.iter().find(|(.., user)| user.as_deref().is_some_and(has_no_more));
+    if let (None, Some((name, at, _))) = (&authentication.rules, hashed) {
+        let message = format!(
+            "`{name}` cannot log in: of its password an MD5 hash is known, and without rules clients prove theirs with \
+             SCRAM-SHA-256"
+        );
         found.warning(*at, message);
     }
 }

@@ -29,20 +29,20 @@ table! {
             "where OpenTelemetry's spans of queries go";
         tls: TlsTable, "", Words("no client is encrypted"), Reload,
             "how clients are encrypted";
-        timeouts: TimeoutsTable, "", Words("its keys' defaults"), Reload,
+        timeouts: TimeoutsTable, "", Words("its keys' defaults"), Restart,
             "timeouts of every route that does not set its own";
         authentication: AuthenticationTable, "", Words("its keys' defaults"), Reload,
             "limits of logins, and where rules and the secrets of users come from";
         rules: List<RuleTable>, "", Words("SCRAM-SHA-256 for everybody"), Reload,
             "who has to prove what, as in `pg_hba.conf`: the first rule that fits a client counts, and where none \
              fits it is refused";
-        targets: Named<TargetTable>, "", Words("required"), Reload,
+        targets: Named<TargetTable>, "", Words("required"), Restart,
             "the PostgreSQL servers, by names that routes use";
         users: Named<UserTable>, "", Words("nobody may log in"), Reload,
             "who may log in: PostgreSQL's login roles";
-        databases: Named<DatabaseTable>, "", Words("no limits by database"), Reload,
+        databases: Named<DatabaseTable>, "", Words("no limits by database"), Restart,
             "limits of a database, over all its users";
-        routes: List<RouteTable>, "", Words("required"), Reload,
+        routes: List<RouteTable>, "", Words("required"), Restart,
             "what is pooled: which user of which database goes where, and how";
     }
 
@@ -58,10 +58,11 @@ table! {
              a password.";
         workers: Count, "threads", Typed("0"), Restart,
             "Threads that serve clients; `0` is as many as the cores the process may use.";
-        max_clients: Count, "clients", Typed("1000"), Reload,
+        max_clients: Count, "clients", Typed("1000"), Restart,
             "Clients that may be connected at once, over all routes. One more is refused with SQLSTATE 53300.";
         login_timeout: Lasting, "", Typed(r#""15s""#), Reload,
-            "From a client's connection to the end of its authentication. Not off.";
+            "From a client's connection to its first ReadyForQuery, with the wait for a server connection where there is one. Not \
+             off.";
         shutdown_timeout: Lasting, "", Typed(r#""25s""#), Reload,
             "How long running transactions may take to end after SIGTERM. Below Kubernetes' grace period of 30 \
              seconds by default. Not off.";
@@ -160,21 +161,21 @@ table! {
 
     /// Timeouts, as defaults or of one route.
     TimeoutsTable, "[timeouts]" {
-        connect: Lasting, "", Typed(r#""5s""#), Reload,
+        connect: Lasting, "", Typed(r#""5s""#), Restart,
             "Opening a server connection, from connect to ReadyForQuery. Not off.";
-        query_wait: Lasting, "", Typed(r#""10s""#), Reload,
+        query_wait: Lasting, "", Typed(r#""10s""#), Restart,
             "A client's wait for a server connection; SQLSTATE 53300 after it. Not off.";
-        query: Lasting, "", Typed(r#""0s""#), Reload,
+        query: Lasting, "", Typed(r#""0s""#), Restart,
             "A running query, from the client's message to ReadyForQuery; it is cancelled, with SQLSTATE 57014. `\"0s\"` \
              is off.";
-        idle_in_transaction: Lasting, "", Typed(r#""0s""#), Reload,
+        idle_in_transaction: Lasting, "", Typed(r#""0s""#), Restart,
             "A client's silence inside a transaction; SQLSTATE 25P03 after it. `\"0s\"` is off.";
-        client_idle: Lasting, "", Typed(r#""0s""#), Reload,
+        client_idle: Lasting, "", Typed(r#""0s""#), Restart,
             "A client's silence outside a transaction; SQLSTATE 57P05 after it. `\"0s\"` is off.";
-        server_lifetime: Lasting, "", Typed(r#""1h""#), Reload,
+        server_lifetime: Lasting, "", Typed(r#""1h""#), Restart,
             "The age at which a server connection is replaced, less up to a tenth so that not all go at once. `\"0s\"` \
              is off.";
-        server_idle: Lasting, "", Typed(r#""10m""#), Reload,
+        server_idle: Lasting, "", Typed(r#""10m""#), Restart,
             "How long a server connection above `min_size` may lie unused before it is closed. `\"0s\"` is off.";
     }
 
@@ -202,21 +203,21 @@ table! {
              PostgreSQL cluster: at least 32 random characters, in the forms of `password` (`env:NAME`, `file:PATH`). Who does not \
              exist is known by a salt that has changed after a restart, or differs from one proxy to the next, where others are \
              known by verifiers, whose salts stay. What is made of the key in [tls] changes when that is renewed.";
-        auth_user: Text, "", Words("nobody is looked up"), Reload,
+        auth_user: Text, "", Words("nobody is looked up"), Restart,
             "One of `users`, with a password, who asks a server for the secrets of users that have none here, on a \
              connection of its own. Clients cannot log in as it without its password.";
-        auth_target: Text, "", Words("the only target"), Reload,
+        auth_target: Text, "", Words("the only target"), Restart,
             "The server that is asked. Required where there are several.";
-        auth_database: Text, "", Typed(r#""postgres""#), Reload,
+        auth_database: Text, "", Typed(r#""postgres""#), Restart,
             "The database in which it is asked, as the server calls it.";
-        auth_query: Text, "SQL", Words("`pg_authid`, without roles that may not log in or have expired"), Reload,
+        auth_query: Text, "SQL", Words("`pg_authid`, without roles that may not log in or have expired"), Restart,
             "What is asked, with the user's name as `$1`. It yields the name and the secret as PostgreSQL keeps it; no row, \
              another name or NULL is no such user. `search_path` is `pg_catalog`. The default needs a superuser; others \
              call a function of their owner's, such as `SELECT * FROM auth.lookup($1)`.";
-        auth_ttl: Lasting, "", Typed(r#""0s""#), Reload,
+        auth_ttl: Lasting, "", Typed(r#""0s""#), Restart,
             "How long an answer is used again. `\"0s\"` asks at every login, so that a changed password counts at once; \
              otherwise a failed login has the next one ask anew.";
-        auth_entries: Count, "users", Typed("10000"), Reload,
+        auth_entries: Count, "users", Typed("10000"), Restart,
             "Users whose answers are remembered, those that do not exist among them.";
     }
 
@@ -244,36 +245,36 @@ table! {
 
     /// One PostgreSQL server.
     TargetTable, "[targets.NAME]" {
-        host: Text, "", Words("required"), Reload,
+        host: Text, "", Words("required"), Restart,
             "Host name or IP address, or the folder of a Unix socket (starts with `/`).";
-        port: Count, "", Typed("5432"), Reload,
+        port: Count, "", Typed("5432"), Restart,
             "TCP port; with a socket folder, the number in the socket's name.";
-        required: Switch, "", Typed("true"), Reload,
+        required: Switch, "", Typed("true"), Restart,
             "`/ready` says no until this server has answered.";
-        sslmode: ServerMode, "", Typed(r#""prefer""#), Reload,
+        sslmode: ServerMode, "", Typed(r#""prefer""#), Restart,
             "As libpq's: `allow` encrypts where the server lets nobody in without, `prefer` where the server can, `require` \
              always; `verify-ca` also demands a certificate from one of `sslrootcert`, and `verify-full` that it names `host`. \
              Unix sockets are never encrypted.";
-        sslrootcert: Text, "file", Words("none"), Reload,
+        sslrootcert: Text, "file", Words("none"), Restart,
             "Those who vouch for the server, in PEM: authorities, or the server's own certificate. As with libpq, the \
              server's certificate is verified in every mode if this is there. Of the server's certificate X.509 version 3 \
              is needed for that. `system` is those whom the operating system trusts (or `SSL_CERT_FILE` and `SSL_CERT_DIR`); \
              `sslmode` is `verify-full` then, and may be nothing less.";
-        channel_binding: Binding, "", Typed(r#""prefer""#), Reload,
+        channel_binding: Binding, "", Typed(r#""prefer""#), Restart,
             "Whether SCRAM is bound to the TLS connection, so that somebody in between has nothing of it: where the server can, \
              or never. With `require`, as with libpq, a server that asks for anything but SCRAM-SHA-256-PLUS is shown nothing, \
              and `sslmode` is at least `require`.";
-        sslcrl: Text, "file", Words("none"), Reload,
+        sslcrl: Text, "file", Words("none"), Restart,
             "Lists of servers' certificates that were revoked, in PEM, for authorities in `sslrootcert`. As with libpq, a server \
              whose authority has no list here, or one that has expired, is refused. As `client_crl` of [tls].";
-        sslcert: Text, "file", Words("none"), Reload,
+        sslcert: Text, "file", Words("none"), Restart,
             "The certificate that the server is shown if it asks for one, in PEM, with the chain behind it.";
-        sslkey: Text, "file", Words("none"), Reload,
+        sslkey: Text, "file", Words("none"), Restart,
             "Its private key, in PEM, without a passphrase, readable as `key` of [tls].";
-        sslnegotiation: Negotiation, "", Typed(r#""postgres""#), Reload,
+        sslnegotiation: Negotiation, "", Typed(r#""postgres""#), Restart,
             "`direct` begins with TLS, without asking first: one round trip less, from PostgreSQL 17 on. It needs an \
              `sslmode` of `require` or more.";
-        cleartext_without_tls: Switch, "", Typed("false"), Reload,
+        cleartext_without_tls: Switch, "", Typed("false"), Restart,
             "Whether a password is sent to this server in clear text over TCP without TLS, if it asks for that. Over TLS and \
              Unix sockets it always is: only `sslmode` says whether the server's certificate is verified.";
     }
@@ -295,70 +296,70 @@ table! {
             "A second password that is right as well, in the forms of `password`, while it is being changed: clients may \
              prove either, and servers that refuse the first (28P01) are shown this one. Two SCRAM verifiers need the \
              same salt.";
-        max_clients: Count, "clients", Typed("0"), Reload,
+        max_clients: Count, "clients", Typed("0"), Restart,
             "Clients of this user that may be connected at once; `0` is no limit of its own.";
-        max_server_connections: Count, "server connections", Typed("0"), Reload,
+        max_server_connections: Count, "server connections", Typed("0"), Restart,
             "Server connections of this user, over all its pools; `0` is no limit of its own.";
     }
 
     /// Limits of one database.
     DatabaseTable, "[databases.NAME]" {
-        max_clients: Count, "clients", Typed("0"), Reload,
+        max_clients: Count, "clients", Typed("0"), Restart,
             "Clients of this database that may be connected at once; `0` is no limit of its own.";
-        max_server_connections: Count, "server connections", Typed("0"), Reload,
+        max_server_connections: Count, "server connections", Typed("0"), Restart,
             "Server connections to this database, over all its pools; `0` is no limit of its own.";
     }
 
     /// What happens to the clients of one (database, user) pair, or of a class of them.
     RouteTable, "[[routes]]" {
-        database: Text, "", Typed(r#""*""#), Reload,
+        database: Text, "", Typed(r#""*""#), Restart,
             "The database as clients name it; `\"*\"` is any.";
-        user: Text, "", Typed(r#""*""#), Reload,
+        user: Text, "", Typed(r#""*""#), Restart,
             "The user, who must be one of `users`; `\"*\"` is any of them.";
-        target: Text, "", Words("the only target"), Reload,
+        target: Text, "", Words("the only target"), Restart,
             "The server, one of `targets`. Required where there are several.";
-        target_database: Text, "", Words("the client's database"), Reload,
+        target_database: Text, "", Words("the client's database"), Restart,
             "The database's name on the server, where it differs.";
-        mode: Mode, "", Typed(r#""transaction""#), Reload,
+        mode: Mode, "", Typed(r#""transaction""#), Restart,
             "When a server connection goes back to its pool: as the client leaves, as its transaction ends, or after \
              every statement (explicit transactions are then refused).";
-        pool_size: Count, "server connections", Typed("20"), Reload,
+        pool_size: Count, "server connections", Typed("20"), Restart,
             "Server connections of one (database, user) pool, 1 to 10000.";
-        min_size: Count, "server connections", Typed("0"), Reload,
+        min_size: Count, "server connections", Typed("0"), Restart,
             "Server connections that are opened ahead and kept; at most `pool_size`.";
-        reserve_size: Count, "server connections", Typed("0"), Reload,
+        reserve_size: Count, "server connections", Typed("0"), Restart,
             "Server connections above `pool_size`, for clients that have waited longer than `reserve_after`; at most \
              10000.";
-        reserve_after: Lasting, "", Typed(r#""1s""#), Reload,
+        reserve_after: Lasting, "", Typed(r#""1s""#), Restart,
             "How long a client waits before the reserve is used. Not off: a `reserve_size` of `0` is.";
-        max_clients: Count, "clients", Typed("0"), Reload,
+        max_clients: Count, "clients", Typed("0"), Restart,
             "Clients of one (database, user) pool; `0` is no limit of its own.";
-        reuse: Switch, "", Typed("true"), Reload,
+        reuse: Switch, "", Typed("true"), Restart,
             "Whether a server connection goes to another client when its client leaves in session mode, after DISCARD \
              ALL. That leaves behind what PostgreSQL keeps for the life of a server process: loaded libraries, and that \
              there has been a temporary schema. Without, each client has a server process of its own.";
-        reads_foreign_tables: Switch, "", Typed("false"), Reload,
+        reads_foreign_tables: Switch, "", Typed("false"), Restart,
             "Its users read `postgres_fdw` tables. PostgreSQL then keeps a second connection for each of these server \
              connections, and the budget counts them twice.";
-        replication: Switch, "", Typed("false"), Reload,
+        replication: Switch, "", Typed("false"), Restart,
             "Whether its users may replicate through the proxy (`pg_basebackup`, `pg_receivewal`, logical decoding). \
              Each such client has a server connection of its own, outside of the pool; both count under the limits of \
              the user and, for logical decoding, of the database. Physical replication has no database: it takes any \
              route of the user that allows it, that of the named database first.";
-        access: Allowed, "", Typed(r#""read-write""#), Reload,
+        access: Allowed, "", Typed(r#""read-write""#), Restart,
             "`\"read-only\"`: nothing that its clients send can write, whatever their role may. Server connections are \
              opened read-only, and statements that would write, leave that mode or do what it does not cover are refused \
              with SQLSTATE 25006. `\"read-only-strict\"`: and what functions, views and operators of the database's own do \
              from inside is taken back, because every transaction runs in one of the proxy's and ends with ROLLBACK; not in \
              session mode.";
-        allow_notify: Switch, "", Typed("false"), Reload,
+        allow_notify: Switch, "", Typed("false"), Restart,
             "On a read-only route, whether its clients may notify others (NOTIFY, `pg_notify`).";
-        functions: List<Text>, "", Words("all of them"), Reload,
+        functions: List<Text>, "", Words("all of them"), Restart,
             "On a read-only route, the functions that its clients may call beside PostgreSQL's own, as they write them: \
              `\"f\"` or `\"schema.f\"`, in lower case unless quoted.";
-        slow_query: Lasting, "", Words("that of `[log]`"), Reload,
+        slow_query: Lasting, "", Words("that of `[log]`"), Restart,
             "From when on its statements are slow; `\"0s\"` is never.";
-        timeouts: TimeoutsTable, "", Words("those of `[timeouts]`"), Reload,
+        timeouts: TimeoutsTable, "", Words("those of `[timeouts]`"), Restart,
             "Timeouts of this route, key by key; those that are absent are taken from `[timeouts]`.";
     }
 }

@@ -18,9 +18,9 @@ prints everything that is wrong with a file at once, and changes nothing.
 
 - **Durations** are text with a unit: `\"500ms\"`, `\"30s\"`, `\"5m\"`, `\"1h\"`, at most a year. A bare number is refused.
 - **Names** of users and databases are case sensitive and have at most 63 bytes, as in PostgreSQL.
-- **Applied by** says what makes a changed key take effect: `reload` without disconnecting anybody, or `restart`. Of the
-  former, SIGHUP applies so far how clients log in (`[tls]`, `[[rules]]`, `[authentication]` but for `auth_*`, users and their
-  secrets, `login_timeout`); of each other change the log says that it needs a restart.
+- **Applied by** says what makes a changed key take effect: `reload` at SIGHUP, without disconnecting anybody, or `restart`.
+  Of a change that waits for a restart, the log says so at SIGHUP. What stands in certificates, keys and lists that were
+  revoked is read again at SIGHUP for targets as well, though the names of those files wait for a restart.
 - **Precedence**: a client is served by the route with exactly its database and user; otherwise by that with its
   database and any user, then any database and its user, then any and any.
 ";

@@ -3,11 +3,13 @@
 //! Only a comparison: nothing here applies anything. Secrets are compared and never printed; of a changed password a
 //! [`Changes`] says only whose it is.
 
+mod applied;
 mod lines;
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
@@ -29,10 +31,8 @@ pub struct Changes {
     pub databases: Delta<String>,
     /// Targets, by name.
     pub targets: Delta<String>,
-    /// Keys outside of those tables that a reload applies.
-    pub settings: Vec<KeyChange>,
-    /// Keys that stay as they were until the process is started again.
-    pub restart: Vec<KeyChange>,
+    /// Keys outside of those tables, with their table.
+    pub keys: Vec<KeyChange>,
 }
 
 /// What came, went and changed in one table.
@@ -53,13 +53,17 @@ pub struct KeyChange {
     pub key: &'static str,
     /// The old and the new value in words; `None` for a secret.
     pub values: Option<(String, String)>,
+    /// A running process takes the new one over, as the reference says.
+    pub is_applied: bool,
 }
 
 /// Compares two configurations; the order of routes, users and targets does not matter.
 pub fn diff(old: &Config, new: &Config) -> Changes {
+    let mut users = delta(&old.users, &new.users, |user| user.name.clone(), |old, new| user(old, new));
+    limit_the_new(&mut users, &new.users);
     Changes {
         routes: delta(&old.routes, &new.routes, |route| route.key(), |old, new| route(old, new)),
-        users: delta(&old.users, &new.users, |user| user.name.clone(), |old, new| user(old, new)),
+        users,
         databases: delta(
             &old.databases,
             &new.databases,
@@ -67,8 +71,7 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
             |old, new| database(old, new),
         ),
         targets: delta(&old.targets, &new.targets, |target| target.name.clone(), |old, new| target(old, new)),
-        settings: settings(old, new),
-        restart: restart(old, new),
+        keys: keys(old, new),
     }
 }
 
@@ -119,22 +122,47 @@ fn delta<T, K: PartialEq>(
     delta
 }
 
-/// Collects the keys that differ.
-#[derive(Default)]
-struct Comparison(Vec<KeyChange>);
+/// Whoever comes is let in at once, and the limits that come along are those of the next start.
+fn limit_the_new(users: &mut Delta<String>, new: &[Arc<User>]) {
+    for user in new.iter().filter(|user| users.added.contains(&user.name)) {
+        let mut limits = self::user(&User::named(&user.name), user);
+        limits.retain(|change| !change.is_applied);
+        if !limits.is_empty() {
+            users.changed.push((user.name.clone(), limits));
+        }
+    }
+}
+
+/// Collects the keys that differ, in this table unless they name another one.
+struct Comparison {
+    table: &'static str,
+    found: Vec<KeyChange>,
+}
 
 impl Comparison {
-    fn key<T: PartialEq + Shown>(mut self, key: &'static str, old: &T, new: &T) -> Self {
-        if old != new {
-            self.0.push(KeyChange { key, values: Some((old.shown(), new.shown())) });
-        }
-        self
+    fn of(table: &'static str) -> Self {
+        Self { table, found: Vec::new() }
     }
 
-    fn secret(mut self, key: &'static str, old: Option<&Secret>, new: Option<&Secret>) -> Self {
+    fn key<T: PartialEq + Shown>(self, key: &'static str, old: &T, new: &T) -> Self {
+        let values = || Some((old.shown(), new.shown()));
+        self.differs(key, old != new, values)
+    }
+
+    fn secret(self, key: &'static str, old: Option<&Secret>, new: Option<&Secret>) -> Self {
         let both = old.zip(new).is_none_or(|(old, new)| old.is(new.expose()));
-        if !both || old.is_none() != new.is_none() {
-            self.0.push(KeyChange { key, values: None });
+        self.differs(key, !both || old.is_none() != new.is_none(), || None)
+    }
+
+    fn differs(
+        mut self,
+        key: &'static str,
+        differs: bool,
+        values: impl FnOnce() -> Option<(String, String)>,
+    ) -> Self {
+        if differs {
+            let is_applied = applied::by_reload(self.table, key);
+            self.found.push(KeyChange { key, values: values(), is_applied });
         }
         self
     }
@@ -146,7 +174,7 @@ fn listed(functions: &Option<Vec<String>>) -> Option<String> {
 
 fn route(old: &Route, new: &Route) -> Vec<KeyChange> {
     let address = |target: &Target| format!("{} ({}:{})", target.name, target.host, target.port);
-    let changes = Comparison::default()
+    let changes = Comparison::of("routes")
         .key("target", &address(&old.target), &address(&new.target))
         .key("target_database", &old.target_database, &new.target_database)
         .key("mode", &old.mode.as_str(), &new.mode.as_str())
@@ -162,7 +190,7 @@ fn route(old: &Route, new: &Route) -> Vec<KeyChange> {
         .key("allow_notify", &old.allow_notify, &new.allow_notify)
         .key("functions", &listed(&old.functions), &listed(&new.functions))
         .key("slow_query", &old.slow_query, &new.slow_query);
-    timeouts(changes, &old.timeouts, &new.timeouts).0
+    timeouts(changes, &old.timeouts, &new.timeouts).found
 }
 
 fn timeouts(changes: Comparison, old: &Timeouts, new: &Timeouts) -> Comparison {
@@ -177,29 +205,27 @@ fn timeouts(changes: Comparison, old: &Timeouts, new: &Timeouts) -> Comparison {
 }
 
 fn user(old: &User, new: &User) -> Vec<KeyChange> {
-    let mut changes = Comparison::default();
+    let mut changes = Comparison::of("users");
     let first = |user: &User| user.credentials.first().cloned();
     let more = |user: &User| user.credentials.get(1).cloned();
     for (key, old, new) in [("password", first(old), first(new)), ("other_password", more(old), more(new))] {
-        if !secret::are_same(old.as_slice(), new.as_slice()) {
-            changes.0.push(KeyChange { key, values: None });
-        }
+        changes = changes.differs(key, !secret::are_same(old.as_slice(), new.as_slice()), || None);
     }
     changes
         .key("max_clients", &old.max_clients, &new.max_clients)
         .key("max_server_connections", &old.max_server_connections, &new.max_server_connections)
-        .0
+        .found
 }
 
 fn database(old: &Database, new: &Database) -> Vec<KeyChange> {
-    Comparison::default()
+    Comparison::of("databases")
         .key("max_clients", &old.max_clients, &new.max_clients)
         .key("max_server_connections", &old.max_server_connections, &new.max_server_connections)
-        .0
+        .found
 }
 
 fn target(old: &Target, new: &Target) -> Vec<KeyChange> {
-    Comparison::default()
+    Comparison::of("targets")
         .key("host", &old.host, &new.host)
         .key("port", &old.port, &new.port)
         .key("required", &old.required, &new.required)
@@ -211,7 +237,7 @@ fn target(old: &Target, new: &Target) -> Vec<KeyChange> {
         .key("sslcert", &certificate(&old.tls), &certificate(&new.tls))
         .key("sslkey", &key(&old.tls), &key(&new.tls))
         .key("cleartext_without_tls", &old.cleartext_without_tls, &new.cleartext_without_tls)
-        .0
+        .found
 }
 
 /// Files by their paths: what stands in them is read again by itself.
@@ -245,7 +271,8 @@ fn authentication(changes: Comparison, old: &Authentication, new: &Authenticatio
         .key("authentication.max_logins", &old.max_logins, &new.max_logins)
         .key("authentication.failed_logins", &old.failed_logins, &new.failed_logins)
         .key("authentication.failed_logins_within", &within(old), &within(new))
-        .key("authentication.rules", &rules(old), &rules(new));
+        .secret("authentication.salt_secret", old.salt_secret.as_ref(), new.salt_secret.as_ref())
+        .key("rules", &rules(old), &rules(new));
     let (old, new) = (old.lookup.as_ref(), new.lookup.as_ref());
     let user = |lookup: Option<&Lookup>| lookup.map(|lookup| lookup.user.name.clone());
     let target = |lookup: Option<&Lookup>| lookup.map(|lookup| lookup.target.name.clone());
@@ -270,69 +297,20 @@ fn rules(authentication: &Authentication) -> String {
     format!("{} rules ({:08x})", rules.len(), hasher.finish() as u32)
 }
 
-fn settings(old: &Config, new: &Config) -> Vec<KeyChange> {
-    let (before, after): (&Proxy, &Proxy) = (&old.proxy, &new.proxy);
-    authentication(Comparison::default(), &old.authentication, &new.authentication)
-        .key("proxy.max_clients", &before.max_clients, &after.max_clients)
-        .key("proxy.login_timeout", &before.login_timeout, &after.login_timeout)
-        .key("proxy.shutdown_timeout", &before.shutdown_timeout, &after.shutdown_timeout)
-        .key("log.filter", &old.log.filter, &new.log.filter)
-        .key("tls.mode", &old.tls.mode.as_str(), &new.tls.mode.as_str())
-        .key(
-            "tls.certificate",
-            &file(old, |files| Some(&files.certificate)),
-            &file(new, |files| Some(&files.certificate)),
-        )
-        .key("tls.key", &file(old, |files| Some(&files.key)), &file(new, |files| Some(&files.key)))
-        .key(
-            "tls.client_ca",
-            &file(old, |files| files.client_ca.as_ref()),
-            &file(new, |files| files.client_ca.as_ref()),
-        )
-        .key(
-            "tls.client_crl",
-            &file(old, |files| files.client_crl.as_ref()),
-            &file(new, |files| files.client_crl.as_ref()),
-        )
-        .key("tls.min_version", &old.tls.oldest.as_str(), &new.tls.oldest.as_str())
-        .key("log.repeats", &old.log.repeats, &new.log.repeats)
-        .0
-}
-
-fn restart(old: &Config, new: &Config) -> Vec<KeyChange> {
-    let mut changes = Comparison(open_restart(old, new));
-    let secret = |config: &Config| config.authentication.salt_secret.clone();
-    let same = match (secret(old), secret(new)) {
-        (Some(old), Some(new)) => old.is(new.expose()),
-        (old, new) => old.is_none() && new.is_none(),
-    };
-    if !same {
-        changes.0.push(KeyChange { key: "authentication.salt_secret", values: None });
-    }
-    changes.0
-}
-
-fn open_restart(old: &Config, new: &Config) -> Vec<KeyChange> {
-    let (before, after): (&Proxy, &Proxy) = (&old.proxy, &new.proxy);
+fn keys(old: &Config, new: &Config) -> Vec<KeyChange> {
+    let changes = authentication(Comparison::of(""), &old.authentication, &new.authentication);
+    let changes = tls(proxy(changes, &old.proxy, &new.proxy), old, new);
     let endpoint = |config: &Config| config.tracing.as_ref().map(|tracing| tracing.endpoint.to_string());
     let sample = |config: &Config| config.tracing.as_ref().map(|tracing| tracing.sample);
     let service = |config: &Config| config.tracing.as_ref().map(|tracing| tracing.service_name.clone());
     let format = |config: &Config| if config.log.json { "json" } else { "text" };
-    let folder = |proxy: &Proxy| proxy.unix_socket_dir.as_ref().map(|folder| folder.display().to_string());
-    let octal = |proxy: &Proxy| format!("{:04o}", proxy.unix_socket_mode);
-    let listen = |proxy: &Proxy| {
-        let mut addresses: Vec<_> = proxy.listen.iter().map(ToString::to_string).collect();
-        // the first one names the Unix socket, so that the order matters only with one
-        if proxy.unix_socket_dir.is_none() {
-            addresses.sort();
-        }
-        format!("[{}]", addresses.join(", "))
-    };
-    Comparison::default()
-        .key("proxy.listen", &listen(before), &listen(after))
-        .key("proxy.unix_socket_dir", &folder(before), &folder(after))
-        .key("proxy.unix_socket_mode", &octal(before), &octal(after))
-        .key("proxy.workers", &before.workers, &after.workers)
+    changes
+        .key("log.filter", &old.log.filter, &new.log.filter)
+        .key("log.repeats", &old.log.repeats, &new.log.repeats)
+        .key("log.format", &format(old), &format(new))
+        .key("log.slow_query", &old.log.slow_query.after, &new.log.slow_query.after)
+        .key("log.slow_query_sample", &old.log.slow_query.sample, &new.log.slow_query.sample)
+        .key("log.slow_query_literals", &old.log.slow_query.literals, &new.log.slow_query.literals)
         .key("admin.listen", &old.admin.map(|it| it.to_string()), &new.admin.map(|it| it.to_string()))
         .secret("admin.token", old.admin_token.as_ref(), new.admin_token.as_ref())
         .key("metrics.by_schema", &old.metrics.by_schema, &new.metrics.by_schema)
@@ -344,11 +322,42 @@ fn open_restart(old: &Config, new: &Config) -> Vec<KeyChange> {
         .key("tracing.otlp_endpoint", &endpoint(old), &endpoint(new))
         .key("tracing.sample", &sample(old), &sample(new))
         .key("tracing.service_name", &service(old), &service(new))
-        .key("log.format", &format(old), &format(new))
-        .key("log.slow_query", &old.log.slow_query.after, &new.log.slow_query.after)
-        .key("log.slow_query_sample", &old.log.slow_query.sample, &new.log.slow_query.sample)
-        .key("log.slow_query_literals", &old.log.slow_query.literals, &new.log.slow_query.literals)
-        .0
+        .found
+}
+
+fn proxy(changes: Comparison, old: &Proxy, new: &Proxy) -> Comparison {
+    let folder = |proxy: &Proxy| proxy.unix_socket_dir.as_ref().map(|folder| folder.display().to_string());
+    let octal = |proxy: &Proxy| format!("{:04o}", proxy.unix_socket_mode);
+    let listen = |proxy: &Proxy| {
+        let mut addresses: Vec<_> = proxy.listen.iter().map(ToString::to_string).collect();
+        // the first one names the Unix socket, so that the order matters only with one
+        if proxy.unix_socket_dir.is_none() {
+            addresses.sort();
+        }
+        format!("[{}]", addresses.join(", "))
+    };
+    changes
+        .key("proxy.listen", &listen(old), &listen(new))
+        .key("proxy.unix_socket_dir", &folder(old), &folder(new))
+        .key("proxy.unix_socket_mode", &octal(old), &octal(new))
+        .key("proxy.workers", &old.workers, &new.workers)
+        .key("proxy.max_clients", &old.max_clients, &new.max_clients)
+        .key("proxy.login_timeout", &old.login_timeout, &new.login_timeout)
+        .key("proxy.shutdown_timeout", &old.shutdown_timeout, &new.shutdown_timeout)
+}
+
+fn tls(changes: Comparison, old: &Config, new: &Config) -> Comparison {
+    let certificate = |config: &Config| file(config, |files| Some(&files.certificate));
+    let key = |config: &Config| file(config, |files| Some(&files.key));
+    let authorities = |config: &Config| file(config, |files| files.client_ca.as_ref());
+    let revoked = |config: &Config| file(config, |files| files.client_crl.as_ref());
+    changes
+        .key("tls.mode", &old.tls.mode.as_str(), &new.tls.mode.as_str())
+        .key("tls.certificate", &certificate(old), &certificate(new))
+        .key("tls.key", &key(old), &key(new))
+        .key("tls.client_ca", &authorities(old), &authorities(new))
+        .key("tls.client_crl", &revoked(old), &revoked(new))
+        .key("tls.min_version", &old.tls.oldest.as_str(), &new.tls.oldest.as_str())
 }
 
 /// A value as a log line shows it.

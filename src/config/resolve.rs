@@ -73,8 +73,10 @@ pub(super) fn resolve(file: File, env: Env<'_>, found: &mut Found<'_>) -> Config
     let mut sources = secrets::Sources { env, listed, listed_at, optional };
     let mut users = declared(file.users, found, |entry, found| secrets::user(entry, &mut sources, found));
     users.extend(secrets::listed(sources, found));
-    authentication::judge_salts(&authentication, &users, &tls, found);
     authentication.lookup = authentication::lookup(&table, &users, &targets, found);
+    let asker = authentication.lookup.as_ref().and(table.auth_user.get()).map(|(_, at)| at);
+    authentication::judge_salts((&authentication, asker), &users, &tls, found);
+    authentication::judge_hashes(&authentication, &users, found);
     let databases = declared(file.databases, found, database);
     let known = routes::Known {
         targets,

@@ -922,6 +922,11 @@ fn passwords_are_themselves_hashes_variables_or_files() {
     assert!(said.len() == 1 && said[0].contains("warning: with SCRAM verifiers and neither"), "{said:?}");
     let salted = |secret: &str| format!("{text}[authentication]\nsalt_secret = \"{secret}\"\n");
     assert_eq!(problems(&salted(&"x".repeat(32))), [""; 0]);
+    // Nobody can prove with SCRAM a password of which an MD5 hash is known.
+    let hashed = GOOD.replace("\"sesame\"", "\"md50123456789abcdef0123456789abcdef\"");
+    let said = problems(&hashed);
+    assert!(said.len() == 1 && said[0].contains("warning: `app` cannot log in"), "{said:?}");
+    assert_eq!(problems(&format!("{hashed}[[rules]]\nmethod = \"md5\"\n")), [""; 0]);
     let short = problems(&salted("sesame")).join("\n");
     assert!(short.contains("`salt_secret` needs 32 random characters or more, not 6"), "{short}");
     check(&[
@@ -957,7 +962,13 @@ fn users_are_listed_or_looked_up() {
     assert_eq!(listed.user("app").unwrap().max_clients, Some(3));
 
     let looked_up = GOOD.replace("user = \"app\"", "user = \"other\"");
-    let with = |more: &str| format!("{looked_up}[authentication]\nauth_user = \"app\"\n{more}");
+    let salts = format!("salt_secret = \"{}\"\n", "x".repeat(32));
+    let with = |more: &str| format!("{looked_up}[authentication]\nauth_user = \"app\"\n{more}\n{salts}");
+    let said = problems(&with("").replace(&salts, ""));
+    assert!(
+        said.len() == 1 && said[0].starts_with("f:14: warning: with users that are looked up"),
+        "{said:?}"
+    );
     let lookup = config(&with("")).authentication.lookup.unwrap();
     assert_eq!((lookup.query.as_str(), lookup.database.as_str()), (AUTH_QUERY, "postgres"));
     for (more, expected) in [

@@ -44,8 +44,8 @@ struct Clients {
 
 type Place = (u32, u64);
 
-/// What a client proves its right to cancel with. It stays out of `Debug`.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What a client proves its right to cancel with. It stays out of `Debug`, and is compared by [`Secret::is`] only.
+#[derive(Clone, Copy)]
 pub(super) enum Secret {
     /// Of protocol 3.0.
     Short([u8; 4]),

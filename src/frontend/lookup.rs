@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::backend::connect::Opener;
 use crate::backend::proofs::Proofs;
-use crate::backend::{ServerConn, query};
+use crate::backend::{Lost, ServerConn, query};
 use crate::clock::{Clock, millis};
 use crate::config;
 use crate::scram::ScramError;
@@ -40,6 +40,15 @@ pub(super) struct Unavailable;
 pub(super) struct Found {
     pub(super) credentials: Answer,
     pub(super) remembered: bool,
+}
+
+/// Why there are no rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NoRows {
+    /// The server answered with an error.
+    Refused,
+    /// It did not answer, or could not be asked.
+    Lost,
 }
 
 type Order = (String, oneshot::Sender<Result<Answer, Unavailable>>);
@@ -183,19 +192,21 @@ impl Asker {
         // A connection that lay idle may have been closed: the second attempt has a new one.
         let fresh = self.conn.is_none();
         let mut rows = self.rows(user).await;
-        if rows.is_err() && !fresh {
+        if matches!(rows, Err(NoRows::Lost)) && !fresh {
             rows = self.rows(user).await;
         }
-        self.failed = rows.is_err().then(Instant::now);
-        Ok(judge(user, rows?))
+        // A refusal says nothing about the next question: it may be the name that the server does not like, which is for
+        // anybody to choose, and nobody else is to wait for it.
+        self.failed = matches!(rows, Err(NoRows::Lost)).then(Instant::now);
+        rows.map(|rows| judge(user, rows)).map_err(|_| Unavailable)
     }
 
-    async fn rows(&mut self, user: &str) -> Result<Vec<Row>, Unavailable> {
+    async fn rows(&mut self, user: &str) -> Result<Vec<Row>, NoRows> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
             None => self.opener.open().await.map_err(|error| {
                 tracing::warn!(error = ?error.to_string(), "could not open the connection that looks users up");
-                Unavailable
+                NoRows::Lost
             })?,
         };
         match timeout(LIMIT, query::rows_with(&mut conn, &self.config.query, &[user])).await {
@@ -203,15 +214,20 @@ impl Asker {
                 self.conn = Some(conn);
                 Ok(rows)
             }
+            Ok(Err(Lost::Refused)) if conn.is_settled() => {
+                tracing::warn!("auth_query was refused");
+                self.conn = Some(conn);
+                Err(NoRows::Refused)
+            }
             Ok(Err(error)) => {
                 tracing::warn!(error = ?error.to_string(), "auth_query failed");
                 conn.spoil();
-                Err(Unavailable)
+                Err(NoRows::Lost)
             }
             Err(_) => {
                 tracing::warn!("auth_query was not answered in time");
                 conn.spoil();
-                Err(Unavailable)
+                Err(NoRows::Lost)
             }
         }
     }
@@ -232,7 +248,7 @@ fn judge(user: &str, rows: Vec<Row>) -> Answer {
         tracing::warn!("auth_query must yield two columns: the user's name and the secret");
         return None;
     };
-    if more.is_some() || name?.expose() != user {
+    if more.is_some() || !name?.is(user) {
         tracing::warn!(user, "auth_query yielded another user, or several");
         return None;
     }

@@ -58,7 +58,7 @@ impl Verifier {
 
     /// No password yet, with the salt that [`Verifier::mock`] would give a user who does not exist.
     pub fn salted(user: &str, secret: &[u8]) -> Self {
-        Self { mock: false, ..Self::mock(user, secret, Look::DEFAULT) }
+        Self { mock: false, keys: Vec::new(), ..Self::mock(user, secret, Look::DEFAULT) }
     }
 
     /// Reads PostgreSQL's form, `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`, as `parse_scram_secret` of its
@@ -104,9 +104,6 @@ impl Verifier {
     #[must_use]
     pub fn with_password(mut self, password: &str) -> Self {
         let keys = Keys::derive(password, &self.salt, self.iterations);
-        if self.mock || self.keys.first().is_some_and(|(stored, _)| **stored == [0; 32]) {
-            self.keys.clear();
-        }
         self.keys.push((Zeroizing::new(sha256(keys.client.as_ref())), keys.server));
         self
     }

@@ -211,6 +211,38 @@ mod tests {
         assert!(verifier(&[], "alice", b"s").is_none());
     }
 
+    /// Tells whether values of a type can be compared with `==`, which ends at the first byte that differs: the constant of
+    /// the type itself comes before that of the trait, where there is one.
+    struct Probe<T>(std::marker::PhantomData<T>);
+
+    trait Otherwise {
+        const COMPARES: bool = false;
+    }
+
+    impl<T> Otherwise for Probe<T> {}
+
+    impl<T: PartialEq> Probe<T> {
+        const COMPARES: bool = true;
+    }
+
+    #[test]
+    fn what_is_secret_has_no_comparison_but_those_in_constant_time() {
+        let of_texts = Probe::<String>::COMPARES;
+        assert!(of_texts, "it is found where it is");
+        let compared = [
+            Probe::<Secret>::COMPARES,
+            Probe::<Credential>::COMPARES,
+            Probe::<Verifier>::COMPARES,
+            Probe::<crate::scram::Keys>::COMPARES,
+        ];
+        assert_eq!(compared, [false; 4]);
+        for (other, same) in
+            [("sesame", true), ("Sesame", false), ("sesam", false), ("sesame ", false), ("", false)]
+        {
+            assert_eq!(secret("sesame").is(other), same, "{other}");
+        }
+    }
+
     #[test]
     fn nothing_secret_is_printed() {
         let printed = format!("{:?} {:?}", secret("sesame"), Credential::Password(secret("sesame")));

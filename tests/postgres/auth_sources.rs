@@ -1,7 +1,8 @@
 //! Where secrets come from: hashes, lists, a server; and what becomes of them when they change.
 
 use crate::auth::{Folder, kept, server};
-use crate::support::fixture::Proxy;
+use crate::support::fixture::{Proxy, configuration};
+use crate::support::messages::{sync, unnamed};
 use crate::support::raw::{Failure, Raw};
 use crate::support::server::{DATABASE, PASSWORD, Server};
 use crate::support::wait::{eventually, until};
@@ -253,6 +254,41 @@ pub fn nothing_of_a_client_reaches_the_connection_that_looks_users_up() {
     drop((proxy, own, role));
 }
 
+/// The second lock beside the pinned path, and the only one where the query is run by hand: no name in it depends on it.
+pub fn what_is_asked_by_default_means_the_same_in_every_search_path() {
+    let server = Server::own();
+    let role = Role::new(&server, "sought", PASSWORD);
+    let text = format!(
+        "[authentication]\nauth_user = \"postgres\"\n[users.postgres]\npassword = \"{PASSWORD}\"\n[[routes]]\n"
+    );
+    let config = configuration(server.address(), &text);
+    let asked = config.authentication.lookup.as_ref().unwrap().query.clone();
+    let mut conn = server.superuser("postgres");
+    conn.run(
+        "CREATE SCHEMA snare; CREATE TABLE snare.sprung (by text);
+         CREATE FUNCTION snare.spring(name, name) RETURNS bool LANGUAGE plpgsql AS $$
+             BEGIN INSERT INTO snare.sprung VALUES ('='); RETURN true; END $$;
+         CREATE FUNCTION snare.spring(timestamptz, timestamptz) RETURNS bool LANGUAGE plpgsql AS $$
+             BEGIN INSERT INTO snare.sprung VALUES ('>'); RETURN true; END $$;
+         CREATE OPERATOR snare.= (FUNCTION = snare.spring, LEFTARG = name, RIGHTARG = name);
+         CREATE OPERATOR snare.> (FUNCTION = snare.spring, LEFTARG = timestamptz, RIGHTARG = timestamptz);
+         CREATE FUNCTION snare.now() RETURNS timestamptz LANGUAGE plpgsql AS $$
+             BEGIN INSERT INTO snare.sprung VALUES ('now'); RETURN '2001-01-01'; END $$;
+         CREATE VIEW snare.pg_authid AS SELECT 'a view'::name AS rolname, 'sesame'::text AS rolpassword,
+             true AS rolcanlogin, NULL::timestamptz AS rolvaliduntil;
+         SET search_path = snare, pg_catalog",
+    );
+    role.alter("VALID UNTIL '2100-01-01'");
+    let mut ask = |who: &str| conn.batch(&[unnamed(&asked, &[who]), sync()]).rows();
+    let found = ask(role.name);
+    assert_eq!(found.iter().map(|row| row[0].as_str()).collect::<Vec<_>>(), ["sought"]);
+    assert!(found[0][1].starts_with("SCRAM-SHA-256$"));
+    assert!(ask("a view").is_empty() && ask("nobody").is_empty());
+    assert_eq!(conn.run("SELECT DISTINCT by FROM snare.sprung"), Vec::<Vec<String>>::new());
+    conn.run("RESET search_path; DROP SCHEMA snare CASCADE");
+    drop(role);
+}
+
 pub fn an_answer_that_is_remembered_is_asked_for_anew_after_a_failure() {
     let server = Server::own();
     let role = Role::new(&server, "kept", "open");
@@ -296,7 +332,7 @@ pub fn the_password_of_who_looks_up_is_renewed_by_a_reload() {
         let text = format!(
             "[authentication]\nauth_user = \"looker\"\n[users.looker]\npassword = \"{password}\"\n[[routes]]\n"
         );
-        crate::support::fixture::configuration(server.address(), &text)
+        configuration(server.address(), &text)
     };
     let proxy = Proxy::serve(config("first"));
     assert_eq!(code(login(&proxy, role.name, "open")), "in");
@@ -308,6 +344,30 @@ pub fn the_password_of_who_looks_up_is_renewed_by_a_reload() {
     assert_eq!(code(login(&proxy, role.name, "open")), "08001", "the old one is of no use");
     proxy.app.as_ref().unwrap().reload(&config("second"), true);
     until("the new one is", || code(login(&proxy, role.name, "open")) == "in");
+}
+
+/// A name that the server cannot read, which anybody can send before having proved anything: in a database with LATIN1, one
+/// that is not in it.
+pub fn a_name_for_which_the_look_up_fails_keeps_nobody_else_out() {
+    let server = Server::own();
+    let role = Role::new(&server, "narrow", PASSWORD);
+    let mut admin = server.superuser(DATABASE);
+    admin.run("CREATE DATABASE narrow TEMPLATE template0 ENCODING LATIN1 LC_COLLATE 'C' LC_CTYPE 'C'");
+    let proxy = looking_up(&server, "auth_database = \"narrow\"", "");
+    let asking = "SELECT pid FROM pg_stat_activity WHERE application_name = 'firepool authentication'";
+    assert_eq!(verdict(|| login(&proxy, role.name, PASSWORD)), "in");
+    let before = admin.value(asking);
+    for _ in 0..5 {
+        let failure = login(&proxy, "\u{65e5}\u{672c}", PASSWORD).unwrap_err();
+        assert_eq!(
+            (failure.code.as_str(), failure.message.as_str()),
+            ("08001", "could not look up the user")
+        );
+        assert_eq!(code(login(&proxy, role.name, PASSWORD)), "in", "at once");
+    }
+    assert_eq!(admin.value(asking), before, "nor has it cost a connection");
+    drop((proxy, role));
+    until("nobody is there", || admin.query("DROP DATABASE narrow").code().is_empty());
 }
 
 pub fn where_users_cannot_be_looked_up_those_of_the_configuration_still_log_in() {

@@ -31,6 +31,7 @@ mod listening;
 mod load;
 mod notify;
 mod protocol;
+mod reload;
 mod replication;
 mod schemas;
 mod sessions;
@@ -222,8 +223,10 @@ fn main() -> ExitCode {
             an_expired_password_and_a_role_that_may_not_log_in_let_nobody_in,
             who_does_not_exist_is_never_logged_in_as_who_looks_up,
             nothing_of_a_client_reaches_the_connection_that_looks_users_up,
+            what_is_asked_by_default_means_the_same_in_every_search_path,
             an_answer_that_is_remembered_is_asked_for_anew_after_a_failure,
             the_password_of_who_looks_up_is_renewed_by_a_reload,
+            a_name_for_which_the_look_up_fails_keeps_nobody_else_out,
             where_users_cannot_be_looked_up_those_of_the_configuration_still_log_in;
         timeouts:
             a_client_that_waits_too_long_gets_53300_and_the_others_go_on,
@@ -240,6 +243,9 @@ fn main() -> ExitCode {
             a_cancel_between_the_statements_of_a_transaction_does_nothing,
             however_many_cancel_nobody_elses_query_is_hit,
             a_client_that_waits_for_a_server_connection_is_cancelled_too;
+        reload:
+            limits_of_logins_are_those_of_the_last_reload_and_all_others_those_of_the_start,
+            how_long_a_drain_may_take_is_that_of_the_last_reload;
         replication:
             a_base_backup_is_taken_with_its_wal_and_verifies,
             wal_is_received_as_it_is_written,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use firepool::backend::connect::Opener;
 use firepool::config::{Credential, Secret, Target, User};
-use firepool::notify::{Failure, Hub, Limits, MAX_NOTIFICATION, Mailbox};
+use firepool::notify::{Failure, Hub, Limits, ListenError, MAX_NOTIFICATION, Mailbox};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
@@ -140,6 +140,31 @@ fn whatever_else_the_server_says_ends_the_connection_and_its_listeners() {
                 assert_eq!(take(&mailbox, usize::MAX).await, Err(Failure::Lost), "{what}");
             }
             assert_eq!((hub.channels(), hub.encoding()), (0, None), "{what}");
+        });
+    }
+}
+
+/// See `terse`.
+#[test]
+fn an_error_that_says_too_little_subscribes_nobody_and_ends_nobody() {
+    for body in [&b"SERROR\0VERROR\0Mno\0\0"[..], b"\0", b"", b"C42", b"C\0\0"] {
+        let server = Server::start(move |conn| {
+            let_in(conn)?;
+            conn.expect(b'Q')?;
+            conn.send(&[message(b'E', body), ready(b'I')].concat())?;
+            conn.expect(b'Q')?;
+            conn.send(&[complete("LISTEN"), ready(b'I'), notification("x", "heard")].concat())?;
+            conn.await_end()
+        });
+        run(async {
+            let (hub, mailbox) = (hub(&server), Mailbox::new(10_000));
+            let refused = timeout(PATIENCE, hub.listen(&mailbox, b"x")).await.unwrap().unwrap_err();
+            assert!(
+                matches!(&refused, ListenError::Refused { sqlstate, .. } if sqlstate.is_empty()),
+                "{refused:?}"
+            );
+            listen(&hub, &mailbox, "x").await;
+            assert!(take(&mailbox, 1).await.is_ok(), "{body:?}");
         });
     }
 }

@@ -9,6 +9,7 @@
 //! - `replication`: clients that have a server connection for themselves.
 //! - `startup`: clients that misbehave before and during their login.
 //! - `requests`: clients that misbehave after it.
+//! - `terse`: errors of a server that leave out what every reader may want.
 //! - `statements`: prepared statements that have other names on the server.
 //! - `listening`: the connection that listens for many, and a server that says on it what it likes.
 //! - `crowds`: clients that never finish their login, and those that try passwords.
@@ -33,6 +34,7 @@ mod replication;
 mod requests;
 mod startup;
 mod statements;
+mod terse;
 mod torn;
 mod unasked;
 mod versions;

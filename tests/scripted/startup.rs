@@ -138,7 +138,7 @@ fn encryption_is_declined_once_of_each_kind_and_no_byte_behind_the_request_is_lo
 
 /// What stands in the place of the client's first SASL message.
 fn sasl_messages() -> Vec<(&'static str, Vec<u8>)> {
-    let claims = |tag: u8, length: u32| [&[tag][..], &length.to_be_bytes(), &[0; 32]].concat();
+    let claims = |tag: u8, length: u32| [&[tag][..], &length.to_be_bytes()].concat();
     let initial = |body: &[u8]| message(b'p', body);
     vec![
         ("a query", query("SELECT 1")),
@@ -161,6 +161,7 @@ fn sasl_messages() -> Vec<(&'static str, Vec<u8>)> {
         ("channel binding", initial_response(b"p=tls-server-end-point,,n=,r=abc")),
         ("another identity", initial_response(b"n,a=postgres,n=,r=abc")),
         ("commas", initial_response(b",,,,,,,,,")),
+        ("a long nonce", initial_response(&[b"n,,n=,r=", &[b'x'; 1500][..]].concat())),
         ("a very long nonce", initial_response(&[b"n,,n=,r=", &[b'x'; 3000][..]].concat())),
     ]
 }
@@ -176,7 +177,7 @@ fn a_first_sasl_message_that_breaks_the_protocol_ends_with_08p01() {
         client.send_hopefully(&bytes);
         let answer = client.until_end();
         // Where bytes were left unread, the error may be lost with the reset connection.
-        let lost = answer.is_empty() && bytes.len() > 5;
+        let lost = answer.is_empty() && ["a query", "a very long nonce"].contains(&name);
         assert!(lost || last_sqlstate(&answer).as_deref() == Some("08P01"), "{name}: {answer:?}");
     }
     assert_eq!(server.accepted(), 0);

@@ -1,6 +1,6 @@
 //! Peers that do not keep to the rules.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::process::{Command, Stdio};
@@ -71,8 +71,11 @@ pub fn bytes_ahead_of_a_clients_handshake_are_refused() {
     assert_eq!(answer, [0x16]);
 }
 
-/// A server that answers the first eight bytes of a connection, and tells what comes behind them.
-fn server(answer: &'static [u8]) -> (SocketAddr, mpsc::Receiver<Vec<u8>>) {
+/// What a connection began with, and what came behind the answer to it.
+type Said = ([u8; 8], Vec<u8>);
+
+/// A server that answers the first eight bytes of each connection, and tells what was said on it, one after the other.
+fn server(answer: &'static [u8]) -> (SocketAddr, mpsc::Receiver<Said>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, receiver) = mpsc::sync_channel(10);
@@ -82,15 +85,22 @@ fn server(answer: &'static [u8]) -> (SocketAddr, mpsc::Receiver<Vec<u8>>) {
             socket.set_read_timeout(Some(LIMIT)).unwrap();
             let mut request = [0; 8];
             socket.read_exact(&mut request).unwrap();
-            assert_eq!(request, SSL_REQUEST);
-            socket.write_all(answer).unwrap();
+            let _ = socket.write_all(answer);
             let mut behind = vec![0; 100];
             let length = socket.read(&mut behind).unwrap_or(0);
             behind.truncate(length);
-            let _ = sender.send(behind);
+            let _ = sender.send((request, behind));
         }
     });
     (address, receiver)
+}
+
+/// Everything that was said to the server before this moment. Connections are answered in the order in which they came.
+fn said(address: SocketAddr, received: &mpsc::Receiver<Said>) -> Vec<Said> {
+    const LAST: [u8; 8] = *b"the last";
+    std::net::TcpStream::connect(address).unwrap().write_all(&LAST).unwrap();
+    let next = || Some(received.recv_timeout(LIMIT).unwrap()).filter(|(request, _)| *request != LAST);
+    std::iter::from_fn(next).collect()
 }
 
 pub fn bytes_ahead_of_a_servers_handshake_are_refused() {
@@ -102,9 +112,8 @@ pub fn bytes_ahead_of_a_servers_handshake_are_refused() {
         let proxy = Proxy::serve(config);
         let failure = Raw::login(proxy.address, "somebody", DATABASE, &[]).unwrap_err();
         assert_eq!(failure.code, "08004");
-        assert_eq!(received.recv_timeout(LIMIT).unwrap(), b"", "no handshake is begun");
-        // And `prefer` does not go on without.
-        assert!(received.try_recv().is_err());
+        // No handshake is begun, and `prefer` does not go on without.
+        assert_eq!(said(address, &received), [(SSL_REQUEST, Vec::new())], "{sslmode}");
     }
 }
 
@@ -115,7 +124,8 @@ pub fn a_server_that_answers_with_an_error_is_not_quoted() {
     let failure = Raw::login(proxy.address, "somebody", DATABASE, &[]).unwrap_err();
     assert_eq!(failure.code, "08001");
     assert!(!format!("{failure:?}").contains("gold"));
-    assert_eq!(received.recv_timeout(LIMIT).unwrap(), b"");
+    let (request, behind) = received.recv_timeout(LIMIT).unwrap();
+    assert_eq!((request, behind), (SSL_REQUEST, Vec::new()));
 }
 
 pub fn direct_tls_without_alpn_is_not_served() {
@@ -140,6 +150,33 @@ pub fn direct_tls_without_alpn_is_not_served() {
     assert!(told.is_empty() && said.contains("no application protocol"), "{told:?} {said}");
     let (told, said) = talk(&[]);
     assert!(told.is_empty() && said.contains("verify"), "shaken hands, and no more: {told:?} {said}");
+}
+
+/// A server of TLS that speaks another protocol, or any: what would be sent to it could mean something there.
+pub fn a_server_that_is_not_asked_first_has_to_agree_by_alpn() {
+    let encrypted = Encrypted::shared();
+    let (certificate, key) = encrypted.authority.issue("elsewhere", "localhost", &["localhost"]);
+    for alpn in [&[][..], &["-alpn", "http/1.1"]] {
+        let mut command = Command::new("openssl");
+        command.args(["s_server", "-accept", "127.0.0.1:0"]).args(alpn);
+        command.arg("-cert").arg(&certificate).arg("-key").arg(&key);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let accepts = said.by_ref().map(Result::unwrap).find_map(|line| {
+            line.strip_prefix("ACCEPT ").map(|address| address.parse::<SocketAddr>().unwrap())
+        });
+        let target = "sslmode = \"require\"\nsslnegotiation = \"direct\"";
+        let proxy = Proxy::serve(config_of(accepts.unwrap(), "somebody", "", target));
+        let failure = Raw::login(proxy.address, "somebody", DATABASE, &[]).unwrap_err();
+        assert_eq!(failure.code, "08004", "{alpn:?}: {failure:?}");
+        drop(proxy);
+        let _ = child.kill();
+        let _ = child.wait();
+        // It shows what it is sent.
+        let sent: Vec<String> = said.map_while(Result::ok).filter(|line| line.contains("somebody")).collect();
+        assert!(sent.is_empty(), "{alpn:?}: {sent:?}");
+    }
 }
 
 pub fn a_client_that_stalls_in_its_handshake_is_dropped() {

@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             bytes_ahead_of_a_clients_handshake_are_refused,
             bytes_ahead_of_a_servers_handshake_are_refused,
             a_server_that_answers_with_an_error_is_not_quoted,
+            a_server_that_is_not_asked_first_has_to_agree_by_alpn,
             direct_tls_without_alpn_is_not_served,
             a_client_that_stalls_in_its_handshake_is_dropped;
         bulk:

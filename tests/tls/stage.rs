@@ -26,6 +26,8 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub folder: PathBuf,
     pub root: PathBuf,
+    /// The proxy's certificate and key. They are made once: tests that share an authority read them at any time.
+    proxy: OnceLock<(PathBuf, PathBuf)>,
 }
 
 impl Drop for Authority {
@@ -46,7 +48,7 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let root = folder.join("ca.crt");
         fs::write(&root, pem("CERTIFICATE", params.self_signed(&key).unwrap().der())).unwrap();
-        Self { issuer: Issuer::new(params, key), folder, root }
+        Self { issuer: Issuer::new(params, key), folder, root, proxy: OnceLock::new() }
     }
 
     /// A certificate and its key.
@@ -93,7 +95,8 @@ impl Authority {
 
     /// Lines of `[tls]` with a certificate for `localhost`.
     pub fn tls(&self, mode: &str) -> String {
-        let (certificate, key) = self.issue("proxy", "proxy", &["localhost", "127.0.0.1"]);
+        let issue = || self.issue("proxy", "proxy", &["localhost", "127.0.0.1"]);
+        let (certificate, key) = self.proxy.get_or_init(issue);
         format!(
             "[tls]\nmode = \"{mode}\"\ncertificate = \"{}\"\nkey = \"{}\"\nclient_ca = \"{}\"\n",
             certificate.display(),

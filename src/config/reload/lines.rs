@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Changes, Delta};
+use super::{Changes, Delta, KeyChange, applied};
 
 /// One line of what a reload comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,30 +13,17 @@ pub struct Line {
     pub is_applied: bool,
 }
 
-/// Keys outside of tables with names that a running process takes over, beside all of `[tls]`.
-const APPLIED: [&str; 7] = [
-    "log.filter",
-    "log.repeats",
-    "authentication.max_logins",
-    "authentication.failed_logins",
-    "authentication.failed_logins_within",
-    "authentication.rules",
-    "proxy.login_timeout",
-];
-
 impl Changes {
-    /// Every change, and whether a running process takes it over: `App::reload` takes over how clients log in.
+    /// Every change, and whether a running process takes it over.
     pub fn lines(&self) -> Vec<Line> {
         let mut lines = Vec::new();
-        describe("route for", &self.routes, false, &mut lines);
-        describe("user", &self.users, true, &mut lines);
-        describe("database", &self.databases, false, &mut lines);
-        describe("target", &self.targets, false, &mut lines);
-        lines.extend(self.settings.iter().map(|change| Line {
-            text: change.to_string(),
-            is_applied: change.key.starts_with("tls.") || APPLIED.contains(&change.key),
-        }));
-        lines.extend(self.restart.iter().map(|change| Line { text: change.to_string(), is_applied: false }));
+        describe(("routes", "route for"), &self.routes, &mut lines);
+        describe(("users", "user"), &self.users, &mut lines);
+        describe(("databases", "database"), &self.databases, &mut lines);
+        describe(("targets", "target"), &self.targets, &mut lines);
+        let (applied, others): (Vec<_>, Vec<_>) = self.keys.iter().partition(|change| change.is_applied);
+        let line = |change: &KeyChange| Line { text: change.to_string(), is_applied: change.is_applied };
+        lines.extend(applied.into_iter().chain(others).map(line));
         lines
     }
 }
@@ -57,14 +44,15 @@ impl fmt::Display for Changes {
     }
 }
 
-/// Of what is applied, secrets are, and that somebody came or went; limits are not.
-fn describe<K: fmt::Display>(what: &str, delta: &Delta<K>, is_applied: bool, lines: &mut Vec<Line>) {
+/// The lines of one table: whether somebody came or went is applied as the whole table is, and keys by themselves.
+fn describe<K: fmt::Display>((table, what): (&str, &str), delta: &Delta<K>, lines: &mut Vec<Line>) {
     let mut add = |text: String, is_applied: bool| lines.push(Line { text, is_applied });
-    delta.added.iter().for_each(|key| add(format!("{what} {key} added"), is_applied));
-    delta.removed.iter().for_each(|key| add(format!("{what} {key} removed"), is_applied));
+    let whole = applied::by_reload("", table);
+    delta.added.iter().for_each(|key| add(format!("{what} {key} added"), whole));
+    delta.removed.iter().for_each(|key| add(format!("{what} {key} removed"), whole));
     for (key, changes) in &delta.changed {
-        let (secret, open): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.values.is_none());
-        for (changes, is_applied) in [(secret, is_applied), (open, false)] {
+        let (applied, others): (Vec<_>, Vec<_>) = changes.iter().partition(|change| change.is_applied);
+        for (changes, is_applied) in [(applied, true), (others, false)] {
             let changes: Vec<_> = changes.iter().map(|change| change.to_string()).collect();
             if !changes.is_empty() {
                 add(format!("{what} {key}: {}", changes.join(", ")), is_applied);

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::config::file::{
-    AdminTable, AuthenticationTable, DatabaseTable, LogTable, MetricsTable, ProxyTable, RouteTable,
-    TargetTable, TimeoutsTable, TlsTable, TracingTable, UserTable,
+    AdminTable, AuthenticationTable, DatabaseTable, File, LogTable, MetricsTable, ProxyTable, RouteTable,
+    RuleTable, TargetTable, TimeoutsTable, TlsTable, TracingTable, UserTable,
 };
 use crate::config::typed::{Applied, Key};
 use crate::tls::generate;
@@ -139,13 +139,23 @@ fn config(text: &str) -> Config {
     config.unwrap()
 }
 
-fn keys(table: &str, keys: &[Key], applied: Applied) -> BTreeSet<String> {
-    let applied = keys.iter().filter(|key| key.applied == applied);
-    applied.map(|key| format!("{table}{}", key.name)).collect()
+/// Keys, and whether SIGHUP applies them.
+type Found = BTreeSet<(String, bool)>;
+
+/// What the reference says of a table.
+fn declared(table: &str, keys: &[Key]) -> Found {
+    keys.iter().map(|key| (format!("{table}{}", key.name), key.applied == Applied::Reload)).collect()
 }
 
-fn of<'c>(changes: impl IntoIterator<Item = &'c KeyChange>) -> BTreeSet<String> {
-    changes.into_iter().map(|change| change.key.to_owned()).collect()
+/// The same without keys whose changes show otherwise.
+fn without(mut found: Found, shown_otherwise: impl Fn(&str) -> bool) -> Found {
+    found.retain(|(key, _)| !shown_otherwise(key));
+    found
+}
+
+/// What is said of a change.
+fn told(changes: &[KeyChange]) -> Found {
+    changes.iter().map(|change| (change.key.to_owned(), change.is_applied)).collect()
 }
 
 #[test]
@@ -167,37 +177,65 @@ fn what_came_and_went_is_told_apart_from_what_changed() {
 }
 
 #[test]
-fn every_key_that_the_reference_names_is_compared_and_applied_as_it_says() {
+fn every_key_that_the_reference_names_is_compared_and_told_as_it_says() {
     let changes = diff(&config(OLD), &config(NEW));
-    let mut route = keys("", RouteTable::KEYS, Applied::Reload);
-    for identity_or_table in ["database", "user", "timeouts"] {
-        route.remove(identity_or_table);
-    }
-    route.append(&mut keys("timeouts.", TimeoutsTable::KEYS, Applied::Reload));
-    assert_eq!(of(&changes.routes.changed[0].1), route);
+    let mut route =
+        without(declared("", RouteTable::KEYS), |key| ["database", "user", "timeouts"].contains(&key));
+    route.append(&mut declared("timeouts.", TimeoutsTable::KEYS));
+    assert_eq!(told(&changes.routes.changed[0].1), route);
+    let user = without(declared("", UserTable::KEYS), |key| key.starts_with("password_"));
+    assert_eq!(told(&changes.users.changed[0].1), user);
+    assert_eq!(told(&changes.databases.changed[0].1), declared("", DatabaseTable::KEYS));
+    assert_eq!(told(&changes.targets.changed[0].1), declared("", TargetTable::KEYS));
 
-    let mut user = keys("", UserTable::KEYS, Applied::Reload);
-    user.retain(|key| !key.starts_with("password_"));
-    assert_eq!(of(&changes.users.changed[0].1), user);
-    assert_eq!(of(&changes.databases.changed[0].1), keys("", DatabaseTable::KEYS, Applied::Reload));
-    assert_eq!(of(&changes.targets.changed[0].1), keys("", TargetTable::KEYS, Applied::Reload));
+    // What is in the files counts, and not what they are called.
+    let is_file = |key: &str| ["authentication.hba_file", "authentication.userlist_file"].contains(&key);
+    let mut others = without(declared("authentication.", AuthenticationTable::KEYS), is_file);
+    others.append(&mut declared("proxy.", ProxyTable::KEYS));
+    others.append(&mut declared("admin.", AdminTable::KEYS));
+    others.append(&mut declared("metrics.", MetricsTable::KEYS));
+    others.append(&mut declared("tracing.", TracingTable::KEYS));
+    others.append(&mut declared("log.", LogTable::KEYS));
+    others.append(&mut declared("tls.", TlsTable::KEYS));
+    others.append(&mut without(declared("", File::KEYS), |key| key != "rules"));
+    assert_eq!(told(&changes.keys), others);
+    assert!(
+        RuleTable::KEYS.iter().all(|key| key.applied == Applied::Reload),
+        "rules are taken over as a whole"
+    );
+}
 
-    for (applied, said) in [(Applied::Reload, &changes.settings), (Applied::Restart, &changes.restart)] {
-        let mut declared = keys("proxy.", ProxyTable::KEYS, applied);
-        declared.append(&mut keys("admin.", AdminTable::KEYS, applied));
-        declared.append(&mut keys("metrics.", MetricsTable::KEYS, applied));
-        declared.append(&mut keys("tracing.", TracingTable::KEYS, applied));
-        declared.append(&mut keys("log.", LogTable::KEYS, applied));
-        declared.append(&mut keys("tls.", TlsTable::KEYS, applied));
-        let mut authentication = keys("authentication.", AuthenticationTable::KEYS, applied);
-        if applied == Applied::Reload {
-            // What is in the files counts, and not what they are called.
-            authentication.retain(|key| !key.ends_with("_file"));
-            authentication.insert("authentication.rules".to_owned());
-        }
-        declared.append(&mut authentication);
-        assert_eq!(of(said), declared);
-    }
+/// The reference says of each key what `App::reload` does; this is what it does, by hand.
+#[test]
+fn what_a_reload_applies_is_how_clients_log_in_and_what_is_logged() {
+    let applied: Vec<_> =
+        diff(&config(OLD), &config(NEW)).keys.iter().filter(|it| it.is_applied).map(|it| it.key).collect();
+    assert_eq!(
+        applied,
+        [
+            "authentication.max_logins",
+            "authentication.failed_logins",
+            "authentication.failed_logins_within",
+            "rules",
+            "proxy.login_timeout",
+            "proxy.shutdown_timeout",
+            "tls.mode",
+            "tls.certificate",
+            "tls.key",
+            "tls.client_ca",
+            "tls.client_crl",
+            "tls.min_version",
+            "log.filter",
+            "log.repeats",
+        ]
+    );
+}
+
+#[test]
+fn the_limits_of_a_user_who_came_wait_for_a_restart() {
+    let came = OLD.replace("[databases.d]", "came = { password = \"x\", max_clients = 3 }\n[databases.d]");
+    let told = diff(&config(OLD), &config(&came)).to_string();
+    assert_eq!(told, "user came added\nuser came: max_clients none -> 3 (needs a restart)");
 }
 
 #[test]
