@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn a_look_up_that_nobody_answers_does_not_hold_up_the_end() {
         let runtime = Builder::new_current_thread().build().unwrap();
-        let (answer, never) = std::sync::mpsc::channel::<()>();
+        let (answer, never) = std::sync::mpsc::sync_channel::<()>(0);
         let began = std::time::Instant::now();
         see_through(runtime, async {
             // As tokio looks names up.
