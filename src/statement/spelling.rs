@@ -464,19 +464,6 @@ mod tests {
                 &["SET LOCAL app.tenant TO bob; SELECT 1", "SET LOCAL app.tenant = 'a', b, c; SELECT 2"],
             ),
             (
-                "alter role app in database d set app.token = ?",
-                &[
-                    "ALTER ROLE app IN DATABASE d SET app.token TO secret",
-                    "alter role app in database d set app.token = 'x', y",
-                ],
-            ),
-            ("alter system set a = ?", &["ALTER SYSTEM SET a = secret"]),
-            ("alter table t rename to u", &["ALTER TABLE t RENAME TO u"]),
-            (
-                "alter table t set schema u, alter c set default ?",
-                &["ALTER TABLE t SET SCHEMA u, ALTER c SET DEFAULT 5"],
-            ),
-            (
                 "set transaction isolation level serializable",
                 &["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"],
             ),
@@ -492,6 +479,25 @@ mod tests {
                 &["UPDATE t SET a = a||'x' WHERE data ? 'key' RETURNING *"],
             ),
         ]);
+    }
+
+    #[test]
+    fn what_alter_sets_is_in_no_words_as_what_set_sets() {
+        for (text, expected) in [
+            (
+                "ALTER ROLE app IN DATABASE d SET app.token TO secret",
+                "alter role app in database d set app.token = ?",
+            ),
+            ("ALTER DATABASE d SET app.token = 'x', y", "alter database d set app.token = ?"),
+            ("ALTER SYSTEM SET a = secret; SELECT 1", "alter system set a = ?; select ?"),
+            ("ALTER TABLE t RENAME TO u", "alter table t rename to u"),
+            (
+                "ALTER TABLE t SET SCHEMA u, ALTER c SET DEFAULT 5",
+                "alter table t set schema u, alter c set default ?",
+            ),
+        ] {
+            assert_eq!(words(text, Strings::Plain), expected, "{text}");
+        }
     }
 
     #[test]
