@@ -237,7 +237,8 @@ pub fn statement(data: &[u8]) {
     for _ in 0..3 {
         assert_eq!(*cache.facts(text, dialect), facts);
     }
-    assert!(cache.stats().entries <= 1 && cache.stats().bytes <= text.len());
+    // It may be held without the comments at its ends as well.
+    assert!(cache.stats().entries <= 2 && cache.stats().bytes <= 2 * text.len());
     let shaped = Cache::new(8, 1 << 20).shaping().facts(text, dialect);
     for number in 0..shaped.named().len() {
         let shape = shaped.named().statement(number).and_then(|statement| statement.shape());
