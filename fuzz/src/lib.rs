@@ -237,7 +237,7 @@ pub fn statement(data: &[u8]) {
     for _ in 0..3 {
         assert_eq!(*cache.facts(text, dialect), facts);
     }
-    // With and without the comments at its ends, where these make a difference.
+    // It may be held without the comments at its ends as well.
     assert!(cache.stats().entries <= 2 && cache.stats().bytes <= 2 * text.len());
     let shaped = Cache::new(8, 1 << 20).shaping().facts(text, dialect);
     for number in 0..shaped.named().len() {

@@ -7,8 +7,10 @@
 //! they are, and that they make no difference.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::rc::Rc;
+
+use rapidhash::quality::RandomState;
 
 use super::dialect::Dialect;
 use super::facts::{Effects, Facts, Kind};
@@ -24,7 +26,7 @@ pub struct Cache {
     old: Generation,
     max_entries: usize,
     max_bytes: usize,
-    /// Keyed at random, so that nobody can choose texts that collide.
+    /// Keyed at random, so that nobody can tell which texts collide; who could would have them take turns.
     hasher: RandomState,
     /// Hashes of texts that were seen once, each at its own place.
     doorkeeper: Box<[u64]>,
@@ -127,7 +129,7 @@ impl Cache {
             old: Generation::default(),
             max_entries: max_entries / 2,
             max_bytes: max_bytes / 2,
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             doorkeeper: vec![0; places].into_boxed_slice(),
             blanks: <(Vec<u8>, Vec<u8>)>::default(),
             shared: Shared::new(false),
@@ -175,11 +177,14 @@ impl Cache {
         }
         let (mut fewer, mut fewest) = std::mem::take(&mut self.blanks);
         let numberless = numbers::blank(text, &mut fewer).then(|| self.key(&fewer, Without::Numbers));
+        if let Some(facts) = numberless.and_then(|key| self.find(key, dialect)) {
+            self.blanks = (fewer, fewest);
+            return facts;
+        }
         let left = numberless.map_or(text, |key| key.text);
         let stringless = strings::blank(left, numberless.is_some(), &mut fewest)
             .then(|| self.key(&fewest, Without::Strings));
         let known = stringless.and_then(|key| self.find(key, dialect));
-        let known = known.or_else(|| self.find(numberless?, dialect));
         let facts = known.unwrap_or_else(|| self.read(text, [Some(key), numberless, stringless], dialect));
         self.blanks = (fewer, fewest);
         facts
