@@ -79,7 +79,8 @@ impl Exchange<'_> {
                 && books.slow.is_some()
                 && name.is_empty()
             {
-                books.account.docket.unnamed = books.said(text);
+                let said = books.said(text);
+                books.account.says(said);
             }
             // It waits with what is carried out, and not twice.
             let waited = books.account.waited.take();
@@ -111,7 +112,7 @@ impl Exchange<'_> {
         if let Some(books) = &mut self.books {
             let said = match text {
                 Some(text) => books.said(text),
-                None if statement.is_empty() => books.account.docket.unnamed.clone(),
+                None if statement.is_empty() => books.account.said(),
                 None => Said::default(),
             };
             let known = executed.as_ref().or(facts);

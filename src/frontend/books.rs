@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::docket::{Docket, Entry, Said};
 use super::exchange::{Exchange, Tally};
+use super::seldom::Seldom;
 use super::session::Session;
 use super::slow::Slow;
 use super::traces::Traces;
@@ -20,7 +21,7 @@ use crate::backend::settings::Settings;
 use crate::clock::Clock;
 use crate::metrics::roster::NONE;
 use crate::metrics::{Counter, Counts, Place, PoolMetrics, Shard, Table, Traffic};
-use crate::pool::{Lease, Pool};
+use crate::pool::Pool;
 use crate::relay::reply::{Done, Ended};
 use crate::schemas::{Catalogue, View};
 use crate::spans::Sampler;
@@ -50,7 +51,7 @@ pub(super) struct Account {
     pub(super) view: Option<Rc<View>>,
     /// Of what the view was made.
     generation: u64,
-    settings: Arc<Settings>,
+    settings: Option<Arc<Settings>>,
     pub(super) detour: Detour,
     /// The one that ends with the transaction.
     pub(super) local: Detour,
@@ -64,14 +65,32 @@ pub(super) struct Account {
     pub(super) defines: bool,
     /// Bytes of Parse messages whose statement is not bound yet.
     pub(super) parsed: u32,
-    pub(super) docket: Docket,
+    /// What was said of the unnamed statement.
+    unnamed: Option<Box<Said>>,
     /// Its queries that are recorded.
-    pub(super) traces: Traces,
+    pub(super) traces: Seldom<Traces>,
+}
+
+impl Account {
+    /// This was said of the unnamed statement.
+    pub(super) fn says(&mut self, said: Said) {
+        match &mut self.unnamed {
+            Some(unnamed) => **unnamed = said,
+            None if said.is_nothing() => {}
+            None => self.unnamed = Some(Box::new(said)),
+        }
+    }
+
+    /// What was.
+    pub(super) fn said(&self) -> Said {
+        self.unnamed.as_deref().cloned().unwrap_or_default()
+    }
 }
 
 /// What is needed to count.
 pub(super) struct Books<'a> {
     pub(super) account: &'a mut Account,
+    docket: &'a mut Docket,
     /// Where statements are counted by schema, and what knows those.
     pub(super) by_schema: Option<(&'a Traffic, &'a Catalogue)>,
     /// Where they are counted by shape, and as whose.
@@ -87,7 +106,7 @@ pub(super) struct Books<'a> {
 impl<'a> Books<'a> {
     /// Where anybody counts.
     pub(super) fn open(
-        account: &'a mut Account,
+        (account, docket): (&'a mut Seldom<Account>, &'a mut Docket),
         shard: &'a Shard,
         pool: &'a Pool,
         worker: &'a Worker,
@@ -100,7 +119,7 @@ impl<'a> Books<'a> {
             return None;
         }
         let (views, clock) = (&worker.views, &worker.shared.clock);
-        Some(Self { account, by_schema, table, slow, views, clock, sampler })
+        Some(Self { account: account.get(), docket, by_schema, table, slow, views, clock, sampler })
     }
 
     /// The view of the session, if it is needed. `moved` says that its settings may be others than those that are known.
@@ -111,7 +130,8 @@ impl<'a> Books<'a> {
         if detours && !moved {
             (account.detour, account.local, account.view) = (Detour::None, Detour::None, None);
         }
-        let fresh = account.generation == generation && Arc::ptr_eq(&account.settings, settings);
+        let fresh = account.generation == generation
+            && account.settings.as_ref().is_some_and(|known| Arc::ptr_eq(known, settings));
         if let Some(view) = account.view.as_ref().filter(|_| fresh) {
             return Some(Rc::clone(view));
         }
@@ -127,7 +147,7 @@ impl<'a> Books<'a> {
             Detour::Unknown => Rc::new(View::blind(snapshot)),
             _ => self.views.borrow_mut().get(&snapshot, (pool.user(), role), path),
         };
-        (account.generation, account.settings) = (generation, Arc::clone(settings));
+        (account.generation, account.settings) = (generation, Some(Arc::clone(settings)));
         account.view = Some(Rc::clone(&view));
         Some(view)
     }
@@ -170,7 +190,7 @@ impl<'a> Books<'a> {
         }
         let unplaced = bill.row == 0 || self.table.is_none();
         let shape = statement.filter(|_| unplaced).and_then(Statement::shape).cloned();
-        bill.ticket = self.account.docket.enter(Entry { shape, waited, said });
+        bill.ticket = self.docket.enter(Entry { shape, waited, said });
     }
 
     /// What a text says that the log of slow statements is to tell.
@@ -206,7 +226,7 @@ impl<'a> Books<'a> {
         if let Some((traffic, _)) = self.by_schema {
             traffic.count(schemas, command, counts);
         }
-        let Entry { shape, waited, said } = self.account.docket.close(bill.ticket);
+        let Entry { shape, waited, said } = self.docket.close(bill.ticket);
         let mut place = Place { row: bill.row, generation: bill.generation };
         if let Some((table, pool)) = self.table {
             let table = &mut *table.borrow_mut();
@@ -230,11 +250,15 @@ impl<'a> Books<'a> {
 
 impl Session {
     /// It has waited since then for a server connection.
-    pub(super) fn has_waited(&mut self, since: u64, lease: Lease) -> Lease {
-        let now = self.worker.shared.clock.exact();
-        self.account.waited = Some(now.saturating_sub(since));
-        self.account.traces.waited = Some((since, now));
-        lease
+    pub(super) fn has_waited(&mut self, since: u64) {
+        if !self.counts() {
+            return;
+        }
+        let (now, account) = (self.worker.shared.clock.exact(), self.account.get());
+        account.waited = Some(now.saturating_sub(since));
+        if self.worker.sampler.is_some() {
+            account.traces.get().waited = Some((since, now));
+        }
     }
 
     /// Moves what was counted to the metrics.
@@ -285,14 +309,14 @@ impl Exchange<'_> {
                 now = books.clock.exact();
             }
             if self.rules.traced {
-                books.account.traces.note(&done, now);
+                books.account.traces.get().note(&done, now);
             }
             if let Some(slow) = books.close(done, (now, &mut self.client.requests.copied)) {
                 self.tally.slow.push(slow);
             }
         }
         if !self.server.turn.awaits_reply() && self.server.turn.status() == Status::Idle {
-            books.account.docket.clear();
+            books.docket.clear();
         }
         if self.rules.traced && self.tally.seen.ready > 0 {
             self.settle_traces();

@@ -21,6 +21,7 @@
 //!   `docket`: what has to be known of them at their end, of which `slow` tells the log.
 //! - `listening`: what a client listens to through the hub of its pool; `handover` brings it there.
 //! - `replication`: clients that have a server connection for themselves, which `passage` joins to theirs.
+//! - `visit`: what only a client needs that has a server connection; `seldom` holds what few clients need at all.
 //! - `watch`: time-outs and shutdown, without a timer for each client.
 //! - `cancel`: which client's query a cancel request means.
 //! - `refuse`: the only place that says no to a client.
@@ -56,6 +57,7 @@ mod phase;
 mod refuse;
 mod removals;
 mod replication;
+mod seldom;
 mod session;
 mod settle;
 mod slow;
@@ -64,6 +66,7 @@ mod strict;
 mod texts;
 mod traces;
 mod views;
+mod visit;
 mod watch;
 pub mod worker;
 
