@@ -17,7 +17,7 @@ impl Exchange<'_> {
         let Some(books) = &mut self.books else { return Bill::default() };
         let moved = self.holdings.lookout.planning || !self.rules.shared || facts.changes_path();
         let view = books.view(self.pool, &self.holdings.settings, moved);
-        books.account.defines |= facts.defines();
+        books.course.defines |= facts.defines();
         let received = u32::try_from(received).unwrap_or(u32::MAX);
         match facts.named().statement(0) {
             Some(first) => books.bill(view.as_deref(), facts, first, received),
@@ -191,9 +191,9 @@ impl Exchange<'_> {
         let account = &mut *books.account;
         let detour = facts.path().map_or(Detour::Unknown, |path| Detour::Path(path.into()));
         if facts.effects.settings == Touched::None {
-            account.local = detour;
+            books.course.local = detour;
         } else {
-            (account.detour, account.local) = (detour, Detour::None);
+            (account.detour, books.course.local) = (detour, Detour::None);
         }
         account.view = None;
     }

@@ -43,7 +43,7 @@ pub(super) struct Holdings {
     /// Blank between leases, and then its memory is the next lease's: see `Visit`.
     pub(super) lookout: Seldom<Lookout>,
     /// What the database's own definitions may do to a session, and since when that is known.
-    hidden: Arc<Hidden>,
+    pub(super) hidden: Arc<Hidden>,
     hidden_since: u64,
     pub(super) listening: Seldom<Listening>,
     /// The client's number, and how often its settings changed in the middle of a transaction.
@@ -66,19 +66,6 @@ pub(super) const SESSION_AUTHORIZATION: &str = "session_authorization";
 
 /// Statements prepared by SQL whose names are remembered.
 const MAX_SQL_NAMES: usize = 256;
-
-/// Numbers of functions in PostgreSQL's `src/include/catalog/pg_proc.dat`: `set_config` and `setseed`.
-const SET_CONFIG: u32 = 2078;
-const SET_SEED: u32 = 1599;
-
-/// The functions around advisory locks, those of transactions among them.
-const ADVISORY_LOCKS: [std::ops::RangeInclusive<u32>; 2] = [2880..=2893, 3089..=3098];
-
-/// `query_to_xml` and the other functions that run SQL from a string or from a table or view.
-const RUNS_QUERIES: std::ops::RangeInclusive<u32> = 2923..=2944;
-
-/// `FirstUnpinnedObjectId` of PostgreSQL's `src/include/access/transam.h`: functions below are its own.
-const FIRST_UNPINNED: u32 = 12_000;
 
 impl Holdings {
     /// Nothing but the settings of the startup packet, with which the server reports something. No two clients of the
@@ -225,7 +212,7 @@ impl Holdings {
     }
 
     /// Something was run that may touch the session.
-    fn distrust(&mut self, touch: Touch) {
+    pub(super) fn distrust(&mut self, touch: Touch) {
         if touch == Touch::Nothing {
             return;
         }
@@ -443,20 +430,6 @@ impl Holdings {
             if pins.contains(state) {
                 self.pins.insert(state);
             }
-        }
-    }
-
-    /// A function is being called by its number.
-    pub(super) fn note_call(&mut self, oid: u32) {
-        match oid {
-            SET_CONFIG => self.lookout.pins.insert(SessionState::Setting),
-            SET_SEED => self.lookout.pins.insert(SessionState::RandomSeed),
-            oid if ADVISORY_LOCKS.iter().any(|numbers| numbers.contains(&oid)) => {
-                (self.lookout.states, self.lookout.releases) = (true, true);
-            }
-            oid if oid >= FIRST_UNPINNED => self.distrust(self.hidden.most().max(Touch::Session)),
-            oid if RUNS_QUERIES.contains(&oid) => self.distrust(Touch::Untold),
-            _ => {}
         }
     }
 }

@@ -14,7 +14,7 @@
 //!   `attend` is what a statement needs around it, `carry` brings prepared statements to the server connection.
 //! - `guard`: what a read-only route refuses, of which `audit` tells the log; `strict` puts transactions of the proxy's own around the
 //!   rest, where a route wants that.
-//! - `holdings`: what a client's session holds, and `lookout` what it may have done to that; `names` are its prepared statements (`removals`
+//! - `holdings`: what a client's session holds, and `lookout` what it may have done to that (`calls`: by functions that are called by their number); `names` are its prepared statements (`removals`
 //!   what DEALLOCATE is about to take of them), `texts` what a worker knows of
 //!   statements, `footprint` what a client left on the server connection of the moment.
 //! - `billing`: what statements are counted under; `books`: how they ended, and how long they took; `views`: what their names mean to a session;
@@ -32,6 +32,7 @@ mod audit;
 mod auth;
 mod billing;
 mod books;
+mod calls;
 mod cancel;
 mod carry;
 mod channel;

@@ -15,11 +15,10 @@ use super::identity::Identity;
 use super::phase::{self, Phase};
 use super::refuse;
 use super::seldom::Seldom;
-use super::settle::{Inquiry, Settled};
+use super::settle::Inquiry;
 use super::visit::{Stay, Visit};
 use super::watch::Watch;
 use super::worker::{Counted, Worker};
-use crate::backend::Lost;
 use crate::backend::settings::{Parameters, Settings};
 use crate::backend::told::Told;
 use crate::clock::millis;
@@ -46,17 +45,6 @@ impl From<Refusal> for Finish {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
-}
-
-/// What comes after a step of a visit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Next {
-    /// Another one.
-    Relay,
-    /// The hub has to be asked.
-    Subscribe,
-    /// It is over.
-    Over,
 }
 
 /// A client that is logged in.
@@ -268,95 +256,11 @@ impl Session {
         stay
     }
 
-    /// Serves the client on a server connection until it can go back.
-    async fn relay(&mut self, mut stay: Box<Stay>) -> Result<(), Finish> {
-        loop {
-            let end = std::future::poll_fn(|cx| self.poll_end(&mut stay, cx)).await;
-            let mut next = self.step(&mut stay, end);
-            if next == Next::Subscribe
-                && let Stay { lease: Some(lease), visit, .. } = &mut *stay
-            {
-                // Boxed, so that a session does not occupy the memory that this seldom needs.
-                let settled = Box::pin(self.subscribe(lease, visit)).await;
-                next = self.settled(&mut stay, settled);
-            }
-            if next == Next::Over {
-                return self.worker.end_stay(stay);
-            }
-        }
-    }
-
-    /// Ready when the relay has stopped.
-    fn poll_end(&mut self, stay: &mut Stay, cx: &mut Context<'_>) -> Poll<End> {
-        if let Some(end) = stay.end.take() {
-            return Poll::Ready(end);
-        }
-        let Some(lease) = &mut stay.lease else { return Poll::Ready(End::Left { in_order: false }) };
-        self.poll_relay(lease, &mut stay.visit, cx)
-    }
-
-    /// What comes after the relay stopped.
-    fn step(&mut self, stay: &mut Stay, end: End) -> Next {
-        let Stay { lease: Some(lease), visit, .. } = stay else { return Next::Over };
-        visit.errors |= visit.tally.seen.errors > 0;
-        self.settle_accounts(&mut visit.tally);
-        match end {
-            End::Settled => match self.settle(lease, visit) {
-                Settled::Subscribe => Next::Subscribe,
-                settled => self.settled(stay, Ok(settled)),
-            },
-            End::Spent if self.keeps(&visit.footprint) => Next::Relay,
-            End::Spent => {
-                lease.spoil();
-                self.release(stay);
-                Next::Over
-            }
-            end => self.part_from(stay, end),
-        }
-    }
-
-    /// The server connection has settled.
-    fn settled(&mut self, stay: &mut Stay, settled: Result<Settled, End>) -> Next {
-        match settled {
-            Ok(Settled::Ask | Settled::Subscribe | Settled::Keep) => Next::Relay,
-            Ok(Settled::Done) if self.worker.draining.get() => {
-                if let Some(lease) = stay.lease.take() {
-                    self.retire(lease, true);
-                }
-                stay.finish = Some(phase::refusal(ErrorKind::Shutdown).into());
-                Next::Over
-            }
-            Ok(Settled::Done) => {
-                // Nothing is in it now.
-                std::mem::swap(&mut self.holdings.lookout, &mut stay.lookout);
-                self.release(stay);
-                Next::Over
-            }
-            Ok(Settled::Lost) => self.part_from(stay, End::ServerLost(Lost::Refused)),
-            Err(end) => self.part_from(stay, end),
-        }
-    }
-
-    /// Gives the server connection back.
-    fn release(&mut self, stay: &mut Stay) {
-        let Some(mut lease) = stay.lease.take() else { return };
-        std::mem::swap(&mut lease.told, &mut self.told);
-        self.give_back(lease);
-    }
-
-    /// Ends the session with the visit.
-    fn part_from(&mut self, stay: &mut Stay, end: End) -> Next {
-        if let Some(lease) = stay.lease.take() {
-            stay.finish = Some(self.part(lease, end, stay.visit.tally.seen.farewell));
-        }
-        Next::Over
-    }
-
     fn exchange<'a>(&'a mut self, lease: &'a mut Lease, visit: &'a mut Visit) -> Exchange<'a> {
         let mode = self.identity.pool.route().mode;
         let asking = self.asks() || self.holdings.listening.is_handing_over();
-        let Visit { footprint, tally, docket, .. } = visit;
-        let account = (&mut self.account, docket);
+        let Visit { footprint, tally, course, .. } = visit;
+        let account = (&mut self.account, course);
         let books = Books::open(account, &self.shard, &self.identity.pool, &self.worker);
         Exchange {
             client: &mut self.client,
