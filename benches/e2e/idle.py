@@ -1,4 +1,5 @@
-"""Clients that log in and then do nothing: what each costs in memory, and its login in CPU time.
+"""Clients that log in and then do nothing: what each costs in memory, before its first query and after it, and its login
+in CPU time.
 
 They are this process's own sockets. The salted password is computed once, as the salt of a user is always the same: what
 is measured is what the pooler pays.
@@ -82,6 +83,20 @@ class Client:
         head = self.exactly(5)
         return head[:1], self.exactly(struct.unpack("!i", head[1:])[0] - 4)
 
+    def ask(self, number):
+        """Has the server say this number."""
+        query = f"SELECT {number}".encode() + b"\0"
+        self.socket.sendall(b"Q" + struct.pack("!i", len(query) + 4) + query)
+        rows = []
+        while True:
+            tag, body = self.message()
+            if tag == b"Z":
+                break
+            if tag == b"D":
+                rows.append(body[6:])
+        if rows != [str(number).encode()]:
+            raise Failure(f"client {number} was answered {rows}")
+
     def send(self, body):
         self.socket.sendall(b"p" + struct.pack("!i", len(body) + 4) + body)
 
@@ -104,7 +119,8 @@ class Client:
 
 
 def measure(subject, cell, password):
-    """The memory of each client, in bytes, and the CPU time of a login, in microseconds."""
+    """The memory of each client, in bytes, and the CPU time of a login, in microseconds. All are there together, and then
+    each is answered a query of its own."""
     if processes.files(cell.clients + 1000) < cell.clients + 100:
         raise Failure(f"this process may not have {cell.clients} files open: ulimit -n")
     tls = None
@@ -116,14 +132,18 @@ def measure(subject, cell, password):
         client.close()
     time.sleep(REST)
     before, cpu, began = processes.resident_kb(subject.pids), processes.cpu_seconds(subject.pids), time.monotonic()
-    with contextlib.ExitStack() as clients:
-        for number in range(cell.clients):
-            clients.callback(connect(number).close)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(contextlib.closing(connect(number))) for number in range(cell.clients)]
         elapsed, spent = time.monotonic() - began, processes.cpu_seconds(subject.pids)
         time.sleep(REST)
         after = processes.resident_kb(subject.pids)
+        for number, client in enumerate(clients):
+            client.ask(number)
+        time.sleep(REST)
+        asked = processes.resident_kb(subject.pids)
     time.sleep(REST)
     return {
         "bytes_per_client": (after - before) * 1024 / cell.clients, "rss_kb": after,
+        "bytes_after_query": (asked - before) * 1024 / cell.clients,
         "login_us": (sum(spent) - sum(cpu)) * 1e6 / cell.clients, "logins_per_second": cell.clients / elapsed,
     }

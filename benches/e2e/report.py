@@ -105,12 +105,13 @@ def idle_table(done):
             continue
         for name, run in rounds[0].items():
             lines.append(f"| {cell.clients} | {'TLS' if cell.setup.tls else 'plain'} | {name} "
-                         f"| {run['bytes_per_client']:.0f} | {run['rss_kb'] / 1024:.1f} | {run['login_us']:.0f} "
+                         f"| {run['bytes_per_client']:.0f} | {run['bytes_after_query']:.0f} "
+                         f"| {run['rss_kb'] / 1024:.1f} | {run['login_us']:.0f} "
                          f"| {run['logins_per_second']:.0f} |")
     if not lines:
         return []
-    head = "| idle clients | | subject | bytes a client | RSS MB | CPU us a login | logins a second, one after the other |"
-    return ["", "## Idle clients", "", head, "|---:|---|---|---:|---:|---:|---:|", *lines]
+    head = "| idle clients | | subject | bytes a client | after a query | RSS MB | CPU us a login | logins a second, one by one |"
+    return ["", "## Idle clients", "", head, "|---:|---|---|---:|---:|---:|---:|---:|", *lines]
 
 
 def modes_table(rows):

@@ -25,13 +25,20 @@ pub struct Told {
     reassigning: u32,
     /// An error came while they were: perhaps there was no reset.
     doubtful: bool,
+    marked: bool,
+    /// What few clients need.
+    more: Option<Box<More>>,
+}
+
+/// The rest of it, which has memory of its own once it is needed: every idle client has a [`Told`].
+#[derive(Debug, Default)]
+struct More {
     /// Shared statements that were used last, and what the client calls them.
     aliases: VecDeque<(StatementKey, Box<[u8]>)>,
     /// Channels whose notifications come to the client by another way.
-    elsewhere: Arc<Channels>,
+    elsewhere: Option<Arc<Channels>>,
     /// Channel and payload, each with its NUL, of the notification behind which all do.
     mark: Option<Box<[u8]>>,
-    marked: bool,
     /// What the client is told of requests that do not go to the server: a number and the body of an ErrorResponse.
     refusals: VecDeque<(u32, Box<[u8]>)>,
     refused: u32,
@@ -46,18 +53,26 @@ const ALIASES: usize = 8;
 impl Told {
     /// What a client knows that has just logged in.
     pub fn new(parameters: Arc<Parameters>, startup: Arc<Settings>) -> Self {
-        Self { welcome: Arc::clone(&parameters), parameters, startup, ..Self::default() }
+        let welcome = Arc::clone(&parameters);
+        Self { parameters, welcome, startup, reassigning: 0, doubtful: false, marked: false, more: None }
+    }
+
+    fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
     }
 
     /// Notifications on these channels, and on no others, come to the client by another way.
     pub fn comes_elsewhere(&mut self, channels: &Arc<Channels>) {
-        self.elsewhere = Arc::clone(channels);
-        (self.mark, self.marked) = (None, false);
+        self.marked = false;
+        if self.more.is_some() || !channels.is_empty() {
+            let more = self.more();
+            (more.elsewhere, more.mark) = (Some(Arc::clone(channels)), None);
+        }
     }
 
     /// Behind a notification with this channel and payload, all of them come to the client by another way.
     pub fn await_mark(&mut self, channel: &str, payload: &str) {
-        self.mark = Some(format!("{channel}\0{payload}\0").into_bytes().into());
+        self.more().mark = Some(format!("{channel}\0{payload}\0").into_bytes().into());
     }
 
     /// Whether it has come.
@@ -68,32 +83,34 @@ impl Told {
     /// Takes the body of a NotificationResponse: a process id, channel and payload.
     pub(super) fn hear_notification(&mut self, body: &[u8]) -> Hearing {
         let text = body.get(4..).unwrap_or_default();
-        if self.marked || self.mark.as_deref() == Some(text) {
+        if self.marked || self.more.as_ref().is_some_and(|more| more.mark.as_deref() == Some(text)) {
             self.marked = true;
             return Hearing::Swallow;
         }
         let channel = text.split(|&byte| byte == 0).next().unwrap_or_default();
-        Hearing::plain(!self.elsewhere.contains(channel))
+        let elsewhere = self.more.as_ref().and_then(|more| more.elsewhere.as_ref());
+        Hearing::plain(!elsewhere.is_some_and(|channels| channels.contains(channel)))
     }
 
     /// The client is refused something, and is to hear this when it is its turn: the body of an ErrorResponse. The
     /// number for [`Asker::Refused`]. `fresh` says that nothing is under way.
     pub fn refuse(&mut self, body: Vec<u8>, fresh: bool) -> u32 {
+        let more = self.more();
         if fresh {
-            self.refusals.clear();
+            more.refusals.clear();
         }
-        self.refused = self.refused.wrapping_add(1);
-        self.refusals.push_back((self.refused, body.into()));
-        if self.refusals.len() > MAX_OWED {
+        more.refused = more.refused.wrapping_add(1);
+        more.refusals.push_back((more.refused, body.into()));
+        if more.refusals.len() > MAX_OWED {
             // It was skipped long ago: no more than so many are under way.
-            self.refusals.pop_front();
+            more.refusals.pop_front();
         }
-        self.refused
+        more.refused
     }
 
     /// Those before it were skipped behind an error.
     fn take_refusal(&mut self, number: u32) -> Option<Box<[u8]>> {
-        while let Some((known, body)) = self.refusals.pop_front() {
+        while let Some((known, body)) = self.more.as_mut()?.refusals.pop_front() {
             if known == number {
                 return Some(body);
             }
@@ -103,13 +120,14 @@ impl Told {
 
     /// The client uses a shared statement, which it calls by this name.
     pub fn alias(&mut self, key: &StatementKey, name: &[u8]) {
-        if self.aliases.iter().any(|(known, alias)| known == key && **alias == *name) {
+        let aliases = &mut self.more().aliases;
+        if aliases.iter().any(|(known, alias)| known == key && **alias == *name) {
             return;
         }
-        if self.aliases.len() == ALIASES {
-            self.aliases.pop_front();
+        if aliases.len() == ALIASES {
+            aliases.pop_front();
         }
-        self.aliases.push_back((*key, name.into()));
+        aliases.push_back((*key, name.into()));
     }
 
     /// Takes the body of an ErrorResponse: what the server calls by its shared name, the client knows by its own.
@@ -123,7 +141,8 @@ impl Told {
         if let Some(refusal) = refusal {
             return Hearing::Instead(refusal.into());
         }
-        let called = self.aliases.iter().rev().find_map(|(key, alias)| {
+        let mut aliases = self.more.iter().flat_map(|more| more.aliases.iter().rev());
+        let called = aliases.find_map(|(key, alias)| {
             let name = server_name(key);
             let name = &name[..name.len() - 1];
             let place = body.windows(name.len()).position(|window| window == name)?;
@@ -222,7 +241,7 @@ mod tests {
     fn refusals_that_were_skipped_do_not_pile_up_while_something_is_always_under_way() {
         let mut told = Told::default();
         let numbers: Vec<_> = (0..3 * MAX_OWED).map(|n| told.refuse(n.to_string().into(), false)).collect();
-        assert_eq!(told.refusals.len(), MAX_OWED);
+        assert_eq!(told.more().refusals.len(), MAX_OWED);
         let first = 2 * MAX_OWED;
         assert_eq!(told.take_refusal(numbers[first]).as_deref(), Some(first.to_string().as_bytes()));
     }

@@ -17,7 +17,7 @@ impl Exchange<'_> {
         let Some(books) = &mut self.books else { return Bill::default() };
         let moved = self.holdings.lookout.planning || !self.rules.shared || facts.changes_path();
         let view = books.view(self.pool, &self.holdings.settings, moved);
-        books.account.defines |= facts.defines();
+        books.course.defines |= facts.defines();
         let received = u32::try_from(received).unwrap_or(u32::MAX);
         match facts.named().statement(0) {
             Some(first) => books.bill(view.as_deref(), facts, first, received),
@@ -79,7 +79,8 @@ impl Exchange<'_> {
                 && books.slow.is_some()
                 && name.is_empty()
             {
-                books.account.docket.unnamed = books.said(text);
+                let said = books.said(text);
+                books.account.says(said);
             }
             // It waits with what is carried out, and not twice.
             let waited = books.account.waited.take();
@@ -111,7 +112,7 @@ impl Exchange<'_> {
         if let Some(books) = &mut self.books {
             let said = match text {
                 Some(text) => books.said(text),
-                None if statement.is_empty() => books.account.docket.unnamed.clone(),
+                None if statement.is_empty() => books.account.said(),
                 None => Said::default(),
             };
             let known = executed.as_ref().or(facts);
@@ -190,9 +191,9 @@ impl Exchange<'_> {
         let account = &mut *books.account;
         let detour = facts.path().map_or(Detour::Unknown, |path| Detour::Path(path.into()));
         if facts.effects.settings == Touched::None {
-            account.local = detour;
+            books.course.local = detour;
         } else {
-            (account.detour, account.local) = (detour, Detour::None);
+            (account.detour, books.course.local) = (detour, Detour::None);
         }
         account.view = None;
     }

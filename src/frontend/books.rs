@@ -5,12 +5,14 @@
 //! At the reply, the bill is counted. The clock is read once for what is sent together and once for what comes together.
 
 use std::cell::RefCell;
+use std::num::NonZeroU64;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::docket::{Docket, Entry, Said};
 use super::exchange::{Exchange, Tally};
+use super::seldom::Seldom;
 use super::session::Session;
 use super::slow::Slow;
 use super::traces::Traces;
@@ -20,7 +22,7 @@ use crate::backend::settings::Settings;
 use crate::clock::Clock;
 use crate::metrics::roster::NONE;
 use crate::metrics::{Counter, Counts, Place, PoolMetrics, Shard, Table, Traffic};
-use crate::pool::{Lease, Pool};
+use crate::pool::Pool;
 use crate::relay::reply::{Done, Ended};
 use crate::schemas::{Catalogue, View};
 use crate::spans::Sampler;
@@ -50,28 +52,65 @@ pub(super) struct Account {
     pub(super) view: Option<Rc<View>>,
     /// Of what the view was made.
     generation: u64,
-    settings: Arc<Settings>,
+    settings: Option<Arc<Settings>>,
     pub(super) detour: Detour,
-    /// The one that ends with the transaction.
-    pub(super) local: Detour,
     /// For how many nanoseconds it has just waited for a server connection.
-    pub(super) waited: Option<u64>,
+    pub(super) waited: Option<NonZeroU64>,
+    /// Bytes of Parse messages whose statement is not bound yet.
+    pub(super) parsed: u32,
+    /// What was said of the unnamed statement.
+    unnamed: Option<Box<Said>>,
+    /// Its queries that are recorded.
+    pub(super) traces: Seldom<Traces>,
+}
+
+impl Account {
+    /// This was said of the unnamed statement.
+    pub(super) fn says(&mut self, said: Said) {
+        match &mut self.unnamed {
+            Some(unnamed) => **unnamed = said,
+            None if said.is_nothing() => {}
+            None => self.unnamed = Some(Box::new(said)),
+        }
+    }
+
+    /// What was.
+    pub(super) fn said(&self) -> Said {
+        self.unnamed.as_deref().cloned().unwrap_or_default()
+    }
+}
+
+/// What is remembered of it while it has a server connection.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    /// The detour that ends with the transaction.
+    pub(super) local: Detour,
     /// When the last statement ended.
     ended: u64,
     /// DDL was carried out in the transaction.
     changes: bool,
     /// So were statements that make or change what runs when others are used.
     pub(super) defines: bool,
-    /// Bytes of Parse messages whose statement is not bound yet.
-    pub(super) parsed: u32,
-    pub(super) docket: Docket,
-    /// Its queries that are recorded.
-    pub(super) traces: Traces,
+    docket: Docket,
+}
+
+impl Course {
+    /// Whether the client's view is that of a transaction only.
+    pub(super) fn has_detour(&self) -> bool {
+        !self.local.is_none()
+    }
+
+    /// It gives the server connection back: nothing is under way.
+    pub(super) fn clear(&mut self) {
+        (self.local, self.ended, self.changes, self.defines) = (Detour::None, 0, false, false);
+        self.docket.clear();
+    }
 }
 
 /// What is needed to count.
 pub(super) struct Books<'a> {
     pub(super) account: &'a mut Account,
+    pub(super) course: &'a mut Course,
     /// Where statements are counted by schema, and what knows those.
     pub(super) by_schema: Option<(&'a Traffic, &'a Catalogue)>,
     /// Where they are counted by shape, and as whose.
@@ -87,7 +126,7 @@ pub(super) struct Books<'a> {
 impl<'a> Books<'a> {
     /// Where anybody counts.
     pub(super) fn open(
-        account: &'a mut Account,
+        (account, course): (&'a mut Seldom<Account>, &'a mut Course),
         shard: &'a Shard,
         pool: &'a Pool,
         worker: &'a Worker,
@@ -100,24 +139,26 @@ impl<'a> Books<'a> {
             return None;
         }
         let (views, clock) = (&worker.views, &worker.shared.clock);
-        Some(Self { account, by_schema, table, slow, views, clock, sampler })
+        Some(Self { account: account.get(), course, by_schema, table, slow, views, clock, sampler })
     }
 
     /// The view of the session, if it is needed. `moved` says that its settings may be others than those that are known.
     pub(super) fn view(&mut self, pool: &Pool, settings: &Arc<Settings>, moved: bool) -> Option<Rc<View>> {
         let (_, catalogue) = self.by_schema?;
-        let (account, generation) = (&mut *self.account, catalogue.generation());
-        let detours = !account.detour.is_none() || !account.local.is_none();
+        let (account, course) = (&mut *self.account, &mut *self.course);
+        let generation = catalogue.generation();
+        let detours = !account.detour.is_none() || !course.local.is_none();
         if detours && !moved {
-            (account.detour, account.local, account.view) = (Detour::None, Detour::None, None);
+            (account.detour, course.local, account.view) = (Detour::None, Detour::None, None);
         }
-        let fresh = account.generation == generation && Arc::ptr_eq(&account.settings, settings);
+        let fresh = account.generation == generation
+            && account.settings.as_ref().is_some_and(|known| Arc::ptr_eq(known, settings));
         if let Some(view) = account.view.as_ref().filter(|_| fresh) {
             return Some(Rc::clone(view));
         }
         let snapshot = catalogue.snapshot();
         let role = settings.get("role").unwrap_or(pool.user());
-        let detour = if account.local.is_none() { &account.detour } else { &account.local };
+        let detour = if course.local.is_none() { &account.detour } else { &course.local };
         let path = match detour {
             Detour::None => settings.get("search_path"),
             Detour::Path(path) => Some(&**path),
@@ -127,7 +168,7 @@ impl<'a> Books<'a> {
             Detour::Unknown => Rc::new(View::blind(snapshot)),
             _ => self.views.borrow_mut().get(&snapshot, (pool.user(), role), path),
         };
-        (account.generation, account.settings) = (generation, Arc::clone(settings));
+        (account.generation, account.settings) = (generation, Some(Arc::clone(settings)));
         account.view = Some(Rc::clone(&view));
         Some(view)
     }
@@ -164,13 +205,13 @@ impl<'a> Books<'a> {
 
     /// A statement is sent: what it had to wait is counted now, and what has to be known when it has ended is kept.
     pub(super) fn enter(&mut self, bill: &mut Bill, statement: Option<&Statement>, said: Said) {
-        let waited = self.account.waited.take();
+        let waited = self.account.waited.take().map(NonZeroU64::get);
         if let Some((nanos, (traffic, _))) = waited.zip(self.by_schema) {
             traffic.waited(bill.schemas, Command::numbered(bill.command), nanos);
         }
         let unplaced = bill.row == 0 || self.table.is_none();
         let shape = statement.filter(|_| unplaced).and_then(Statement::shape).cloned();
-        bill.ticket = self.account.docket.enter(Entry { shape, waited, said });
+        bill.ticket = self.course.docket.enter(Entry { shape, waited, said });
     }
 
     /// What a text says that the log of slow statements is to tell.
@@ -198,15 +239,15 @@ impl<'a> Books<'a> {
         }
         // What was sent behind another statement began when that had ended.
         let timed = bill.is_due() && (carried || failed.is_some());
-        let server = timed.then(|| now.saturating_sub(bill.sent.max(self.account.ended)));
-        self.account.ended = now;
-        self.account.changes |= command == Command::Ddl;
+        let server = timed.then(|| now.saturating_sub(bill.sent.max(self.course.ended)));
+        self.course.ended = now;
+        self.course.changes |= command == Command::Ddl;
         let schemas = if bill.is_due() { bill.schemas } else { 1 << NONE };
         let counts = Counts { carried, rows, failed, received, sent, server };
         if let Some((traffic, _)) = self.by_schema {
             traffic.count(schemas, command, counts);
         }
-        let Entry { shape, waited, said } = self.account.docket.close(bill.ticket);
+        let Entry { shape, waited, said } = self.course.docket.close(bill.ticket);
         let mut place = Place { row: bill.row, generation: bill.generation };
         if let Some((table, pool)) = self.table {
             let table = &mut *table.borrow_mut();
@@ -230,11 +271,15 @@ impl<'a> Books<'a> {
 
 impl Session {
     /// It has waited since then for a server connection.
-    pub(super) fn has_waited(&mut self, since: u64, lease: Lease) -> Lease {
-        let now = self.worker.shared.clock.exact();
-        self.account.waited = Some(now.saturating_sub(since));
-        self.account.traces.waited = Some((since, now));
-        lease
+    pub(super) fn has_waited(&mut self, since: u64) {
+        if !self.counts() {
+            return;
+        }
+        let (now, account) = (self.worker.shared.clock.exact(), self.account.get());
+        account.waited = NonZeroU64::new(now.saturating_sub(since));
+        if self.worker.sampler.is_some() {
+            account.traces.get().waited = Some((since, now));
+        }
     }
 
     /// Moves what was counted to the metrics.
@@ -285,31 +330,31 @@ impl Exchange<'_> {
                 now = books.clock.exact();
             }
             if self.rules.traced {
-                books.account.traces.note(&done, now);
+                books.account.traces.get().note(&done, now);
             }
             if let Some(slow) = books.close(done, (now, &mut self.client.requests.copied)) {
                 self.tally.slow.push(slow);
             }
         }
         if !self.server.turn.awaits_reply() && self.server.turn.status() == Status::Idle {
-            books.account.docket.clear();
+            books.course.docket.clear();
         }
         if self.rules.traced && self.tally.seen.ready > 0 {
             self.settle_traces();
         }
         let Some(books) = &mut self.books else { return };
         if self.tally.seen.transactions > 0 {
-            let account = &mut *books.account;
-            if std::mem::take(&mut account.defines) {
+            let (account, course) = (&mut *books.account, &mut *books.course);
+            if std::mem::take(&mut course.defines) {
                 self.pool.definitions_have_changed();
             }
-            if std::mem::take(&mut account.changes)
+            if std::mem::take(&mut course.changes)
                 && let Some((_, catalogue)) = books.by_schema
             {
                 catalogue.has_changed(books.clock.now());
             }
-            if !account.local.is_none() {
-                (account.local, account.view) = (Detour::None, None);
+            if !course.local.is_none() {
+                (course.local, account.view) = (Detour::None, None);
             }
         }
     }

@@ -38,19 +38,19 @@ pub(super) struct Cancels(Mutex<Clients>);
 #[derive(Debug, Default)]
 struct Clients {
     /// By process id, and by when the client came.
-    by_place: BTreeMap<Place, (Secret, Arc<Target>)>,
+    by_place: BTreeMap<Place, Arc<Target>>,
     came: u64,
 }
 
 type Place = (u32, u64);
 
 /// What a client proves its right to cancel with. It stays out of `Debug`, and is compared by [`Secret::is`] only.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Secret {
     /// Of protocol 3.0.
     Short([u8; 4]),
-    /// Of protocol 3.2. As long as PostgreSQL's own.
-    Long([u8; 32]),
+    /// Of protocol 3.2, which few clients speak yet. As long as PostgreSQL's own.
+    Long(Box<[u8; 32]>),
 }
 
 impl std::fmt::Debug for Secret {
@@ -66,13 +66,13 @@ impl Secret {
         }
         let mut secret = scram::random::<32>()?;
         secret[..2].copy_from_slice(&u16::from(REPLICA).to_be_bytes());
-        Ok(Self::Long(secret))
+        Ok(Self::Long(Box::new(secret)))
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Short(bytes) => bytes,
-            Self::Long(bytes) => bytes,
+            Self::Long(bytes) => &**bytes,
         }
     }
 
@@ -86,7 +86,6 @@ impl Secret {
 pub(super) struct Registration {
     shared: Arc<Shared>,
     place: Place,
-    secret: Secret,
     /// What a request with it hits.
     pub(super) target: Arc<Target>,
 }
@@ -95,13 +94,13 @@ impl Registration {
     /// Gives a client a key: with this process id, that of the server connection that is its own, or with one that is
     /// nobody's.
     pub(super) fn new(shared: &Arc<Shared>, version: Version, pid: Option<u32>) -> Result<Self, ScramError> {
-        let (place, secret, target) = shared.cancels.register(version, pid)?;
-        Ok(Self { shared: Arc::clone(shared), place, secret, target })
+        let (place, target) = shared.cancels.register(version, pid)?;
+        Ok(Self { shared: Arc::clone(shared), place, target })
     }
 
     /// What the client is given: a process id and a secret.
     pub(super) fn key(&self) -> (u32, Secret) {
-        (self.place.0, self.secret)
+        (self.place.0, self.target.secret.clone())
     }
 }
 
@@ -112,32 +111,36 @@ impl Drop for Registration {
 }
 
 /// What a cancel request for one client hits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Target {
+    secret: Secret,
     state: Mutex<State>,
-    settled: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     server: Option<Arc<CancelKey>>,
-    /// Requests that are on their way to the server.
-    in_flight: usize,
-    /// Server connections for which a request was lost on its way: it may still arrive, whoever has them then.
-    lost: Vec<Arc<CancelKey>>,
+    /// Requests, once there was one: most clients never cancel anything.
+    requests: Option<Box<Requests>>,
     /// The client waits for a server connection.
     waits: Option<Waker>,
     /// It is not to wait any longer.
     cancelled: bool,
 }
 
+#[derive(Debug, Default)]
+struct Requests {
+    /// How many are on their way to the server.
+    in_flight: usize,
+    /// Server connections for which one was lost on its way: it may still arrive, whoever has them then.
+    lost: Vec<Arc<CancelKey>>,
+    /// Tells when one has arrived or is lost.
+    settled: Arc<Notify>,
+}
+
 impl Cancels {
     /// A fresh key for a client, with this process id or with one of its own.
-    fn register(
-        &self,
-        version: Version,
-        pid: Option<u32>,
-    ) -> Result<(Place, Secret, Arc<Target>), ScramError> {
+    fn register(&self, version: Version, pid: Option<u32>) -> Result<(Place, Arc<Target>), ScramError> {
         loop {
             let secret = Secret::fresh(version)?;
             let pid = match pid {
@@ -149,9 +152,9 @@ impl Cancels {
                 continue;
             }
             clients.came += 1;
-            let (place, target) = ((pid, clients.came), Arc::<Target>::default());
-            clients.by_place.insert(place, (secret, Arc::clone(&target)));
-            return Ok((place, secret, target));
+            let (place, target) = ((pid, clients.came), Arc::new(Target::new(secret)));
+            clients.by_place.insert(place, Arc::clone(&target));
+            return Ok((place, target));
         }
     }
 
@@ -185,10 +188,7 @@ impl Cancels {
 impl Clients {
     fn of(&self, pid: u32, secret: &[u8]) -> Option<Arc<Target>> {
         let same_pid = self.by_place.range((pid, 0)..=(pid, u64::MAX));
-        same_pid
-            .map(|(_, client)| client)
-            .find(|(known, _)| known.is(secret))
-            .map(|(_, target)| target.clone())
+        same_pid.map(|(_, target)| target).find(|target| target.secret.is(secret)).cloned()
     }
 }
 
@@ -199,6 +199,10 @@ fn fresh_pid() -> Result<u32, ScramError> {
 }
 
 impl Target {
+    fn new(secret: Secret) -> Self {
+        Self { secret, state: Mutex::default() }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -213,21 +217,23 @@ impl Target {
     pub(super) fn release(&self) -> bool {
         let mut state = self.state();
         state.server = None;
-        state.in_flight == 0 && state.lost.is_empty()
+        state.requests.as_ref().is_none_or(|requests| requests.in_flight == 0 && requests.lost.is_empty())
     }
 
     /// Waits until no request is on its way; `false` if one for this connection was lost and may arrive at any time.
     pub(super) async fn settle(&self, server: &Arc<CancelKey>) -> bool {
         loop {
-            let settled = self.settled.notified();
-            {
+            let settled = {
                 let mut state = self.state();
-                if state.in_flight == 0 {
-                    let before = state.lost.len();
-                    state.lost.retain(|lost| !Arc::ptr_eq(lost, server));
-                    return state.lost.len() == before;
+                let Some(requests) = &mut state.requests else { return true };
+                if requests.in_flight == 0 {
+                    let before = requests.lost.len();
+                    requests.lost.retain(|lost| !Arc::ptr_eq(lost, server));
+                    return requests.lost.len() == before;
                 }
-            }
+                // From here on it hears of what arrives, though it does not wait yet.
+                Arc::clone(&requests.settled).notified_owned()
+            };
             settled.await;
         }
     }
@@ -261,16 +267,16 @@ impl Target {
     fn depart(&self) -> Option<Arc<CancelKey>> {
         let mut state = self.state();
         let server = state.server.clone()?;
-        state.in_flight += 1;
+        state.requests.get_or_insert_default().in_flight += 1;
         Some(server)
     }
 
     fn arrive(&self, lost: Option<&Arc<CancelKey>>) {
         let mut state = self.state();
-        state.in_flight -= 1;
-        state.lost.extend(lost.cloned());
-        drop(state);
-        self.settled.notify_waiters();
+        let Some(requests) = &mut state.requests else { return };
+        requests.in_flight -= 1;
+        requests.lost.extend(lost.cloned());
+        requests.settled.notify_waiters();
     }
 }
 
@@ -294,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_not_free_while_a_cancel_request_for_it_is_on_its_way() {
-        let target = Target::default();
+        let target = Target::new(Secret::Short([1; 4]));
         target.aim(&nowhere());
         assert!(target.depart().is_some());
         assert!(!target.release());
@@ -306,9 +312,9 @@ mod tests {
     #[tokio::test]
     async fn a_connection_for_which_a_request_was_lost_is_never_safe_again() {
         let (cancels, server) = (Cancels::default(), nowhere());
-        let (place, secret, target) = cancels.register(Version::V3_2, None).unwrap();
+        let (place, target) = cancels.register(Version::V3_2, None).unwrap();
         target.aim(&server);
-        let result = cancels.cancel(place.0, secret.as_bytes()).await;
+        let result = cancels.cancel(place.0, target.secret.as_bytes()).await;
         assert_eq!(result, Cancelled::Forwarded, "to an address where nobody listens");
         assert!(!target.release());
         assert!(!target.settle(&server).await);
@@ -325,8 +331,8 @@ mod tests {
     async fn only_a_key_that_was_given_out_cancels_anything() {
         for version in [Version::V3_0, Version::V3_2] {
             let cancels = Cancels::default();
-            let (place, secret, _target) = cancels.register(version, None).unwrap();
-            let (pid, secret) = (place.0, secret.as_bytes());
+            let (place, target) = cancels.register(version, None).unwrap();
+            let (pid, secret) = (place.0, target.secret.as_bytes());
             assert!(pid > 0 && pid <= i32::MAX as u32);
             assert_eq!(cancels.cancel(pid, secret).await, Cancelled::Idle);
             assert_eq!(cancels.cancel(pid ^ 1, secret).await, Cancelled::Unknown);
@@ -349,26 +355,29 @@ mod tests {
         let cancels = Cancels::default();
         let versions = [Version::V3_0, Version::V3_2, Version::V3_2, Version::V3_0];
         let clients = versions.map(|version| cancels.register(version, Some(4711)).unwrap());
-        for (place, secret, target) in &clients {
+        for (place, target) in &clients {
             assert_eq!(place.0, 4711);
             target.aim(&nowhere());
-            assert_eq!(cancels.cancel(4711, secret.as_bytes()).await, Cancelled::Forwarded);
+            assert_eq!(cancels.cancel(4711, target.secret.as_bytes()).await, Cancelled::Forwarded);
             assert!(!target.release(), "the request was for this one");
             cancels.forget(*place);
-            assert_eq!(cancels.cancel(4711, secret.as_bytes()).await, Cancelled::Unknown);
+            assert_eq!(cancels.cancel(4711, target.secret.as_bytes()).await, Cancelled::Unknown);
         }
     }
 
     #[test]
     fn a_key_says_whose_it_is_and_tells_nothing_else() {
         let cancels = Cancels::default();
-        let (place, secret, _) = cancels.register(Version::V3_2, None).unwrap();
+        let (place, target) = cancels.register(Version::V3_2, None).unwrap();
+        let secret = &target.secret;
         assert_eq!(place.0 >> RANDOM_BITS, u32::from(REPLICA));
         assert_eq!((secret.as_bytes().len(), &secret.as_bytes()[..2]), (32, &[0, REPLICA][..]));
-        let (_, other, _) = cancels.register(Version::V3_2, None).unwrap();
+        let (_, other) = cancels.register(Version::V3_2, None).unwrap();
+        let other = &other.secret;
         assert_ne!(secret.as_bytes()[2..], other.as_bytes()[2..]);
         assert_eq!(format!("{secret:?}"), "(secret)");
-        let (_, short, _) = cancels.register(Version::V3_0, Some(1)).unwrap();
+        let (_, short) = cancels.register(Version::V3_0, Some(1)).unwrap();
+        let short = &short.secret;
         assert_eq!(short.as_bytes().len(), 4);
     }
 }

@@ -103,7 +103,7 @@ impl Exchange<'_> {
             let dialect = self.dialect();
             let renewed =
                 self.texts.borrow_mut().prepared(prepared.text(), prepared.types(), &planning, dialect);
-            self.holdings.names.renew(name, Rc::clone(&renewed));
+            self.holdings.names.get().renew(name, Rc::clone(&renewed));
             prepared = renewed;
         }
         let epoch = self.server.turn.epoch();
@@ -142,7 +142,7 @@ impl Exchange<'_> {
         let (dialect, prepared) = (self.dialect(), &named.prepared);
         let own =
             self.texts.borrow_mut().prepared(prepared.text(), named.types(), &prepared.planning, dialect);
-        self.holdings.names.renew(name, own);
+        self.holdings.names.get().renew(name, own);
     }
 
     /// Parses a statement of the client's on a server connection that does not have it, with the types that its parameters

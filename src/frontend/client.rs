@@ -34,7 +34,7 @@ pub(super) struct Client {
     /// On a strictly read-only route, in whose transaction the batch of now runs.
     pub(super) batch: Batch,
     /// The Parse of the client's unnamed statement, if it may be bound on another server connection.
-    pub(super) unnamed: Option<Remembered>,
+    pub(super) unnamed: Option<Box<Remembered>>,
     /// Bytes that the socket did not take yet.
     out: Vec<u8>,
 }

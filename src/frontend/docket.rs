@@ -35,7 +35,7 @@ impl Said {
         Self { trace, text: literals.then(|| text[..text.len().min(LONGEST)].into()) }
     }
 
-    fn is_nothing(&self) -> bool {
+    pub(super) fn is_nothing(&self) -> bool {
         self.trace.is_none() && self.text.is_none()
     }
 }
@@ -55,8 +55,6 @@ pub(super) struct Entry {
 pub(super) struct Docket {
     entries: VecDeque<(u32, Entry)>,
     last: u32,
-    /// What was said of the unnamed statement.
-    pub(super) unnamed: Said,
 }
 
 impl Docket {

@@ -1,11 +1,12 @@
 //! How a client gets a server connection: at once, or after its wait, and with its own settings.
 
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use super::phase::{self, Phase};
 use super::session::{Finish, Session};
 use super::{login, refuse};
+use crate::backend::connect::ConnectError;
 use crate::backend::reset;
 use crate::error::{ErrorKind, Refusal};
 use crate::metrics::Counter;
@@ -24,39 +25,54 @@ impl Session {
         self.identity.pool.checkout(wish, &mut self.worker.aside.borrow_mut())
     }
 
-    /// Waits for a server connection and brings it to the client's settings. One on which that fails is not tried again.
-    /// `None` if the client has cancelled its request and was told so.
-    pub(super) async fn equip(&mut self, mut checkout: Checkout) -> Result<Option<Lease>, Finish> {
+    /// Waits for a server connection and brings it to the client's settings. One on which that fails is not tried again. It
+    /// is not there afterwards if the client has cancelled its request and was told so.
+    pub(super) async fn equip(&mut self, checkout: &mut Checkout) -> Result<(), Finish> {
         self.enter(Phase::Waiting);
         let since = self.worker.shared.clock.exact();
         let mut attempts = 0;
         loop {
-            let mut lease = match checkout {
-                Checkout::Ready(lease) => lease,
-                Checkout::Refused(error) => return Err(error.refusal(self.identity.pool.database()).into()),
-                Checkout::Wait(mut wait) => {
-                    match std::future::poll_fn(|cx| self.poll_wait(&mut wait, cx)).await? {
-                        Some(lease) => self.has_waited(since, lease),
-                        None => return Ok(None),
-                    }
-                }
-            };
+            std::future::poll_fn(|cx| self.poll_checkout(checkout, since, cx)).await?;
+            let Checkout::Ready(lease) = checkout else { return Ok(()) };
             let (settings, client) = (&self.holdings.settings, self.holdings.client());
             if lease.has(settings, client) {
-                return Ok(Some(lease));
+                return Ok(());
             }
-            match Box::pin(reset::apply(&mut lease, settings, client)).await {
-                Ok(()) => return Ok(Some(lease)),
-                Err(error) => {
-                    lease.spoil();
-                    attempts += 1;
-                    if attempts == ATTEMPTS {
-                        return Err(login::settings_refusal(error).into());
-                    }
+            let applied = Box::pin(reset::apply(lease, settings, client)).await;
+            let Err(error) = applied else { return Ok(()) };
+            lease.spoil();
+            attempts += 1;
+            if attempts == ATTEMPTS {
+                return Err(login::settings_refusal(error).into());
+            }
+            self.checkout_again(checkout);
+        }
+    }
+
+    /// The last one is of no use: it goes before the next one is asked for.
+    fn checkout_again(&self, checkout: &mut Checkout) {
+        *checkout = Checkout::Refused(ConnectError::LimitReached);
+        *checkout = self.checkout();
+    }
+
+    /// Ready when a wait that began at `since` is over, with or without a server connection.
+    fn poll_checkout(
+        &mut self,
+        checkout: &mut Checkout,
+        since: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Finish>> {
+        match checkout {
+            Checkout::Ready(_) => Poll::Ready(Ok(())),
+            Checkout::Refused(error) => Poll::Ready(Err(error.refusal(self.identity.pool.database()).into())),
+            Checkout::Wait(wait) => match ready!(self.poll_wait(wait, cx))? {
+                Some(lease) => {
+                    self.has_waited(since);
+                    *checkout = Checkout::Ready(lease);
+                    Poll::Ready(Ok(()))
                 }
-            }
-            drop(lease);
-            checkout = self.checkout();
+                None => Poll::Ready(Ok(())),
+            },
         }
     }
 

@@ -161,7 +161,7 @@ impl Exchange<'_> {
         let run = walk.take_run();
         self.footprint.started = true;
         if let Some(parse) = walk.kept() {
-            self.client.unnamed = Some(Remembered::new(parse));
+            self.client.unnamed = Some(Box::new(Remembered::new(parse)));
         }
         if !run.is_empty() || self.server.has_unsent() {
             self.server.send(run).map_err(End::ServerLost)?;
@@ -203,7 +203,7 @@ impl Exchange<'_> {
         let mut given = 0;
         while let Some(local) = self.server.turn.take_local() {
             self.client.outbox().extend_from_slice(&local.bytes());
-            self.holdings.names.learn(&[Outcome::Done]);
+            self.holdings.names.get().learn(&[Outcome::Done]);
             given += local.bytes().len();
         }
         self.tally.sent += given;
@@ -265,7 +265,7 @@ impl Exchange<'_> {
             self.footprint.used().iter().for_each(|key| self.server.statements.forget(key));
         }
         if !seen.names.is_empty() {
-            self.holdings.names.learn(&seen.names);
+            self.holdings.names.get().learn(&seen.names);
             seen.names.clear();
         }
         seen.removals.drain(..).for_each(|removal| self.holdings.removed(removal));

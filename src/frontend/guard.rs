@@ -234,7 +234,7 @@ impl Exchange<'_> {
         );
         let head = [&b"P"[..], &(parse.len() as u32 + 4).to_be_bytes()].concat();
         if name.is_empty() && self.rules.shared {
-            self.client.unnamed = Some(Remembered::new(&[head, parse].concat()));
+            self.client.unnamed = Some(Box::new(Remembered::new(&[head, parse].concat())));
         }
     }
 }

@@ -8,6 +8,7 @@ use super::listening::Listening;
 use super::lookout::Lookout;
 use super::names::{Named, Names};
 use super::removals::Removals;
+use super::seldom::{Blank, Seldom};
 use super::texts::{Planning, Texts};
 use crate::backend::ServerConn;
 use crate::backend::hidden::Hidden;
@@ -26,27 +27,35 @@ pub(super) struct Holdings {
     welcome: Arc<Parameters>,
     /// The settings that it has.
     pub(super) settings: Arc<Settings>,
-    planning: Planning,
-    pub(super) names: Names,
+    planning: Rc<Planning>,
+    pub(super) names: Seldom<Names>,
     pub(super) pins: Pins,
     /// Those of them that last until the client leaves or discards everything.
     sticky: Pins,
     /// What SQL removes of the prepared statements, as far as it is not answered yet.
     pub(super) removals: Removals,
     /// Statements that were prepared by SQL, while the client is pinned for them.
-    sql_names: Vec<(Box<str>, Rc<Facts>)>,
+    sql_names: Seldom<SqlNames>,
     /// Those that the log has told of.
     pub(super) said: Pins,
     /// When the first of them came, in milliseconds of the process's clock.
     pub(super) pinned_since: u64,
-    pub(super) lookout: Lookout,
+    /// Blank between leases, and then its memory is the next lease's: see `Visit`.
+    pub(super) lookout: Seldom<Lookout>,
     /// What the database's own definitions may do to a session, and since when that is known.
-    hidden: Arc<Hidden>,
+    pub(super) hidden: Arc<Hidden>,
     hidden_since: u64,
-    pub(super) listening: Listening,
+    pub(super) listening: Seldom<Listening>,
     /// The client's number, and how often its settings changed in the middle of a transaction.
     client: u64,
     changes: u64,
+}
+
+/// Statements that were prepared by SQL, by their names.
+type SqlNames = Vec<(Box<str>, Rc<Facts>)>;
+
+impl Blank for SqlNames {
+    const BLANK: &'static Self = &Self::new();
 }
 
 fn begins_transactions(setting: &str) -> bool {
@@ -58,39 +67,33 @@ pub(super) const SESSION_AUTHORIZATION: &str = "session_authorization";
 /// Statements prepared by SQL whose names are remembered.
 const MAX_SQL_NAMES: usize = 256;
 
-/// Numbers of functions in PostgreSQL's `src/include/catalog/pg_proc.dat`: `set_config` and `setseed`.
-const SET_CONFIG: u32 = 2078;
-const SET_SEED: u32 = 1599;
-
-/// The functions around advisory locks, those of transactions among them.
-const ADVISORY_LOCKS: [std::ops::RangeInclusive<u32>; 2] = [2880..=2893, 3089..=3098];
-
-/// `query_to_xml` and the other functions that run SQL from a string or from a table or view.
-const RUNS_QUERIES: std::ops::RangeInclusive<u32> = 2923..=2944;
-
-/// `FirstUnpinnedObjectId` of PostgreSQL's `src/include/access/transam.h`: functions below are its own.
-const FIRST_UNPINNED: u32 = 12_000;
-
 impl Holdings {
-    /// Nothing but the settings of the startup packet, with which the server reports `welcome`. No two clients of the
+    /// Nothing but the settings of the startup packet, with which the server reports something. No two clients of the
     /// process have the same number.
-    pub(super) fn new(startup: Arc<Settings>, welcome: Arc<Parameters>, client: u64, texts: &Texts) -> Self {
+    pub(super) fn new(
+        (startup, welcome): (Arc<Settings>, Arc<Parameters>),
+        client: u64,
+        texts: &mut Texts,
+        pool: &Pool,
+    ) -> Self {
+        // Looked at in this order: what is found out in between is looked at again.
+        let (hidden_since, hidden) = (pool.hidden_since(), pool.hidden());
         Self {
             settings: Arc::clone(&startup),
             planning: texts.planning(startup.planning()),
             startup,
             welcome,
-            names: Names::default(),
+            names: Seldom::default(),
             pins: Pins::NONE,
             sticky: Pins::NONE,
             removals: Removals::default(),
-            sql_names: Vec::new(),
+            sql_names: Seldom::default(),
             said: Pins::NONE,
             pinned_since: 0,
-            lookout: Lookout::default(),
-            hidden: Arc::default(),
-            hidden_since: 0,
-            listening: Listening::default(),
+            lookout: Seldom::default(),
+            hidden,
+            hidden_since,
+            listening: Seldom::default(),
             client,
             changes: 0,
         }
@@ -105,7 +108,7 @@ impl Holdings {
     pub(super) fn note(&mut self, facts: &Rc<Facts>) {
         let Effects { suspects, releases, settings, local_settings, resets, pin, .. } = &facts.effects;
         let Effects { prepared_names, deallocates, .. } = &facts.effects;
-        let lookout = &mut self.lookout;
+        let lookout = &mut *self.lookout;
         if facts.kind == Kind::Unknown {
             if !std::mem::replace(&mut lookout.unjudged, true) {
                 lookout.judged = (lookout.opaque, lookout.states, lookout.releases, lookout.dynamic);
@@ -141,12 +144,16 @@ impl Holdings {
             lookout.pins.insert(SessionState::Setting);
         }
         if suspects.contains(States::PREPARED) {
-            for name in prepared_names.iter().filter(|name| self.names.get(name.as_bytes()).is_none()) {
+            let given = self.names.read();
+            let is_given = |name: &str| given.is_some_and(|names| names.get(name.as_bytes()).is_some());
+            for name in prepared_names.iter().filter(|name| !is_given(name)) {
                 self.sql_names.retain(|(known, _)| known != name);
                 self.sql_names.push((name.clone(), Rc::clone(facts)));
             }
         }
-        self.sql_names.retain(|(name, _)| !deallocates.contains(name));
+        if !self.sql_names.is_empty() {
+            self.sql_names.retain(|(name, _)| !deallocates.contains(name));
+        }
         if self.sql_names.len() > MAX_SQL_NAMES {
             self.sql_names.clear();
             self.sticky.insert(SessionState::PreparedStatement);
@@ -205,7 +212,7 @@ impl Holdings {
     }
 
     /// Something was run that may touch the session.
-    fn distrust(&mut self, touch: Touch) {
+    pub(super) fn distrust(&mut self, touch: Touch) {
         if touch == Touch::Nothing {
             return;
         }
@@ -223,17 +230,17 @@ impl Holdings {
 
     /// The server has carried out DEALLOCATE.
     pub(super) fn removed(&mut self, what: Deallocated) {
-        self.removals.done(what, &mut self.names);
+        self.removals.done(what, self.names.get());
     }
 
     /// Whether it depends on an earlier batch than `epoch`, whose answer is still to come, what a name means.
     pub(super) fn is_open(&self, name: &[u8], epoch: u64) -> bool {
-        self.removals.are_open(epoch) || self.names.is_open(name, epoch)
+        self.removals.are_open(epoch) || self.names.read().is_some_and(|names| names.is_open(name, epoch))
     }
 
     /// The statement of that name.
     pub(super) fn named(&self, name: &[u8]) -> Option<&Named> {
-        if self.removals.take(name) { None } else { self.names.get(name) }
+        if self.removals.take(name) { None } else { self.names.read()?.get(name) }
     }
 
     /// Pins the client to its server connection until it leaves or discards everything.
@@ -261,7 +268,7 @@ impl Holdings {
         if self.lookout.planning || self.lookout.opaque || self.pins.contains(SessionState::Setting) {
             texts.private_planning(self.client, self.changes)
         } else {
-            self.planning
+            *self.planning
         }
     }
 
@@ -285,7 +292,7 @@ impl Holdings {
 
     /// What the session holds cannot be found out.
     pub(super) fn give_up(&mut self) {
-        self.lookout = Lookout::default();
+        self.lookout.reset();
         self.sticky.insert(SessionState::Opaque);
         self.pins.insert(SessionState::Opaque);
     }
@@ -298,7 +305,7 @@ impl Holdings {
     /// What has to be asked, `errors` having been answered or not, before the server connection may be given back or kept for more. `known` are the
     /// parameters that the server reports anyway.
     pub(super) fn question(&self, errors: bool) -> Question {
-        let lookout = &self.lookout;
+        let lookout = &*self.lookout;
         let mut names = lookout.names.clone();
         let touched = !names.is_empty();
         if lookout.opaque {
@@ -328,8 +335,8 @@ impl Holdings {
     }
 
     /// Takes what the server said. Returns whether everything is known that has to be.
-    pub(super) fn learn(&mut self, answer: Answer, conn: &mut ServerConn, texts: &Texts) -> bool {
-        let lookout = std::mem::take(&mut self.lookout);
+    pub(super) fn learn(&mut self, answer: Answer, conn: &mut ServerConn, texts: &mut Texts) -> bool {
+        let lookout = std::mem::take(&mut *self.lookout);
         if lookout.opaque {
             // A function may have deallocated what clients share.
             conn.statements.forget_all();
@@ -401,7 +408,7 @@ impl Holdings {
         lookout.pins.iter().for_each(|state| self.pins.insert(state));
         self.sticky.iter().for_each(|state| self.pins.insert(state));
         if !self.pins.contains(SessionState::PreparedStatement) {
-            self.sql_names = Vec::new();
+            self.sql_names = Seldom::default();
         }
         let own = conn.parameters().get(SESSION_AUTHORIZATION) == self.welcome.get(SESSION_AUTHORIZATION);
         if own {
@@ -413,28 +420,16 @@ impl Holdings {
 
     /// The client discarded everything that its session held.
     pub(super) fn discard(&mut self) {
-        self.listening.discard();
+        if !self.listening.is_absent() {
+            self.listening.discard();
+        }
         let pins = self.pins;
-        (self.pins, self.sticky, self.sql_names) = (Pins::NONE, Pins::NONE, Vec::new());
+        (self.pins, self.sticky, self.sql_names) = (Pins::NONE, Pins::NONE, Seldom::default());
         for state in [SessionState::Load, SessionState::RandomSeed] {
             // DISCARD ALL neither unloads a library nor forgets a seed.
             if pins.contains(state) {
                 self.pins.insert(state);
             }
-        }
-    }
-
-    /// A function is being called by its number.
-    pub(super) fn note_call(&mut self, oid: u32) {
-        match oid {
-            SET_CONFIG => self.lookout.pins.insert(SessionState::Setting),
-            SET_SEED => self.lookout.pins.insert(SessionState::RandomSeed),
-            oid if ADVISORY_LOCKS.iter().any(|numbers| numbers.contains(&oid)) => {
-                (self.lookout.states, self.lookout.releases) = (true, true);
-            }
-            oid if oid >= FIRST_UNPINNED => self.distrust(self.hidden.most().max(Touch::Session)),
-            oid if RUNS_QUERIES.contains(&oid) => self.distrust(Touch::Untold),
-            _ => {}
         }
     }
 }

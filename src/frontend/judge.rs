@@ -180,6 +180,9 @@ impl Exchange<'_> {
 
     /// Puts the client's startup settings behind the message that was passed last, if it led back to the server's.
     pub(super) fn reassign(&mut self, walk: &mut Walk<'_>) {
+        if self.holdings.lookout.reassign == Touched::None {
+            return;
+        }
         let reset = std::mem::take(&mut self.holdings.lookout.reassign);
         let chosen = |name: &str| match &reset {
             Touched::None => false,
@@ -262,7 +265,7 @@ impl Exchange<'_> {
         };
         let epoch = self.server.turn.epoch();
         let named = Named::new(prepared, self.pool.count_parse());
-        self.holdings.names.give(name, named.clone(), epoch).map_err(|_| End::Refused(too_many()))?;
+        self.holdings.names.get().give(name, named.clone(), epoch).map_err(|_| End::Refused(too_many()))?;
         self.interrupt(walk);
         self.client.requests.replace(walk, message.header, message.header.len);
         let bill = self.bill_parse(&named.prepared.facts, message);
@@ -289,7 +292,7 @@ impl Exchange<'_> {
             self.footprint.parsed(self.server.turn.epoch());
         } else {
             // It cannot be carried to another server connection.
-            self.holdings.names.forget(name);
+            self.holdings.names.get().forget(name);
             self.holdings.stick(SessionState::PreparedStatement);
         }
         self.pass(walk, message, Mark { unnamed, ..Mark::default() });
@@ -381,7 +384,7 @@ impl Exchange<'_> {
             return Ok(None);
         }
         self.client.requests.replace(walk, message.header, message.header.len);
-        self.holdings.names.take(name, self.server.turn.epoch());
+        self.holdings.names.get().take(name, self.server.turn.epoch());
         let lent = [name, b"\0"].concat();
         if self.holdings.lookout.borrowed.iter().any(|borrowed| **borrowed == *lent) {
             self.server.close_statement(&lent, Asker::Stead);

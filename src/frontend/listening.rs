@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::Shared;
+use super::seldom::Blank;
 use crate::backend::channels;
 use crate::backend::settings::Parameters;
 use crate::backend::told::Channels;
@@ -113,7 +114,7 @@ struct Handover {
 }
 
 /// What a client listens to through the hub, and what it may have done about that.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Listening {
     pub(super) post: Option<Box<Post>>,
     /// The server connection listens.
@@ -125,6 +126,26 @@ pub(super) struct Listening {
     handover: Option<Box<Handover>>,
     marks: u64,
 }
+
+impl Default for Listening {
+    fn default() -> Self {
+        NOTHING
+    }
+}
+
+impl Blank for Listening {
+    const BLANK: &'static Self = &NOTHING;
+}
+
+const NOTHING: Listening = Listening {
+    post: None,
+    found: false,
+    foreign: false,
+    discarded: false,
+    arms: Vec::new(),
+    handover: None,
+    marks: 0,
+};
 
 impl Listening {
     /// The channels whose notifications do not come over a server connection of the moment.

@@ -44,7 +44,8 @@ pub(super) enum Admitted {
 
 /// What a login got for its client.
 enum Granted {
-    Session(Identity),
+    /// With the settings of its startup packet, and what it was told of them.
+    Session(Identity, Arc<Settings>, Arc<Parameters>),
     Replication(Link),
 }
 
@@ -93,12 +94,17 @@ pub(super) async fn run(worker: &Rc<Worker>, mut stream: Stream) -> Option<Admit
             shared.metrics.login(true);
             let worker = Rc::clone(worker);
             Some(match granted {
-                Granted::Session(identity) => {
+                Granted::Session(identity, settings, parameters) => {
                     let mut client = Client::new(stream);
                     if identity.pool.route().access.is_read_only() {
                         client.requests.longest = GUARDED;
                     }
-                    Admitted::Session(Box::new(Session::new(client, worker, identity)))
+                    Admitted::Session(Box::new(Session::new(
+                        client,
+                        worker,
+                        identity,
+                        (settings, parameters),
+                    )))
                 }
                 Granted::Replication(link) => {
                     Admitted::Replication(Box::new(Passage::new(stream, link, worker)))
@@ -178,7 +184,9 @@ async fn log_in(worker: &Rc<Worker>, stream: &mut Stream, place: &Place) -> Resu
     let pid = own.as_ref().map(|lease| lease.cancel_key().pid);
     let cancel = Registration::new(&worker.shared, startup.version(), pid)?;
     greet(stream, &parameters, cancel.key()).await?;
-    Ok(Granted::Session(Identity { pool, settings, parameters, own, cancel, _permits: permits }))
+    let (own, permits) = (own.map(Box::new), permits.into_boxed_slice());
+    let identity = Identity { pool, own, cancel, _permits: permits };
+    Ok(Granted::Session(identity, settings, parameters))
 }
 
 /// Ends what waits for a client when the process drains: one that never speaks must not hold it up.

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::holdings::SESSION_AUTHORIZATION;
+use super::seldom::Blank;
 use crate::backend::probe;
 use crate::statement::{Facts, Touched};
 use crate::wire::tag::{Pins, SessionState};
@@ -11,7 +12,7 @@ use crate::wire::tag::{Pins, SessionState};
 const MAX_UNSEEN: usize = 100;
 
 /// What a client may have done to its session since that was last looked at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lookout {
     /// It may have left state that the server can be asked about.
     pub(super) states: bool,
@@ -50,6 +51,37 @@ pub(super) struct Lookout {
     /// Of these settings, the client's startup values have to be set again behind its next Sync.
     pub(super) reassign: Touched,
 }
+
+impl Default for Lookout {
+    fn default() -> Self {
+        NOTHING
+    }
+}
+
+impl Blank for Lookout {
+    const BLANK: &'static Self = &NOTHING;
+}
+
+const NOTHING: Lookout = Lookout {
+    states: false,
+    releases: false,
+    names: Vec::new(),
+    resets: false,
+    all_settings: false,
+    opaque: false,
+    dynamic: false,
+    hidden: false,
+    defines: false,
+    unseen: Vec::new(),
+    unjudged: false,
+    judged: (false, false, false, false),
+    pins: Pins::NONE,
+    planning: false,
+    dialect: false,
+    borrowed: Vec::new(),
+    reassigned: false,
+    reassign: Touched::None,
+};
 
 impl Lookout {
     /// Whether there is nothing to look at.

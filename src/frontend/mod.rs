@@ -14,13 +14,14 @@
 //!   `attend` is what a statement needs around it, `carry` brings prepared statements to the server connection.
 //! - `guard`: what a read-only route refuses, of which `audit` tells the log; `strict` puts transactions of the proxy's own around the
 //!   rest, where a route wants that.
-//! - `holdings`: what a client's session holds, and `lookout` what it may have done to that; `names` are its prepared statements (`removals`
+//! - `holdings`: what a client's session holds, and `lookout` what it may have done to that (`calls`: by functions that are called by their number); `names` are its prepared statements (`removals`
 //!   what DEALLOCATE is about to take of them), `texts` what a worker knows of
 //!   statements, `footprint` what a client left on the server connection of the moment.
 //! - `billing`: what statements are counted under; `books`: how they ended, and how long they took; `views`: what their names mean to a session;
 //!   `docket`: what has to be known of them at their end, of which `slow` tells the log.
 //! - `listening`: what a client listens to through the hub of its pool; `handover` brings it there.
 //! - `replication`: clients that have a server connection for themselves, which `passage` joins to theirs.
+//! - `visit`: what only a client needs that has a server connection; `seldom` holds what few clients need at all.
 //! - `watch`: time-outs and shutdown, without a timer for each client.
 //! - `cancel`: which client's query a cancel request means.
 //! - `refuse`: the only place that says no to a client.
@@ -31,6 +32,7 @@ mod audit;
 mod auth;
 mod billing;
 mod books;
+mod calls;
 mod cancel;
 mod carry;
 mod channel;
@@ -56,6 +58,7 @@ mod phase;
 mod refuse;
 mod removals;
 mod replication;
+mod seldom;
 mod session;
 mod settle;
 mod slow;
@@ -64,6 +67,7 @@ mod strict;
 mod texts;
 mod traces;
 mod views;
+mod visit;
 mod watch;
 pub mod worker;
 

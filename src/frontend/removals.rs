@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::names::Names;
+use super::seldom::{Blank, Seldom};
 use crate::statement::Effects;
 use crate::wire::tag::Deallocated;
 
@@ -17,20 +18,26 @@ struct Removal {
 
 /// Every DEALLOCATE that is not answered yet, in the order of their sending.
 #[derive(Debug, Default)]
-pub(super) struct Removals(VecDeque<Removal>);
+pub(super) struct Removals(Seldom<VecDeque<Removal>>);
+
+impl Blank for VecDeque<Removal> {
+    const BLANK: &'static Self = &Self::new();
+}
 
 impl Removals {
     /// SQL that is being sent in batch `epoch` removes prepared statements.
     pub(super) fn sent(&mut self, effects: &Effects, epoch: u64) {
         let names = effects.deallocates.iter().cloned().map(Some);
         let all = effects.deallocates_all.then_some(None);
-        self.0.extend(names.chain(all).map(|name| Removal { name, epoch }));
+        if effects.deallocates_all || !effects.deallocates.is_empty() {
+            self.0.extend(names.chain(all).map(|name| Removal { name, epoch }));
+        }
     }
 
     /// The server has carried one out.
     pub(super) fn done(&mut self, what: Deallocated, names: &mut Names) {
         let all = what == Deallocated::All;
-        while let Some(removal) = self.0.pop_front() {
+        while let Some(removal) = self.0.get().pop_front() {
             match &removal.name {
                 Some(name) if !all => return names.forget(name.as_bytes()),
                 None if all => return names.forget_all(),

@@ -7,17 +7,19 @@ use std::task::{Context, Poll, ready};
 
 use super::books::{Account, Books};
 use super::client::Client;
-use super::exchange::{End, Exchange, Rules, Tally};
+use super::exchange::{End, Exchange, Rules};
 use super::footprint::Footprint;
 use super::handover::Transfer;
 use super::holdings::Holdings;
 use super::identity::Identity;
 use super::phase::{self, Phase};
 use super::refuse;
-use super::settle::{Inquiry, Settled};
+use super::seldom::Seldom;
+use super::settle::Inquiry;
+use super::visit::{Stay, Visit};
 use super::watch::Watch;
-use super::worker::Worker;
-use crate::backend::Lost;
+use super::worker::{Counted, Worker};
+use crate::backend::settings::{Parameters, Settings};
 use crate::backend::told::Told;
 use crate::clock::millis;
 use crate::config::PoolMode;
@@ -45,20 +47,6 @@ impl From<Refusal> for Finish {
     }
 }
 
-/// What is known of a client's use of one lease.
-#[derive(Debug, Default)]
-pub(super) struct Visit {
-    pub(super) footprint: Footprint,
-    pub(super) tally: Tally,
-    /// The client was answered with an error since its session was last looked at.
-    pub(super) errors: bool,
-    /// How often the server had reported another parameter by then.
-    pub(super) changes: u64,
-}
-
-/// Visits that a worker keeps for the next ones.
-const MOST_VISITS: usize = 128;
-
 /// A client that is logged in.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -77,7 +65,7 @@ pub(super) struct Session {
     /// How far what it listens to is on its way to the hub.
     pub(super) transfer: Option<Box<Transfer>>,
     /// What its statements are counted under.
-    pub(super) account: Account,
+    pub(super) account: Seldom<Account>,
 }
 
 impl Drop for Session {
@@ -87,32 +75,37 @@ impl Drop for Session {
 }
 
 impl Session {
-    pub(super) fn new(client: Client, worker: Rc<Worker>, identity: Identity) -> Self {
+    /// With the settings of its startup packet, and what it was told of them.
+    pub(super) fn new(
+        client: Client,
+        worker: Rc<Worker>,
+        identity: Identity,
+        (startup, welcome): (Arc<Settings>, Arc<Parameters>),
+    ) -> Self {
         let shard = identity.pool.metrics().shard(worker.id);
         shard.add(Counter::ClientsOpened, 1);
         let watch = worker.watches.register();
-        let startup = Arc::clone(&identity.settings);
-        let welcome = Arc::clone(&identity.parameters);
-        let holdings = Holdings::new(startup, welcome, worker.next_number(), &worker.texts.borrow());
-        let told = Told::new(Arc::clone(&identity.parameters), Arc::clone(&identity.settings));
-        let (phase, account) = (Phase::Running, Account::default());
+        let told = Told::new(Arc::clone(&welcome), Arc::clone(&startup));
+        let number = worker.next_number();
+        let holdings =
+            Holdings::new((startup, welcome), number, &mut worker.texts.borrow_mut(), &identity.pool);
         Self {
             client,
             worker,
             identity,
             shard,
             watch,
-            phase,
+            phase: Phase::Running,
             holdings,
             told,
             inquiry: None,
             transfer: None,
-            account,
+            account: Seldom::default(),
         }
     }
 
-    /// Serves the client to its end.
-    pub(super) async fn run(mut self: Box<Self>) {
+    /// Serves the client to its end, until which it counts as one.
+    pub(super) async fn run(mut self: Box<Self>, _count: Counted) {
         loop {
             let finish = match self.serve().await {
                 Ok(()) => continue,
@@ -133,35 +126,62 @@ impl Session {
         }
     }
 
-    /// From one wait for a request to the return of the server connection.
+    /// From one wait for a request to the return of the server connection. What is large and needed only with a lease lies
+    /// in its `Stay`, so that this future, and with it every idle client, stays small.
     async fn serve(&mut self) -> Result<(), Finish> {
         if self.worker.draining.get() {
             return Err(phase::refusal(ErrorKind::Shutdown).into());
         }
         self.enter(self.resting());
-        if let Some(lease) = self.identity.own.take() {
-            return self.relay(lease, 0).await;
-        }
-        self.client.slim();
-        // Nothing may be awaited between this and the use of the scratch memory.
-        let length = std::future::poll_fn(|cx| self.poll_request(cx)).await?;
+        let stay = match self.begin_own() {
+            Some(stay) => stay,
+            None => {
+                self.client.slim();
+                // Nothing may be awaited between this and the use of the scratch memory.
+                let length = std::future::poll_fn(|cx| self.poll_request(cx)).await?;
+                match self.begin(length) {
+                    Ok(stay) => stay,
+                    Err(mut checkout) => {
+                        let equipped = self.equip(&mut checkout).await;
+                        self.identity.cancel.target.has_waited();
+                        equipped?;
+                        match self.begin_equipped(checkout) {
+                            Some(stay) => stay,
+                            None => return Ok(()),
+                        }
+                    }
+                }
+            }
+        };
+        self.relay(stay).await
+    }
+
+    /// In session mode, begins the visit that lasts as long as the client.
+    fn begin_own(&mut self) -> Option<Box<Stay>> {
+        let lease = self.identity.own.take()?;
+        Some(self.visit(*lease, 0))
+    }
+
+    /// Begins a visit if there is a server connection for the client; otherwise the request is put aside.
+    fn begin(&mut self, length: usize) -> Result<Box<Stay>, Checkout> {
         let mut checkout = self.checkout();
         let mut fits = false;
         if let Checkout::Ready(lease) = &mut checkout {
             fits = lease.has(&self.holdings.settings, self.holdings.client());
         }
         match checkout {
-            Checkout::Ready(lease) if fits => self.relay(lease, length).await,
+            Checkout::Ready(lease) if fits => Ok(self.visit(lease, length)),
             checkout => {
                 self.client.put_aside(&self.worker.scratch.borrow()[..length], true);
-                let lease = self.equip(checkout).await;
-                self.identity.cancel.target.has_waited();
-                match lease? {
-                    Some(lease) => self.relay(lease, 0).await,
-                    None => Ok(()),
-                }
+                Err(checkout)
             }
         }
+    }
+
+    /// Begins a visit with a server connection that the client has waited for; `None` if it got none.
+    fn begin_equipped(&mut self, checkout: Checkout) -> Option<Box<Stay>> {
+        let Checkout::Ready(lease) = checkout else { return None };
+        Some(self.visit(lease, 0))
     }
 
     /// Ready when the scratch memory holds a request that can be judged; with the length of all that is there.
@@ -206,27 +226,13 @@ impl Session {
         }
     }
 
-    /// Serves the client on a server connection until it can go back. `length` bytes of the scratch memory are the
-    /// client's first request; with 0, it was put aside.
-    async fn relay(&mut self, lease: Lease, length: usize) -> Result<(), Finish> {
-        // It lies with the worker and not with the client: there are as many as leases.
-        let kept = self.worker.visits.borrow_mut().pop();
-        let mut visit = kept.unwrap_or_default();
-        let relayed = self.relay_until_done(lease, &mut visit, length).await;
-        let mut visits = self.worker.visits.borrow_mut();
-        if visits.len() < MOST_VISITS {
-            *visit = Visit::default();
-            visits.push(visit);
+    /// Begins a visit. `length` bytes of the scratch memory are the client's first request; with 0, it was put aside.
+    fn visit(&mut self, mut lease: Lease, length: usize) -> Box<Stay> {
+        let mut stay = self.worker.stay();
+        if self.holdings.lookout.is_absent() {
+            std::mem::swap(&mut self.holdings.lookout, &mut stay.lookout);
         }
-        relayed
-    }
-
-    async fn relay_until_done(
-        &mut self,
-        mut lease: Lease,
-        visit: &mut Visit,
-        length: usize,
-    ) -> Result<(), Finish> {
+        let visit = &mut stay.visit;
         self.identity.cancel.target.aim(lease.cancel_key());
         self.shard.add(Counter::Checkouts, 1);
         std::mem::swap(&mut lease.told, &mut self.told);
@@ -241,62 +247,21 @@ impl Session {
         lease.set_exclusive(self.keeps(&visit.footprint));
         lease.count(self.counts());
         lease.used = true;
-        let mut end = None;
         if length > 0 {
             let worker = Rc::clone(&self.worker);
             let scratch = worker.scratch.borrow();
-            end = self.exchange(&mut lease, visit).pass_on(&scratch[..length]).err();
+            stay.end = self.exchange(&mut lease, visit).pass_on(&scratch[..length]).err();
         }
-        loop {
-            let end = match end.take() {
-                Some(end) => end,
-                None => std::future::poll_fn(|cx| self.poll_relay(&mut lease, visit, cx)).await,
-            };
-            visit.errors |= visit.tally.seen.errors > 0;
-            self.settle_accounts(&mut visit.tally);
-            match end {
-                End::Settled => match self.settle_all(&mut lease, visit).await {
-                    Err(end) => return Err(self.part(lease, end, visit.tally.seen.farewell)),
-                    Ok(Settled::Ask | Settled::Subscribe | Settled::Keep) => {}
-                    Ok(Settled::Done) if self.worker.draining.get() => {
-                        self.retire(lease, true);
-                        return Err(phase::refusal(ErrorKind::Shutdown).into());
-                    }
-                    Ok(Settled::Done) => {
-                        std::mem::swap(&mut lease.told, &mut self.told);
-                        self.give_back(lease);
-                        return Ok(());
-                    }
-                    Ok(Settled::Lost) => {
-                        return Err(self.part(lease, End::ServerLost(Lost::Refused), false));
-                    }
-                },
-                End::Spent if self.keeps(&visit.footprint) => {}
-                End::Spent => {
-                    lease.spoil();
-                    std::mem::swap(&mut lease.told, &mut self.told);
-                    self.give_back(lease);
-                    return Ok(());
-                }
-                other => return Err(self.part(lease, other, visit.tally.seen.farewell)),
-            }
-        }
-    }
-
-    /// What becomes of a server connection that has settled.
-    async fn settle_all(&mut self, lease: &mut Lease, visit: &mut Visit) -> Result<Settled, End> {
-        match self.settle(lease, visit) {
-            // Boxed, so that a session does not occupy the memory that this seldom needs.
-            Settled::Subscribe => Box::pin(self.subscribe(lease, visit)).await,
-            settled => Ok(settled),
-        }
+        stay.lease = Some(lease);
+        stay
     }
 
     fn exchange<'a>(&'a mut self, lease: &'a mut Lease, visit: &'a mut Visit) -> Exchange<'a> {
         let mode = self.identity.pool.route().mode;
         let asking = self.asks() || self.holdings.listening.is_handing_over();
-        let books = Books::open(&mut self.account, &self.shard, &self.identity.pool, &self.worker);
-        let Visit { footprint, tally, .. } = visit;
+        let Visit { footprint, tally, course, .. } = visit;
+        let account = (&mut self.account, course);
+        let books = Books::open(account, &self.shard, &self.identity.pool, &self.worker);
         Exchange {
             client: &mut self.client,
             server: lease,
@@ -377,7 +342,7 @@ impl Session {
     }
 
     /// Whether anybody wants to know of its statements.
-    fn counts(&self) -> bool {
+    pub(super) fn counts(&self) -> bool {
         let slow = self.identity.pool.route().slow_query.is_some();
         let watched = self.worker.table.is_some() || self.worker.sampler.is_some();
         slow || watched || self.shard.traffic().is_some()

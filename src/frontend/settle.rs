@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::session::{Session, Visit};
+use super::session::Session;
+use super::visit::Visit;
 use crate::backend::probe::{Definitions, Question};
 use crate::backend::settings;
 use crate::config::PoolMode;
@@ -67,14 +68,18 @@ impl Session {
             let leaves = std::mem::take(&mut seen.leaves);
             if std::mem::take(&mut seen.commands) == 0 {
                 // What could not be judged was refused by the server as well, most likely for its syntax.
-                self.holdings.lookout.forget_unjudged();
+                if self.holdings.lookout.unjudged {
+                    self.holdings.lookout.forget_unjudged();
+                }
             }
             if std::mem::take(&mut seen.unclear) {
                 // Nobody knows what it did.
                 self.holdings.stick(SessionState::Opaque);
             }
             // It may have been parsed long ago.
-            self.holdings.lookout.states |= leaves.contains(SessionState::Listen);
+            if leaves.contains(SessionState::Listen) {
+                self.holdings.lookout.states = true;
+            }
             if self.holdings.lookout.unjudged {
                 [SessionState::Setting, SessionState::Opaque, SessionState::Load]
                     .into_iter()
@@ -85,7 +90,7 @@ impl Session {
             if std::mem::replace(&mut visit.changes, changes) != changes && !self.holdings.explains(lease) {
                 self.holdings.is_surprised();
             }
-            if visit.errors {
+            if visit.errors && !self.holdings.listening.is_absent() {
                 self.holdings.listening.has_failed();
             }
             if !self.holdings.lookout.is_empty() {
@@ -98,7 +103,7 @@ impl Session {
             }
         }
         // The encoding is what the server reports, now that nothing is on its way.
-        self.holdings.lookout = Default::default();
+        self.holdings.lookout.reset();
         if self.holdings.listening.has_changed() {
             self.begin_transfer(lease)
         } else {
@@ -108,7 +113,9 @@ impl Session {
 
     /// All is known.
     pub(super) fn conclude(&mut self, lease: &mut Lease, visit: &Visit) -> Settled {
-        self.holdings.listening.compare_encoding(lease.parameters());
+        if !self.holdings.listening.is_absent() {
+            self.holdings.listening.compare_encoding(lease.parameters());
+        }
         if self.keeps(&visit.footprint) && !self.worker.draining.get() {
             self.identity.cancel.target.aim(lease.cancel_key());
             lease.set_exclusive(!self.holdings.pins.is_empty());
@@ -121,7 +128,10 @@ impl Session {
     /// The same where the server connection is the client's for its whole life.
     fn settle_own(&mut self, lease: &mut Lease, visit: &mut Visit) -> Settled {
         let assigned = self.inquiry.take().is_some();
-        let reassigned = std::mem::take(&mut self.holdings.lookout.reassigned);
+        let reassigned = self.holdings.lookout.reassigned;
+        if reassigned {
+            self.holdings.lookout.reassigned = false;
+        }
         let reset = std::mem::take(&mut visit.tally.seen.reset) && !reassigned && !assigned;
         if reset && let Some(sql) = settings::assignment(self.holdings.startup(), |_| true) {
             // A statement that was parsed earlier: nothing could be put behind it.
@@ -182,7 +192,7 @@ impl Session {
             }
         }
         let before = self.holdings.pins;
-        let sound = self.holdings.learn(answer, lease, &self.worker.texts.borrow());
+        let sound = self.holdings.learn(answer, lease, &mut self.worker.texts.borrow_mut());
         if !sound {
             self.holdings.pins.insert(SessionState::Setting);
         }

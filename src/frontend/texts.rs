@@ -71,6 +71,8 @@ pub(super) struct Texts {
     sweep_at: usize,
     /// The process's own, so that nobody can make up two statements with the same key.
     secret: [u8; 32],
+    /// What stood for settings last: clients share it.
+    last_planning: Rc<Planning>,
     too_long: Rc<Facts>,
 }
 
@@ -88,6 +90,7 @@ impl Texts {
             prepared: HashMap::new(),
             sweep_at: 1024,
             secret,
+            last_planning: Rc::default(),
             too_long: Rc::new(Facts::too_long()),
         }
     }
@@ -151,8 +154,19 @@ impl Texts {
         self.digest(&[b"private", &client.to_be_bytes(), &change.to_be_bytes()])
     }
 
-    /// What stands for settings that clients may share.
-    pub(super) fn planning<'a>(&self, settings: impl Iterator<Item = (&'a str, &'a str)>) -> Planning {
+    /// What stands for settings that clients may share. Those that come one after the other mostly have the same.
+    pub(super) fn planning<'a>(
+        &mut self,
+        settings: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Rc<Planning> {
+        let planning = self.planning_of(settings);
+        if *self.last_planning != planning {
+            self.last_planning = Rc::new(planning);
+        }
+        Rc::clone(&self.last_planning)
+    }
+
+    fn planning_of<'a>(&self, settings: impl Iterator<Item = (&'a str, &'a str)>) -> Planning {
         let mut context = Context::new(&SHA256);
         context.update(&self.secret);
         let mut any = false;
@@ -203,7 +217,7 @@ mod tests {
     #[test]
     fn the_same_statement_under_the_same_settings_is_kept_once() {
         let mut texts = Texts::new([7; 32], false);
-        let none = texts.planning(std::iter::empty());
+        let none = *texts.planning(std::iter::empty());
         let mut prepare =
             |text: &str, types: &[u8], planning| texts.prepared(text.as_bytes(), types, &planning, UTF8);
         let first = prepare("SELECT $1", &[0, 0], none);
@@ -233,7 +247,7 @@ mod tests {
 
     #[test]
     fn settings_are_told_apart_whatever_their_values_hold() {
-        let texts = Texts::new([7; 32], false);
+        let mut texts = Texts::new([7; 32], false);
         let a = texts.planning([("a", "bc")].into_iter());
         assert_ne!(a, texts.planning([("ab", "c")].into_iter()));
         assert_ne!(texts.private_planning(1, 1), texts.private_planning(1, 2));

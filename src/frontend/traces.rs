@@ -167,7 +167,7 @@ impl Exchange<'_> {
         let epoch = self.server.turn.epoch();
         let Some(books) = &mut self.books else { return };
         let Some(sampler) = books.sampler else { return };
-        let traces = &mut books.account.traces;
+        let traces = books.account.traces.get();
         if std::mem::take(&mut traces.again) {
             // It has been decided already.
             let current = traces.current;
@@ -200,14 +200,14 @@ impl Exchange<'_> {
     /// The message that was looked at last is put aside, and comes by again.
     pub(super) fn will_trace_again(&mut self) {
         if let Some(books) = &mut self.books {
-            books.account.traces.again = true;
+            books.account.traces.get().again = true;
         }
     }
 
     /// A message is skipped behind an error: if it was put aside, it does not come by again.
     pub(super) fn trace_skipped(&mut self) {
-        let Some(books) = &mut self.books else { return };
-        let traces = &mut books.account.traces;
+        let Some(books) = self.books.as_mut().filter(|books| books.sampler.is_some()) else { return };
+        let traces = books.account.traces.get();
         if !std::mem::take(&mut traces.again) {
             return;
         }
@@ -223,7 +223,7 @@ impl Exchange<'_> {
             return bill;
         }
         let Some(books) = &mut self.books else { return bill };
-        let traces = &mut books.account.traces;
+        let traces = books.account.traces.get();
         let number = std::mem::take(&mut traces.current);
         if let Some(open) = traces.find(number) {
             open.operation = Command::numbered(bill.command);
@@ -241,7 +241,7 @@ impl Exchange<'_> {
         let epoch = self.server.turn.answered_before();
         let Some(books) = &mut self.books else { return };
         let Some(sampler) = books.sampler else { return };
-        books.account.traces.settle(sampler, || place(self.pool), (epoch, books.clock.exact()));
+        books.account.traces.get().settle(sampler, || place(self.pool), (epoch, books.clock.exact()));
     }
 }
 
@@ -254,7 +254,7 @@ impl Session {
             End::ServerLost(_) => Some(login::server_lost().kind),
             End::Settled | End::Spent | End::Left { .. } => None,
         };
-        let traces = &mut self.account.traces;
+        let traces = self.account.get().traces.get();
         traces.forget_parsed();
         traces.failed = kind.and_then(|kind| kind.sqlstate().as_bytes().try_into().ok());
         let now = self.worker.shared.clock.exact();

@@ -3,9 +3,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::thread;
 use std::time::Duration;
 
@@ -15,10 +17,10 @@ use tokio::sync::{mpsc, watch};
 use super::Shared;
 use super::audit::Audit;
 use super::login::{self, Admitted};
-use super::session::Visit;
 use super::slow::Budget;
 use super::texts::Texts;
 use super::views::Views;
+use super::visit::Stay;
 use super::watch::Watches;
 use crate::metrics::Table;
 use crate::spans::{Sampler, Tracer};
@@ -68,9 +70,9 @@ pub(super) struct Worker {
     pub(super) table: Option<RefCell<Table>>,
     /// Decides which queries are recorded, if any are.
     pub(super) sampler: Option<Sampler>,
-    /// What is known of the leases of its clients, for the next one.
+    /// Memory of visits that are over, for the next ones.
     #[allow(clippy::vec_box, reason = "a client takes one, and half a kilobyte would be copied each time")]
-    pub(super) visits: RefCell<Vec<Box<Visit>>>,
+    pub(super) stays: RefCell<Vec<Box<Stay>>>,
     /// How many clients it has given a number.
     numbers: Cell<u64>,
     pub(super) watches: Watches,
@@ -164,7 +166,7 @@ async fn run(
         views: RefCell::default(),
         table: shared.metrics.table(id).map(RefCell::new),
         sampler: shared.tracer.as_ref().map(Tracer::sampler),
-        visits: RefCell::default(),
+        stays: RefCell::default(),
         numbers: Cell::new(0),
         shared,
         scratch: RefCell::new(vec![0; scratch].into_boxed_slice()),
@@ -203,23 +205,52 @@ async fn run(
 fn start(worker: &Rc<Worker>, socket: Detached, clients: &Arc<AtomicUsize>) {
     let count = Counted(Arc::clone(clients));
     let worker = Rc::clone(worker);
-    tokio::task::spawn_local(async move {
-        let _count = count;
-        // Boxed apart, so that a session does not occupy the memory that its login needed.
-        let admitted = match socket.attach() {
-            Ok(stream) => Box::pin(login::run(&worker, stream)).await,
-            Err(_) => None,
-        };
-        match admitted {
-            Some(Admitted::Session(session)) => Box::pin(session.run()).await,
-            Some(Admitted::Replication(passage)) => Box::pin(passage.run()).await,
-            None => {}
+    let login = async move {
+        let stream = socket.attach().ok()?;
+        Some(match login::run(&worker, stream).await? {
+            Admitted::Session(session) => Box::pin(session.run(count)) as Service,
+            Admitted::Replication(passage) => Box::pin(async move {
+                let _count = count;
+                passage.run().await;
+            }),
+        })
+    };
+    tokio::task::spawn_local(Life::Login(Box::pin(login)));
+}
+
+/// What a client gets that was let in.
+type Service = Pin<Box<dyn Future<Output = ()>>>;
+
+/// The task of a client, with its login apart, so that a session does not occupy the memory that its login needed. It is
+/// this small because tokio's part of a task and it are one piece of memory, whose size is a multiple of 128.
+enum Life {
+    Login(Pin<Box<dyn Future<Output = Option<Service>>>>),
+    Service(Service),
+}
+
+// Tokio has a place for the result of a task, which is as large.
+const _: () = assert!(size_of::<Life>() <= 24);
+
+impl Future for Life {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if let Self::Login(login) = &mut *self {
+            match ready!(login.as_mut().poll(cx)) {
+                Some(service) => self.set(Self::Service(service)),
+                None => return Poll::Ready(()),
+            }
         }
-    });
+        match &mut *self {
+            Self::Service(service) => service.as_mut().poll(cx),
+            Self::Login(_) => Poll::Pending,
+        }
+    }
 }
 
 /// A client of the worker's, until it is dropped.
-struct Counted(Arc<AtomicUsize>);
+#[derive(Debug)]
+pub(super) struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
