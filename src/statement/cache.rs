@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
-use rapidhash::quality::RandomState;
+use foldhash::quality::RandomState;
 
 use super::dialect::Dialect;
 use super::facts::{Effects, Facts, Kind};
