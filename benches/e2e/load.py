@@ -20,6 +20,8 @@ PERIOD = 0.25
 
 # Seconds in which a client has to be logged in, all of them one after the other.
 LOGIN = 0.02
+# How long one of pgbench's takes on a machine like this one, with SCRAM on both sides.
+USUAL_LOGIN = 0.006
 
 # Each row has to be the one that was asked for; otherwise the transaction fails, and with it the run.
 CHECKED = SELECT.replace("SELECT abalance", "SELECT aid AS got, abalance").rstrip().rstrip(";") + """ \\gset
@@ -82,7 +84,8 @@ class Runner:
         os.makedirs(folder, exist_ok=True)
         for old in glob.glob(os.path.join(folder, "*")):
             os.unlink(old)
-        seconds = round(self.options.warm_up + self.options.seconds)
+        # pgbench's time begins with its logins.
+        seconds = round(self.options.warm_up + self.options.seconds + cell.clients * USUAL_LOGIN)
         script = self.options.script or self.scripts[cell.load]
         command = [*self.pgbench(subject.port, script, load.protocol, cell.clients), "-T", str(max(1, seconds)), "-l",
                    f"--log-prefix={os.path.join(folder, 'log')}", *(["-C"] if load.connects else [])]
