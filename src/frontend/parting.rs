@@ -28,6 +28,8 @@ impl Session {
     pub(super) fn retire(&self, mut lease: Lease, in_order: bool) {
         let target = Arc::clone(&self.identity.cancel.target);
         let no_cancel_under_way = target.release();
+        // Its statements may still be carried out, and others use what they make.
+        let changing = self.holdings.lookout.defines.then(|| self.identity.pool.definitions_are_changing());
         let pins = self.holdings.pins;
         lease.needs_reset |= !pins.is_empty()
             || !self.holdings.lookout.is_empty()
@@ -54,6 +56,7 @@ impl Session {
                 tracing::debug!(%error, "a server connection is closed");
                 lease.spoil();
             }
+            drop(changing);
             if !target.settle(lease.cancel_key()).await {
                 lease.spoil();
             }

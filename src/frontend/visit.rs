@@ -160,6 +160,9 @@ impl Session {
 
     /// Ends the session with the visit.
     fn part_from(&mut self, stay: &mut Stay, end: End) -> Next {
+        if stay.visit.course.defines {
+            self.holdings.lookout.defines = true;
+        }
         if let Some(lease) = stay.lease.take() {
             stay.finish = Some(self.part(lease, end, stay.visit.tally.seen.farewell));
         }

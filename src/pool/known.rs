@@ -26,12 +26,31 @@ pub(super) struct Known {
     hidden: Mutex<Arc<Hidden>>,
     asked: AtomicU64,
     asking: AtomicU64,
-    /// How often they have changed since the proxy runs, whichever pool of the database a client changed them in, and how
-    /// often when that was asked.
-    changes: Arc<AtomicU64>,
+    definitions: Arc<Definitions>,
+    /// How often they had changed when that was asked.
     seen: AtomicU64,
     /// Clients ask what the sequences of their session gave last.
     sequences: AtomicBool,
+}
+
+/// What clients do to the definitions of a database, whichever pool of it they use.
+#[derive(Debug, Default)]
+pub(crate) struct Definitions {
+    /// How often they have changed since the proxy runs.
+    changes: AtomicU64,
+    /// Clients that are gone, and whose statements may change them at any moment.
+    changing: AtomicU64,
+}
+
+/// Until it is dropped, nobody knows what definitions do.
+#[derive(Debug)]
+pub struct Changing(Arc<Definitions>);
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        self.0.changes.fetch_add(1, Ordering::AcqRel);
+        self.0.changing.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// For how long what definitions do is taken to be as it was, in milliseconds, unless a client changes some.
@@ -41,8 +60,8 @@ const HIDDEN: u64 = 300_000;
 const ASKING: u64 = 10_000;
 
 impl Known {
-    pub(super) fn new(changes: Arc<AtomicU64>) -> Self {
-        Self { changes, ..Self::default() }
+    pub(super) fn new(definitions: Arc<Definitions>) -> Self {
+        Self { definitions, ..Self::default() }
     }
 
     /// The server's configuration was reloaded: what was remembered is not true any more.
@@ -127,17 +146,26 @@ impl Pool {
 
     /// Whether nobody has asked since they changed.
     fn is_unseen(&self) -> bool {
-        self.hidden_since() == 0 || self.known.seen.load(Ordering::Acquire) != self.definition_changes()
+        self.hidden_since() == 0
+            || self.known.seen.load(Ordering::Acquire) != self.definition_changes()
+            || self.known.definitions.changing.load(Ordering::Acquire) > 0
     }
 
     /// A client has changed definitions, for every pool of the database.
     pub fn definitions_have_changed(&self) {
-        self.known.changes.fetch_add(1, Ordering::AcqRel);
+        self.known.definitions.changes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A client is gone that may have sent what changes definitions: so it is until its server connection is at rest.
+    pub fn definitions_are_changing(&self) -> Changing {
+        let definitions = Arc::clone(&self.known.definitions);
+        definitions.changing.fetch_add(1, Ordering::AcqRel);
+        Changing(definitions)
     }
 
     /// How often they have changed, for [`Self::hidden_is`].
     pub fn definition_changes(&self) -> u64 {
-        self.known.changes.load(Ordering::Acquire)
+        self.known.definitions.changes.load(Ordering::Acquire)
     }
 
     /// The server has said what the definitions do. `seen` is how often they had changed before it was asked.

@@ -40,7 +40,8 @@ use crate::config::Route;
 use crate::metrics::PoolMetrics;
 use crate::schemas::Catalogue;
 pub use dedicated::{Dedicated, Places};
-use known::Known;
+pub use known::Changing;
+use known::{Definitions, Known};
 pub use lease::Lease;
 pub use limits::{Limit, Permit};
 use manager::{Manager, Slot};
@@ -131,7 +132,7 @@ pub(super) struct Parts {
     pub(super) route: Arc<Route>,
     pub(super) opener: Opener,
     pub(super) catalogue: Option<Arc<Catalogue>>,
-    pub(super) definitions: Arc<AtomicU64>,
+    pub(super) definitions: Arc<Definitions>,
     pub(super) caps: Vec<Arc<Limit>>,
     pub(super) clock: Arc<Clock>,
     pub(super) metrics: Arc<PoolMetrics>,

@@ -2,10 +2,11 @@
 //! where connections are to be opened ahead.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::catalogue::Asker;
+use super::known::Definitions;
 use super::{Dedicated, Limit, Parts, Pool};
 use crate::backend::connect::Opener;
 use crate::backend::proofs::Proofs;
@@ -30,8 +31,8 @@ pub struct Registry {
     pools: RwLock<HashMap<Key, Arc<Pool>>>,
     /// By the database as clients name it, the target, and the database there.
     askers: Mutex<HashMap<(String, String, String), Arc<Asker>>>,
-    /// How often each database's definitions have changed, by its target and its name there.
-    definitions: Mutex<HashMap<(String, String), Arc<AtomicU64>>>,
+    /// What clients do to each database's definitions, by its target and its name there.
+    definitions: Mutex<HashMap<(String, String), Arc<Definitions>>>,
     /// What is known of each user that the configuration names, or that has logged in.
     proofs: RwLock<HashMap<String, Arc<Proofs>>>,
     user_caps: HashMap<String, Arc<Limit>>,
@@ -132,9 +133,9 @@ impl Registry {
         catalogue
     }
 
-    fn definitions(&self, target: &str, database: &str) -> Arc<AtomicU64> {
+    fn definitions(&self, target: &str, database: &str) -> Arc<Definitions> {
         let mut all = self.definitions.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, changes| Arc::strong_count(changes) > 1);
+        all.retain(|_, known| Arc::strong_count(known) > 1);
         Arc::clone(all.entry((target.to_owned(), database.to_owned())).or_default())
     }
 

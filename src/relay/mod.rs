@@ -9,4 +9,6 @@
 pub mod describe;
 mod done;
 pub mod reply;
+#[cfg(test)]
+mod reply_tests;
 pub mod request;

@@ -175,6 +175,10 @@ impl Cache {
         if let Some(facts) = self.find(key, dialect) {
             return facts;
         }
+        if parse::has_many_comments(text) {
+            // How long it is and what is in its strings may be why it is not read.
+            return self.read(text, [Some(key), None, None], dialect);
+        }
         let (mut fewer, mut fewest) = std::mem::take(&mut self.blanks);
         let numberless = numbers::blank(text, &mut fewer).then(|| self.key(&fewer, Without::Numbers));
         if let Some(facts) = numberless.and_then(|key| self.find(key, dialect)) {

@@ -110,6 +110,23 @@ fn texts_that_differ_in_strings_are_read_once_where_strings_make_no_difference()
 }
 
 #[test]
+fn a_text_that_is_refused_unread_is_refused_whatever_others_have_sent() {
+    // Strings full of what looks like comments, which are counted before anybody knows what they are.
+    let dashes = |count| "-".repeat(count);
+    let (many, few) = (format!("SELECT '{}'", dashes(1_200)), "SELECT 'a'".to_owned());
+    // Of a short text they are not.
+    let numbers = |number: &str| format!("SELECT '{}', {}", dashes(900), vec![number; 30].join(","));
+    for (refused, read) in [(many, few), (numbers("1234"), numbers("1"))] {
+        let mut cache = Cache::new(100, 100_000).guarding();
+        for text in [&refused, &read, &read, &read, &refused, &refused] {
+            let alone = super::judge_guarded(text.as_bytes(), PLAIN);
+            assert_eq!(alone.verdict().is_none(), *text == read, "{text}");
+            assert_eq!(*cache.facts(text.as_bytes(), PLAIN), alone, "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_dialect_gets_only_its_own_facts_where_it_matters() {
     let loose = Dialect { standard_conforming_strings: false, ..PLAIN };
     let mut cache = Cache::new(100, 10_000);

@@ -89,7 +89,8 @@ fn readable(text: &[u8], dialect: Dialect, longest: usize) -> Option<(Cow<'_, st
     }
 }
 
-fn has_many_comments(text: &[u8]) -> bool {
+/// Whether a text is refused unread because it may have that many. What looks like one in a string counts as well.
+pub(super) fn has_many_comments(text: &[u8]) -> bool {
     let starts = || text.windows(2).filter(|pair| matches!(*pair, [b'-', b'-'] | [b'/', b'*'])).count();
     text.len() > 2 * MOST_COMMENTS && starts() > MOST_COMMENTS
 }

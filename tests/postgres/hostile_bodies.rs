@@ -3,6 +3,8 @@
 use crate::support::fixture::Fixture;
 use crate::support::messages::*;
 use crate::support::raw::Raw;
+use crate::support::server::DATABASE;
+use crate::support::wait::until;
 
 const TENANT: &str = "SELECT coalesce(current_setting('app.tenant', true), '')";
 
@@ -14,8 +16,7 @@ fn found(fixture: &Fixture, sql: &str) -> Option<String> {
 
 fn leaks(definitions: &[&str], sql: &str, asked: &str) -> Option<String> {
     let fixture = Fixture::transaction(1);
-    let mut owner =
-        Raw::login(fixture.server.address(), &fixture.role, crate::support::server::DATABASE, &[]).unwrap();
+    let mut owner = Raw::login(fixture.server.address(), &fixture.role, DATABASE, &[]).unwrap();
     for definition in definitions {
         owner.run(definition);
     }
@@ -142,4 +143,36 @@ pub fn a_table_that_is_temporary_by_its_functions_path_is_nobody_elses() {
          $$ BEGIN CREATE TABLE hidden AS SELECT 42 AS n; END $$";
     let leak = leaks(&[makes], "SELECT makes()", "SELECT coalesce(to_regclass('pg_temp.hidden')::text, '')");
     assert!(leak.as_deref().unwrap_or_default().is_empty(), "{leak:?}");
+}
+
+/// Whoever changes them may leave before they have changed, and stay on for long when they have.
+pub fn definitions_are_looked_at_again_though_who_changes_them_does_not_wait_for_it() {
+    let sets = "SELECT set_config('app.tenant', 'secret', false) AS t";
+    let change = query(&format!("SELECT pg_sleep(0.5); CREATE OR REPLACE VIEW changed AS {sets}"));
+    let (before, behind) = (query("SELECT 1"), query("SELECT pg_sleep(3)"));
+    for requests in
+        [[&*change, &terminate(), b""], [&*change, &behind, &terminate()], [&*before, &change, &behind]]
+    {
+        let fixture = Fixture::transaction(2);
+        let (mut owner, mut first) = (fixture.client(), fixture.client());
+        owner.run("CREATE VIEW changed AS SELECT ''::text AS t");
+        let mut look = |times| (0..times).for_each(|_| drop(first.run("SELECT t FROM changed")));
+        look(2);
+        owner.send(&requests.concat());
+        let mut watcher = Raw::login(fixture.server.address(), &fixture.role, DATABASE, &[]).unwrap();
+        let running = "SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND state = 'active' \
+             AND query LIKE 'SELECT pg_sleep(0.5)%'";
+        until("the change is under way", || watcher.value(running) == "1");
+        look(1);
+        let definition = "SELECT pg_get_viewdef('changed'::regclass) LIKE '%set_config%'";
+        until("the view has changed", || watcher.value(definition) == "t");
+        look(1);
+        // One on each server connection.
+        let mut others = [fixture.client(), fixture.client()];
+        let seen = others.each_mut().map(|other| {
+            other.run("BEGIN");
+            other.value(TENANT)
+        });
+        assert_eq!(seen, ["", ""], "{requests:?}");
+    }
 }

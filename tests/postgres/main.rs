@@ -185,6 +185,7 @@ fn main() -> ExitCode {
             names_of_settings_that_are_put_together_are_nobody_elses,
             a_set_with_a_blank_within_its_name_is_nobody_elses,
             a_set_behind_the_word_update_is_nobody_elses,
+            definitions_are_looked_at_again_though_who_changes_them_does_not_wait_for_it,
             a_table_in_the_temporary_schema_is_nobody_elses,
             a_called_function_with_dynamic_sql_is_looked_into,
             functions_that_run_what_a_string_names_are_looked_into,
