@@ -88,7 +88,8 @@ class Runner:
         seconds = round(self.options.warm_up + self.options.seconds + cell.clients * USUAL_LOGIN)
         script = self.options.script or self.scripts[cell.load]
         command = [*self.pgbench(subject.port, script, load.protocol, cell.clients), "-T", str(max(1, seconds)), "-l",
-                   f"--log-prefix={os.path.join(folder, 'log')}", *(["-C"] if load.connects else [])]
+                   f"--log-prefix={os.path.join(folder, 'log')}", *(["-C"] if load.connects else []),
+                   *(["-R", str(self.options.rate)] if self.options.rate else [])]
         limit = seconds + 60 + cell.clients * LOGIN
         with subprocess.Popen(command, env=self.workshop.environment(cell.setup.tls), stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True) as pgbench:
