@@ -384,9 +384,12 @@ fn compare(server: &Server, proxy: &Proxy, counted: &Counted) {
     for (whose, counts) in &counted.calls {
         assert_eq!(calls.get(whose), Some(counts), "pg_stat_statements: {whose:?}");
     }
-    // The same text under two paths is two statements of the server's, as it is two schemas' here.
+    // The same text under two paths is two schemas' here, as it is two statements of the server's: up to PostgreSQL 17, which
+    // tells tables apart by their numbers, and not by their names (`JumbleRangeTblEntry` in its queryjumblefuncs.c).
+    let version: u32 = server.superuser(DATABASE).value("SHOW server_version_num").parse().unwrap();
+    let of_each = if version >= 180_000 { 1 } else { 2 };
     for text in JOURNAL {
-        assert_eq!(entries[&("fireinsert".to_owned(), text.to_owned())].len(), 2, "{text}");
+        assert_eq!(entries[&("fireinsert".to_owned(), text.to_owned())].len(), of_each, "{text}");
     }
     let told = told(proxy);
     let truth: Series = counted
