@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
+use firepool::backend::connect::Opener;
+use firepool::config::{Credential, Secret, Target, User};
+
 use super::PATIENCE;
 use super::bytes::{message, parameter, read_message, ready};
 use super::honest::{Honest, OWN, own_result, strings};
@@ -42,6 +45,21 @@ pub struct Conn {
 }
 
 impl Server {
+    /// Opens connections to it as one of the proxy's own.
+    pub fn opener(&self) -> Opener {
+        let target = Target {
+            name: "main".into(),
+            host: self.address.ip().to_string(),
+            port: self.address.port(),
+            required: false,
+            tls: Default::default(),
+            cleartext_without_tls: false,
+        };
+        let credentials = vec![Credential::Password(Secret::new("sesame".into()))];
+        let user = User { name: "u".into(), credentials, max_clients: None, max_server_connections: None };
+        Opener::new(Arc::new(target), Arc::new(user), "db".into(), PATIENCE)
+    }
+
     /// Starts it. A script that ends closes its connection; one that panics fails the test at the server's end. Errors
     /// of the socket are the end of a script like any other.
     pub fn start(script: impl Fn(&mut Conn) -> io::Result<()> + Send + Sync + 'static) -> Self {

@@ -30,7 +30,7 @@ const SCHEMAS: &str = "CREATE SCHEMA wm; CREATE SCHEMA entity; CREATE SCHEMA brk
     GRANT CREATE ON SCHEMA wm TO PUBLIC";
 
 /// A family and the labels of a series that decide, in one line.
-pub(crate) type Series = BTreeMap<String, u64>;
+type Series = BTreeMap<String, u64>;
 
 /// What the clients have counted.
 #[derive(Default)]
@@ -41,6 +41,23 @@ pub(crate) struct Truth {
 impl Truth {
     fn add(&mut self, family: &str, labels: &[(&str, &str)], count: u64) {
         *self.series.entry(line(family, labels)).or_default() += count;
+    }
+
+    /// What the proxy tells has to be this, and no more; in how many series.
+    #[track_caller]
+    pub(crate) fn compare(&self, proxy: &Proxy) -> usize {
+        let told = told(proxy);
+        let counted = self.series.iter().filter(|(_, count)| **count > 0);
+        let truth: Series = counted.map(|(name, count)| (name.clone(), *count)).collect();
+        let differs = |a: &Series, b: &Series| -> Vec<String> {
+            a.iter()
+                .filter(|(name, count)| b.get(*name) != Some(count))
+                .map(|(name, count)| format!("{name} {count}"))
+                .collect()
+        };
+        let (more, missing) = (differs(&told, &truth), differs(&truth, &told));
+        assert!(more.is_empty() && missing.is_empty(), "told: {more:#?}\ncounted: {missing:#?}");
+        truth.len()
     }
 
     /// Takes a statement that somebody else has sent, and that returned so many rows.
@@ -103,7 +120,7 @@ fn line(family: &str, labels: &[(&str, &str)]) -> String {
 }
 
 /// The same series as `/metrics` has them, without those that are 0.
-pub(crate) fn told(proxy: &Proxy) -> Series {
+fn told(proxy: &Proxy) -> Series {
     let families = ["firepool_statement", "firepool_schema_"];
     let ends = ["_statements_total", "_rows_total", "_errors_total", "_server_seconds_count"];
     let (_, page) = proxy.get("/metrics");
@@ -171,22 +188,7 @@ impl Bench {
     /// Counters move before the client has its reply, so there is nothing to wait for.
     #[track_caller]
     fn compare(&self) {
-        let told = told(&self.proxy);
-        let truth: Series = self
-            .truth
-            .series
-            .iter()
-            .filter(|(_, count)| **count > 0)
-            .map(|(name, count)| (name.clone(), *count))
-            .collect();
-        let differs = |a: &Series, b: &Series| -> Vec<String> {
-            a.iter()
-                .filter(|(name, count)| b.get(*name) != Some(count))
-                .map(|(n, c)| format!("{n} {c}"))
-                .collect()
-        };
-        let (more, missing) = (differs(&told, &truth), differs(&truth, &told));
-        assert!(more.is_empty() && missing.is_empty(), "told: {more:#?}\ncounted: {missing:#?}");
+        self.truth.compare(&self.proxy);
     }
 }
 

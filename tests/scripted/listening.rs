@@ -4,8 +4,6 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use firepool::backend::connect::Opener;
-use firepool::config::{Credential, Secret, Target, User};
 use firepool::notify::{Failure, Hub, Limits, ListenError, MAX_NOTIFICATION, Mailbox};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
@@ -26,19 +24,7 @@ fn let_in(conn: &mut Conn) -> io::Result<()> {
 }
 
 fn hub(server: &Server) -> Arc<Hub> {
-    let (host, port) = (server.address.ip().to_string(), server.address.port());
-    let target = Target {
-        name: "main".into(),
-        host,
-        port,
-        required: false,
-        tls: Default::default(),
-        cleartext_without_tls: false,
-    };
-    let credentials = vec![Credential::Password(Secret::new("sesame".into()))];
-    let user = User { name: "u".into(), credentials, max_clients: None, max_server_connections: None };
-    let opener = Opener::new(Arc::new(target), Arc::new(user), "db".into(), PATIENCE);
-    Hub::new("db/u", opener, Box::new(|| Some(Box::new(()))), Limits::default())
+    Hub::new("db/u", server.opener(), Box::new(|| Some(Box::new(()))), Limits::default())
 }
 
 async fn listen(hub: &Arc<Hub>, mailbox: &Arc<Mailbox>, channel: &str) {

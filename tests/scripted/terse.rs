@@ -1,15 +1,10 @@
 //! Errors that say too little. Every field of an ErrorResponse is optional for whoever reads it, the SQLSTATE too: a
 //! pooler that took it for granted was ended by a server that left it out (CVE-2026-6666 of PgBouncer).
 
-use std::sync::Arc;
-
-use firepool::backend::connect::Opener;
 use firepool::backend::{Lost, query as question};
-use firepool::config::{Credential, Secret, Target, User};
 use tokio::runtime::Builder;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::peers::PATIENCE;
 use crate::peers::bytes::{answer, extended, message, ready};
 use crate::peers::client::Client;
 use crate::peers::honest::{Honest, OWN};
@@ -101,17 +96,7 @@ fn a_look_up_that_is_answered_with_too_little_is_refused_and_nothing_more() {
     let _log = tracing_subscriber::fmt().with_writer(std::io::sink).set_default();
     for (what, said) in terse() {
         let server = server(b"SELECT who", said);
-        let target = Target {
-            name: "main".into(),
-            host: server.address.ip().to_string(),
-            port: server.address.port(),
-            required: false,
-            tls: Default::default(),
-            cleartext_without_tls: false,
-        };
-        let credentials = vec![Credential::Password(Secret::new("sesame".into()))];
-        let user = User { name: "u".into(), credentials, max_clients: None, max_server_connections: None };
-        let opener = Opener::new(Arc::new(target), Arc::new(user), "db".into(), PATIENCE);
+        let opener = server.opener();
         let asked = runtime.block_on(async {
             let mut conn = opener.open().await.unwrap();
             question::rows_with(&mut conn, "SELECT who", &["alice"]).await.map(|rows| rows.len())
