@@ -209,54 +209,25 @@ impl Collector for Pools {
                 family((name, help), MetricType::COUNTER, samples)
             })
             .collect();
-        families.push(family(CLIENTS, MetricType::GAUGE, each(&clients)));
-        families.push(family(LISTENERS, MetricType::GAUGE, each(&listeners)));
-        families.push(family(SERVERS, MetricType::GAUGE, each(&servers)));
-        families.push(family(
-            SIZE,
-            MetricType::GAUGE,
-            each(&|metrics, gauges| vec![gauge(labels(metrics, None), gauges.size)]),
-        ));
-        families.push(family(
-            NAMES,
-            MetricType::GAUGE,
-            each(&|metrics, gauges| vec![gauge(labels(metrics, None), gauges.names)]),
-        ));
-        families.push(family(
-            STARTED,
-            MetricType::GAUGE,
-            each(&|metrics, gauges| {
-                gauges
-                    .started
-                    .map(|started| gauge_of(labels(metrics, None), started as f64 / 1_000.0))
-                    .into_iter()
-                    .collect()
+        // Of each pool what it has of it: nothing, one sample, or several.
+        type Samples = fn(&PoolMetrics, &PoolGauges) -> Vec<Metric>;
+        let more: [((&str, &str), MetricType, Samples); 12] = [
+            (CLIENTS, MetricType::GAUGE, clients),
+            (LISTENERS, MetricType::GAUGE, listeners),
+            (SERVERS, MetricType::GAUGE, servers),
+            (SIZE, MetricType::GAUGE, |metrics, gauges| vec![gauge(labels(metrics, None), gauges.size)]),
+            (NAMES, MetricType::GAUGE, |metrics, gauges| vec![gauge(labels(metrics, None), gauges.names)]),
+            (STARTED, MetricType::GAUGE, started),
+            (RESTARTS, MetricType::COUNTER, restarts),
+            (PINS, MetricType::COUNTER, |metrics, _| by_reason(metrics, PoolMetrics::pins)),
+            (UNPINS, MetricType::COUNTER, |metrics, _| by_reason(metrics, PoolMetrics::unpins)),
+            (PINNED, MetricType::COUNTER, |metrics, _| {
+                vec![seconds(labels(metrics, None), metrics.sum(Counter::PinnedMillis))]
             }),
-        ));
-        families.push(family(
-            RESTARTS,
-            MetricType::COUNTER,
-            each(&|metrics, gauges| {
-                gauges.restarts.map(|restarts| counter(labels(metrics, None), restarts)).into_iter().collect()
-            }),
-        ));
-        families.push(family(
-            PINS,
-            MetricType::COUNTER,
-            each(&|metrics, _| by_reason(metrics, PoolMetrics::pins)),
-        ));
-        families.push(family(
-            UNPINS,
-            MetricType::COUNTER,
-            each(&|metrics, _| by_reason(metrics, PoolMetrics::unpins)),
-        ));
-        families.push(family(
-            PINNED,
-            MetricType::COUNTER,
-            each(&|metrics, _| vec![seconds(labels(metrics, None), metrics.sum(Counter::PinnedMillis))]),
-        ));
-        families.push(family(GUARDED, MetricType::COUNTER, each(&|metrics, _| by_rule(metrics))));
-        families.push(family(WAIT, MetricType::HISTOGRAM, each(&waits)));
+            (GUARDED, MetricType::COUNTER, |metrics, _| by_rule(metrics)),
+            (WAIT, MetricType::HISTOGRAM, waits),
+        ];
+        families.extend(more.map(|(name, kind, samples)| family(name, kind, each(&samples))));
         families.retain(|family| !family.get_metric().is_empty());
         families
     }
@@ -281,6 +252,15 @@ fn servers(metrics: &PoolMetrics, gauges: &PoolGauges) -> Vec<Metric> {
         .into_iter()
         .map(|(state, value)| gauge(labels(metrics, Some(("state", state))), value))
         .collect()
+}
+
+fn started(metrics: &PoolMetrics, gauges: &PoolGauges) -> Vec<Metric> {
+    let started = gauges.started.map(|millis| gauge_of(labels(metrics, None), millis as f64 / 1_000.0));
+    started.into_iter().collect()
+}
+
+fn restarts(metrics: &PoolMetrics, gauges: &PoolGauges) -> Vec<Metric> {
+    gauges.restarts.map(|restarts| counter(labels(metrics, None), restarts)).into_iter().collect()
 }
 
 fn by_reason(metrics: &PoolMetrics, read: fn(&PoolMetrics, SessionState) -> u64) -> Vec<Metric> {
